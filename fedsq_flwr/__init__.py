@@ -1,0 +1,19 @@
+"""FedSQ on Flower: federated fine-tuning of pretrained networks under fixed ReLU gates."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedsq_flwr.federation import FedSQ, FedSQClient
+    from fedsq_flwr.gating import DualCopy, QuantitativeCopy, UnsupportedActivationError
+
+__version__ = "0.1.0"
+__all__ = ["DualCopy", "FedSQ", "FedSQClient", "QuantitativeCopy", "UnsupportedActivationError"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: torch and Flower take seconds to load."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fedsq_flwr import federation, gating
+
+    return getattr(federation if hasattr(federation, name) else gating, name)

@@ -1,0 +1,47 @@
+"""The model of a method: the quantitative copy alone, or under the gates that the method names."""
+
+
+from fedsq_flwr.assembly.network import load_network, random_network
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.learning.seeding import generator_for
+
+
+def build_model(config: Config, classes: int) -> QuantitativeCopy:
+    """Build the model that every silo and the server start from; the same for the same settings.
+
+    All methods share the pretrained start and the new head. With ``method.gates=random`` (a control)
+    only the structural copy differs: it is a random network.
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be had.
+    """
+    network = load_network(config, classes)
+    model: QuantitativeCopy
+    if config.method.gates == "none":
+        model = QuantitativeCopy(network, batch_norm=config.batch_norm)
+    elif config.method.gates == "random":
+        model = DualCopy(random_network(config, classes, "gates"), batch_norm=config.batch_norm)
+        model.quantitative.load_state_dict(network.state_dict())
+    else:
+        model = DualCopy(network, batch_norm=config.batch_norm)
+    if config.backbone.head != "keep":
+        model.replace_head(classes, config.backbone.head, generator_for(config.seed, "head"))
+    return model
+
+
+def training_settings(config: Config) -> TrainingSettings:
+    """Return how a silo trains."""
+    return TrainingSettings(
+        epochs=config.local_epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        precision=config.executor.precision,
+    )
+
+

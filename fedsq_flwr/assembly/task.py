@@ -1,0 +1,40 @@
+"""The task of a run: its data set, fitted to the backbone and shared out among the silos."""
+
+from dataclasses import replace
+
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.data import FederatedData, load_source, share_out
+from fedsq_flwr.data.images import LabelledImages, prepare
+from fedsq_flwr.data.sources import MNIST_NORMALISATION
+
+
+def load_task(config: Config, silos: int) -> FederatedData:
+    """Load and share out the data of ``config`` among ``silos`` silos.
+
+    Every process of a simulation works this out alike; a silo of such a federation then looks at its
+    own part only.
+
+    Raises
+    ------
+    DataError
+        If the data do not suffice for the silos.
+    """
+    source = load_source(config.data.name)
+    return share_out(
+        replace(source, pool=_fit(config, source.pool), test=_fit(config, source.test)),
+        silos=silos,
+        partition=config.partition.name,
+        alpha=config.partition.alpha,
+        min_size=config.partition.min_size,
+        validation_fraction=config.validation_fraction,
+        held_out_fraction=config.data.held_out_fraction,
+        min_held_out=config.data.min_held_out,
+        seed=config.seed,
+    )
+
+
+def _fit(config: Config, images: LabelledImages) -> LabelledImages:
+    backbone = config.backbone
+    return prepare(images, size=backbone.image_size, channels=backbone.in_channels, **MNIST_NORMALISATION)
+
+

@@ -1,0 +1,78 @@
+"""From Hydra overrides to a checked `Config`, with errors of one line.
+
+The command line, the two Flower apps and the tests all come through here, so that a setting means the
+same in each of them.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from fedsq_flwr.config.explanation import one_line_errors
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.config.validation import validate
+from fedsq_flwr.errors import ConfigurationError
+
+CONFIG_MODULE = "fedsq_flwr.conf"
+CONFIG_NAME = "config"
+
+# A word of an override string: quoted and bracketed parts may hold blanks, and keep their quotes for Hydra.
+_OVERRIDE = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\[[^\]]*\]|\{[^}]*\}|[^\s'"\[\]{}])+""")
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name that ``conf/config.yaml`` builds on."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def compose_config(overrides: Sequence[str] = ()) -> Config:
+    """Compose and check the settings that ``overrides`` ask for.
+
+    Raises
+    ------
+    ConfigurationError
+        One line that names the setting, the value and what is allowed.
+    """
+    register_schema()
+    with one_line_errors(), _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        composed = compose(CONFIG_NAME, overrides=list(overrides))
+    return to_config(composed)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Turn what Hydra composed into a `Config`, and check its values.
+
+    Raises
+    ------
+    ConfigurationError
+        One line that names the setting, the value and what is allowed.
+    """
+    with one_line_errors():
+        # Merged into the schema once more, because `+setting=value` adds to what Hydra composed.
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    if not isinstance(config, Config):
+        raise TypeError(f"expected a Config, got {type(config)}")
+    validate(config)
+    return config
+
+
+def split_overrides(text: str) -> list[str]:
+    """Split a string of overrides at blanks that no quote or bracket encloses; quotes stay for Hydra."""
+    return _OVERRIDE.findall(text)
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Set Hydra's singleton aside: under ``fedsq run`` the in-process apps compose within a Hydra job."""
+    singleton = GlobalHydra.instance()
+    before, singleton.hydra = singleton.hydra, None
+    try:
+        yield
+    finally:
+        singleton.hydra = before

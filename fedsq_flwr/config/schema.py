@@ -1,0 +1,100 @@
+"""The one schema of every setting: types and meanings here, values in ``fedsq_flwr/conf``.
+
+Each field is ``MISSING`` on purpose: a default stands in one place only, the YAML files, and a YAML
+file that forgets one is an error. Hydra checks the types; ``validation.py`` checks the values.
+"""
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+
+@dataclass
+class DataConfig:
+    """Which images, and what each silo keeps back to judge the model on its own data."""
+
+    name: str = MISSING  # a source in fedsq_flwr/data/sources.py
+    held_out_fraction: float = MISSING  # of a silo's samples, never trained on
+    min_held_out: int = MISSING  # fewest held-out samples; a silo under twice this holds none out
+
+
+@dataclass
+class PretrainingConfig:
+    """How ``backbone.weights=mnist`` is made; ignored for weights from a file."""
+
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING  # peak of a one-cycle schedule
+    seed: int = MISSING
+
+
+@dataclass
+class BackboneConfig:
+    """The pretrained network that both copies start from."""
+
+    name: str = MISSING  # a network in fedsq_flwr/backbones/registry.py
+    weights: str = MISSING  # mnist (trained here, cached) | random | path of a .safetensors file
+    in_channels: int = MISSING
+    image_size: int = MISSING  # pixels a side; images are resized to it
+    head: str = MISSING  # zeros | normal | keep: the quantitative copy's last layer at the start
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+
+
+@dataclass
+class PartitionConfig:
+    """How the training samples are shared out among the silos."""
+
+    name: str = MISSING  # dirichlet | iid
+    alpha: float = MISSING  # Dirichlet concentration: small means silos that differ
+    min_size: int = MISSING  # fewest samples of a silo
+
+
+@dataclass
+class MethodConfig:
+    """A method is a pair: where the gates come from, and how replies are averaged."""
+
+    name: str = MISSING
+    gates: str = MISSING  # pretrained | random (a control) | none: the network's own ReLUs
+    aggregation: str = MISSING  # fedavg | fedprox
+    mu: float = MISSING  # weight of FedProx's proximal term, 0 without it
+
+
+@dataclass
+class ExecutorConfig:
+    """Where the silos run, and what each is given."""
+
+    name: str = MISSING  # simulation (Ray, through `flwr run`) | inprocess
+    client_cpus: int = MISSING  # CPUs that Ray reserves for a silo at work
+    client_gpus: float = MISSING  # share of a GPU, likewise
+    threads: int = MISSING  # torch threads of a silo at work; part of what fixes the numbers
+    workers: int = MISSING  # silos trained side by side (in-process only)
+    device: str = MISSING  # auto | cpu | cuda | cuda:N | mps
+    precision: str = MISSING  # float32 | bfloat16 (autocast)
+    round_timeout: float = MISSING  # seconds to wait for the replies of a round
+
+
+@dataclass
+class Config:
+    """Everything that a run depends on."""
+
+    experiment: str = MISSING
+    seed: int = MISSING
+    rounds: int = MISSING
+    silos: int = MISSING
+    participation: float = MISSING  # fraction of the silos that train in a round
+    min_replies: int = MISSING  # a round with fewer usable replies ends the run
+    local_epochs: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    momentum: float = MISSING
+    weight_decay: float = MISSING
+    batch_norm: str = MISSING  # batch | frozen, the same for every method
+    validation_fraction: float = MISSING  # of the samples that are not the test set
+    output: str = MISSING  # the run's directory
+    resume: bool = MISSING  # go on from output/checkpoints/last
+    cache_dir: str = MISSING  # weights that were pretrained here
+    data: DataConfig = field(default_factory=DataConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)

@@ -1,0 +1,125 @@
+"""What the types cannot say: allowed values, checked before any work starts.
+
+The tables name the allowed words again rather than import the rooms that implement them, which would
+load torch just to say that a word is misspelt; a test holds the two together.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import reduce
+from pathlib import Path
+from types import MappingProxyType
+
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.errors import ConfigurationError
+
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "batch_norm": ("batch", "frozen"),
+        "data.name": ("digits",),
+        "backbone.name": ("resnet20", "resnet32"),
+        "backbone.head": ("zeros", "normal", "keep"),
+        "partition.name": ("dirichlet", "iid"),
+        "method.gates": ("pretrained", "random", "none"),
+        "method.aggregation": ("fedavg", "fedprox"),
+        "executor.name": ("simulation", "inprocess"),
+        "executor.precision": ("float32", "bfloat16"),
+    }
+)
+
+#: setting -> (lowest value, whether it is itself allowed)
+LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
+    {
+        "seed": (0, True),
+        "rounds": (1, True),
+        "silos": (1, True),
+        "participation": (0, False),
+        "min_replies": (1, True),
+        "local_epochs": (1, True),
+        "batch_size": (2, True),
+        "learning_rate": (0, False),
+        "momentum": (0, True),
+        "weight_decay": (0, True),
+        "validation_fraction": (0, False),
+        "data.held_out_fraction": (0, True),
+        "data.min_held_out": (1, True),
+        "backbone.in_channels": (1, True),
+        "backbone.image_size": (8, True),
+        "backbone.pretraining.epochs": (1, True),
+        "backbone.pretraining.batch_size": (2, True),
+        "backbone.pretraining.learning_rate": (0, False),
+        "backbone.pretraining.seed": (0, True),
+        "partition.alpha": (0, False),
+        "partition.min_size": (1, True),
+        "method.mu": (0, True),
+        "executor.client_cpus": (1, True),
+        "executor.client_gpus": (0, True),
+        "executor.threads": (1, True),
+        "executor.workers": (1, True),
+        "executor.round_timeout": (0, False),
+    }
+)
+
+#: setting -> (highest value, whether it is itself allowed)
+UPPER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
+    {
+        "participation": (1, True),
+        "momentum": (1, False),
+        "validation_fraction": (1, False),
+        "data.held_out_fraction": (1, False),
+    }
+)
+
+
+def validate(config: Config) -> None:
+    """Check every value of ``config``.
+
+    Raises
+    ------
+    ConfigurationError
+        One line that names the first bad setting, its value and what is allowed.
+    """
+    for name, allowed in CHOICES.items():
+        _require(config, name, _setting(config, name) in allowed, f"allowed are {', '.join(allowed)}")
+    for name in LOWER_BOUNDS.keys() | UPPER_BOUNDS.keys():
+        value = float(_setting(config, name))  # type: ignore[arg-type]
+        low, low_allowed = LOWER_BOUNDS.get(name, (-math.inf, True))
+        high, high_allowed = UPPER_BOUNDS.get(name, (math.inf, True))
+        inside = (value >= low if low_allowed else value > low) and (value <= high if high_allowed else value < high)
+        _require(config, name, inside and math.isfinite(value), _interval(name))
+    _check_relations(config)
+
+
+def _check_relations(config: Config) -> None:
+    _require(config, "output", config.output.strip() != "", "must name a directory")
+    sampled = max(1, int(config.silos * config.participation))
+    _require(config, "min_replies", config.min_replies <= sampled, f"at most the {sampled} silos of a round")
+    if config.method.aggregation != "fedprox":
+        _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
+    weights = config.backbone.weights
+    if weights not in ("mnist", "random"):
+        file = Path(weights).expanduser()
+        _require(config, "backbone.weights", file.suffix == ".safetensors", "mnist, random or a .safetensors file")
+        _require(config, "backbone.weights", file.is_file(), "there is no such file")
+    keeps_random_head = config.backbone.head == "keep" and weights == "random"
+    _require(config, "backbone.head", not keeps_random_head, "keep needs pretrained weights")
+
+
+def _require(config: Config, name: str, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise ConfigurationError(f"{name}={_setting(config, name)}: {allowed}")
+
+
+def _setting(config: Config, name: str) -> object:
+    return reduce(getattr, name.split("."), config)  # type: ignore[arg-type]
+
+
+def _interval(name: str) -> str:
+    words = []
+    if name in LOWER_BOUNDS:
+        low, included = LOWER_BOUNDS[name]
+        words.append(f"{'at least' if included else 'above'} {low:g}")
+    if name in UPPER_BOUNDS:
+        high, included = UPPER_BOUNDS[name]
+        words.append(f"{'at most' if included else 'below'} {high:g}")
+    return "must be " + " and ".join(words)

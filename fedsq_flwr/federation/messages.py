@@ -1,0 +1,78 @@
+"""What is said between server and silos: the names in the records, and the silo's answers.
+
+A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer_train`,
+`answer_evaluate` and `answer_query`; `FedSQ` reads what they wrote.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+
+if TYPE_CHECKING:
+    from fedsq_flwr.federation.client import FedSQClient
+
+ARRAYS = "arrays"
+CONFIG = "config"
+METRICS = "metrics"
+ROUND = "server-round"
+FINGERPRINT = "fingerprint"
+WEIGHT = "num-examples"
+PARTITION_ID = "partition-id"
+NUM_PARTITIONS = "num-partitions"
+
+
+def answer_query(message: Message, context: Context) -> Message:
+    """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
+
+    Node ids are random in every run; partition ids are what sampling and summing are ordered by.
+    """
+    identity = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
+    return Message(RecordDict({CONFIG: ConfigRecord(identity)}), reply_to=message)  # type: ignore[arg-type]
+
+
+def answer_train(client: "FedSQClient", message: Message) -> Message:
+    """Let ``client`` train on the arrays of ``message`` and answer with its own, by the same names.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not what this silo's quantitative copy consists of.
+    """
+    arrays, config = _unpack(message)
+    client.check_names(list(arrays))
+    parameters, examples, metrics = client.fit([a.numpy() for a in arrays.values()], dict(config))
+    trained = ArrayRecord({name: Array(array) for name, array in zip(arrays, parameters, strict=True)})
+    return _reply(message, config, examples, metrics, {ARRAYS: trained})
+
+
+def answer_evaluate(client: "FedSQClient", message: Message) -> Message:
+    """Let ``client`` evaluate the arrays of ``message`` on its held-out samples and answer with the metrics.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not what this silo's quantitative copy consists of.
+    """
+    arrays, config = _unpack(message)
+    client.check_names(list(arrays))
+    loss, examples, metrics = client.evaluate([a.numpy() for a in arrays.values()], dict(config))
+    return _reply(message, config, examples, {"loss": float(loss), **metrics}, {})
+
+
+def count_bytes(messages: Iterable[Message]) -> int:
+    """Return the bytes that the records of ``messages`` hold: values, and the names they go by."""
+    return sum(r.count_bytes() for m in messages if m.has_content() for r in m.content.values())
+
+
+def _unpack(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
+    return cast(ArrayRecord, message.content[ARRAYS]), cast(ConfigRecord, message.content[CONFIG])
+
+
+def _reply(
+    message: Message, config: ConfigRecord, examples: int, metrics: dict[str, float], records: dict[str, ArrayRecord]
+) -> Message:
+    # Round and fingerprint are said back, so that a late or foreign reply can be told from a good one.
+    echo = ConfigRecord({key: config[key] for key in (ROUND, FINGERPRINT) if key in config})
+    measured = MetricRecord({WEIGHT: examples, **metrics})
+    return Message(RecordDict({**records, METRICS: measured, CONFIG: echo}), reply_to=message)

@@ -1,0 +1,124 @@
+"""Screening: a reply is averaged only if it is what was asked for.
+
+Flower's own averaging takes NaN arrays and weights as they come, broadcasts wrong shapes, and ends a
+whole run for one missing key. Here one bad silo costs the round one reply, and is named.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+
+from fedsq_flwr.federation.messages import CONFIG, FINGERPRINT, ROUND
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a usable reply looks like.
+
+    Attributes
+    ----------
+    server_round : int
+        The round that was asked for.
+    fingerprint : str
+        The structural fingerprint that was sent.
+    arrays : mapping of str to (str, tuple of int)
+        dtype and shape of each array by name; empty where no arrays are asked for (evaluation).
+    weight_key : str
+        The metric that replies are weighted by.
+    """
+
+    server_round: int
+    fingerprint: str
+    arrays: Mapping[str, tuple[str, tuple[int, ...]]]
+    weight_key: str
+
+
+def describe_arrays(record: ArrayRecord) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return dtype and shape of each array of ``record``."""
+    return {name: (array.dtype, tuple(array.shape)) for name, array in record.items()}
+
+
+def find_fault(reply: Message, expected: Expectation) -> str | None:
+    """Return what is wrong with ``reply`` in a few words, or None if it can be used."""
+    if reply.has_error():
+        return _cause(reply.error.reason)
+    content = reply.content
+    if (fault := _find_wrong_context(content, expected)) is not None:
+        return fault
+    if (fault := _find_bad_weight(content, expected.weight_key)) is not None:
+        return fault
+    return _find_bad_arrays(content, expected.arrays) if expected.arrays else None
+
+
+def abstains(reply: Message, weight_key: str) -> bool:
+    """Tell whether a silo answers an evaluation with weight 0: it holds nothing out, and that is no fault."""
+    records = [] if reply.has_error() else list(reply.content.metric_records.values())
+    return len(records) == 1 and _weight(records[0], weight_key) == 0
+
+
+def usual_metrics(contents: Iterable[RecordDict]) -> frozenset[str]:
+    """Return the metric names that most replies carry (the first such set on a tie)."""
+    names = [frozenset(k for r in content.metric_records.values() for k in r) for content in contents]
+    return Counter(names).most_common(1)[0][0]
+
+
+def _find_wrong_context(content: RecordDict, expected: Expectation) -> str | None:
+    echo = content.config_records.get(CONFIG, {})
+    if echo.get(ROUND) != expected.server_round:
+        return f"answers round {echo.get(ROUND)}, not {expected.server_round}"
+    if echo.get(FINGERPRINT, "") != expected.fingerprint:
+        return f"has fingerprint {str(echo.get(FINGERPRINT, ''))[:12]!r}, not {expected.fingerprint[:12]!r}"
+    return None
+
+
+def _find_bad_weight(content: RecordDict, key: str) -> str | None:
+    records = list(content.metric_records.values())
+    if len(records) != 1:
+        return f"has {len(records)} metric records, not 1"
+    weight = _weight(records[0], key)
+    if weight is None:
+        return f"has no number under '{key}'"
+    return None if math.isfinite(weight) and weight > 0 else f"has weight {weight:g} under '{key}', not above 0"
+
+
+def _weight(record: MetricRecord, key: str) -> float | None:
+    weight = record.get(key)
+    return float(weight) if isinstance(weight, (int, float)) and not isinstance(weight, bool) else None
+
+
+def _find_bad_arrays(content: RecordDict, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> str | None:
+    records = list(content.array_records.values())
+    if len(records) != 1:
+        return f"has {len(records)} array records, not 1"
+    arrays = records[0]
+    missing, unknown = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
+    if missing:
+        return f"lacks array '{missing[0]}'" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+    if unknown:
+        return f"has an array of unknown name '{unknown[0]}'"
+    faults = (_find_bad_array(name, arrays[name], *expected[name]) for name in expected)
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _find_bad_array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str | None:
+    try:
+        values = array.numpy()  # never unpickles
+    except (ValueError, TypeError, EOFError, OSError) as error:
+        return f"array '{name}' cannot be decoded ({error})"
+    if str(values.dtype) != dtype:
+        return f"array '{name}' has dtype {values.dtype}, not {dtype}"
+    if values.shape != shape:
+        return f"array '{name}' has shape {values.shape}, not {shape}"
+    if not np.isfinite(values).all():
+        return f"array '{name}' holds values that are not finite"
+    return None
+
+
+def _cause(reason: str | None) -> str:
+    """Return the silo's own words out of Flower's wrapping, on one line."""
+    text = " ".join((reason or "failed without a reason").split())
+    return text.rpartition("occurred. Message: ")[2].removesuffix("'>").strip()

@@ -1,0 +1,215 @@
+"""FedSQ as a Flower strategy: an inner strategy averages, FedSQ sees to what is averaged."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Strategy
+
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.federation.messages import FINGERPRINT, ROUND, WEIGHT
+from fedsq_flwr.federation.roster import OrderedGrid, Roster, seeded_sampling
+from fedsq_flwr.federation.screening import Expectation, abstains, describe_arrays, find_fault, usual_metrics
+from fedsq_flwr.learning import derive_seed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Exchange:
+    """What came of one exchange of messages with the silos, all by partition id.
+
+    Attributes
+    ----------
+    sampled : list of int
+        The silos that were asked.
+    metrics : dict
+        The metrics of each silo whose reply was used.
+    dropped : dict
+        Why each other silo's reply was not.
+    """
+
+    sampled: list[int] = field(default_factory=list)
+    metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
+    dropped: dict[int, str] = field(default_factory=dict)
+
+
+class FedSQ(Strategy):  # type: ignore[misc]
+    """Federated averaging of quantitative copies under one fixed structure.
+
+    It wraps any Flower strategy (FedAvg, FedProx, FedAdam, FedMedian, Krum ...) and can itself be
+    wrapped, by Flower's differential privacy for one. The inner strategy keeps its say: which silos
+    train, what is put into their configuration, how replies are averaged. FedSQ adds the structural
+    fingerprint, a seeded choice of silos, screened replies, and sums in a fixed order, so that the same
+    seed gives the same numbers.
+
+    Parameters
+    ----------
+    inner : Strategy, optional
+        The strategy that averages; `FedAvg()` by default.
+    fingerprint : str or function of the round
+        `DualCopy.fingerprint` of the structure in force; the empty string where there are no fixed gates.
+    min_replies : int
+        Fewest usable replies of a training round; with fewer the run ends with an error.
+    seed : int
+        Seeds the choice of silos, round by round.
+    timeout : float
+        Seconds to wait for silos to connect and to say who they are.
+
+    Attributes
+    ----------
+    training, evaluation : Exchange
+        What came of the last exchange of either kind.
+
+    Notes
+    -----
+    Structural tensors are never sent: the arrays are just what the caller passes, which is
+    `DualCopy.quantitative_state`. The client app must answer `query` messages (`answer_query`).
+    """
+
+    def __init__(
+        self,
+        inner: Strategy | None = None,
+        *,
+        fingerprint: str | Callable[[int], str] = "",
+        min_replies: int = 1,
+        seed: int = 0,
+        timeout: float = 600.0,
+    ) -> None:
+        if min_replies < 1:
+            raise ValueError(f"min_replies={min_replies}: must be at least 1")
+        self.inner = FedAvg() if inner is None else inner
+        self.fingerprint = fingerprint
+        self.min_replies = min_replies
+        self.seed = seed
+        self.roster = Roster(timeout)
+        self.training = Exchange()
+        self.evaluation = Exchange()
+        self._arrays: dict[str, tuple[str, tuple[int, ...]]] = {}
+
+    def summary(self) -> None:
+        """Log the settings of this strategy and of the inner one."""
+        log.info("FedSQ: min_replies=%d, seed=%d, around %s", self.min_replies, self.seed, type(self.inner).__name__)
+        self.inner.summary()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let the inner strategy choose silos and write its messages, within a seeded, ordered view.
+
+        Raises
+        ------
+        RunFailedError
+            If too few silos connect, or they do not say who they are.
+        """
+        self._arrays = describe_arrays(arrays)
+        messages = self._configure("train", server_round, arrays, config, grid)
+        self.training = Exchange(sampled=[self._silo(m.metadata.dst_node_id) for m in messages])
+        return messages
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Screen the replies, order them by partition id, and let the inner strategy average them.
+
+        Raises
+        ------
+        RunFailedError
+            If fewer than ``min_replies`` are usable, or the inner strategy returns no model.
+        """
+        usable = self._screen(server_round, replies, self.training, self._arrays)
+        if len(usable) < self.min_replies:
+            raise RunFailedError(
+                f"round {server_round}: {len(usable)} usable replies of {len(self.training.sampled)}, "
+                f"min_replies={self.min_replies} ({_gather(self.training.dropped)})"
+            )
+        arrays, metrics = self.inner.aggregate_train(server_round, usable)
+        if arrays is None:
+            raise RunFailedError(f"round {server_round}: {type(self.inner).__name__} returned no model")
+        return arrays, metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let the inner strategy choose the silos that evaluate, within a seeded, ordered view.
+
+        Raises
+        ------
+        RunFailedError
+            As `configure_train`.
+        """
+        messages = self._configure("evaluate", server_round, arrays, config, grid)
+        self.evaluation = Exchange(sampled=[self._silo(m.metadata.dst_node_id) for m in messages])
+        return messages
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Screen and order the replies and let the inner strategy aggregate them; None if none is usable.
+
+        A silo that holds no samples out answers with weight 0 and does not count as asked.
+        """
+        answers = list(replies)
+        abstaining = [reply for reply in answers if abstains(reply, self._weight_key)]
+        for reply in abstaining:
+            self.evaluation.sampled.remove(self._silo(reply.metadata.src_node_id))
+        counting = [reply for reply in answers if reply not in abstaining]
+        usable = self._screen(server_round, counting, self.evaluation, {})
+        return self.inner.aggregate_evaluate(server_round, usable) if usable else None
+
+    def _configure(
+        self, kind: str, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        extended = ConfigRecord({**config, ROUND: server_round, FINGERPRINT: self._fingerprint(server_round)})
+        view = OrderedGrid(grid, self.roster)
+        configure = self.inner.configure_train if kind == "train" else self.inner.configure_evaluate
+        with seeded_sampling(derive_seed(self.seed, "sample", kind, server_round)):
+            messages = list(configure(server_round, arrays, extended, view))
+        return sorted(messages, key=lambda message: self._silo(message.metadata.dst_node_id))
+
+    def _screen(
+        self,
+        server_round: int,
+        replies: Iterable[Message],
+        exchange: Exchange,
+        arrays: dict[str, tuple[str, tuple[int, ...]]],
+    ) -> list[Message]:
+        expected = Expectation(server_round, self._fingerprint(server_round), arrays, self._weight_key)
+        by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies}
+        faults = {silo: find_fault(reply, expected) for silo, reply in by_silo.items()}
+        sound = {silo: by_silo[silo].content for silo in sorted(by_silo) if faults[silo] is None}
+        if sound:
+            usual = usual_metrics(sound.values())
+            for silo, content in sound.items():
+                metrics = next(iter(content.metric_records.values()))
+                if metrics.keys() != usual:
+                    faults[silo] = f"has metrics {sorted(metrics)}, not {sorted(usual)}"
+                else:
+                    exchange.metrics[silo] = dict(metrics)
+        for silo in sorted(exchange.sampled):
+            reason = faults.get(silo, "did not answer in time")
+            if reason is not None:
+                exchange.dropped[silo] = reason
+                log.warning("round %d: silo %d is left out: it %s", server_round, silo, reason)
+        return [by_silo[silo] for silo in sorted(exchange.metrics)]
+
+    @property
+    def _weight_key(self) -> str:
+        return str(getattr(self.inner, "weighted_by_key", WEIGHT))
+
+    def _fingerprint(self, server_round: int) -> str:
+        return self.fingerprint(server_round) if callable(self.fingerprint) else self.fingerprint
+
+    def _silo(self, node_id: int) -> int:
+        return self.roster.silo(node_id)
+
+
+def _gather(dropped: dict[int, str]) -> str:
+    """Say each reason once, with the silos it is of: often one cause hits them all."""
+    silos: dict[str, list[int]] = {}
+    for silo, reason in sorted(dropped.items()):
+        silos.setdefault(reason, []).append(silo)
+    return "; ".join(
+        f"silo{'s' if who[1:] else ''} {', '.join(map(str, who))}: {reason}" for reason, who in silos.items()
+    )

@@ -1,0 +1,119 @@
+"""FedSQ's dual copy: a frozen structural copy gives the gates, a quantitative copy learns under them.
+
+Source: arXiv 2604.02990 (abstract) for the two copies and the fixed binary gates. The forward pass is
+our reading of it::
+
+    structural:    z_s = A_l(theta_s) h_s ;  m_l = 1[z_s > 0] ;  h_s = m_l * z_s     (no gradient, eval mode)
+    quantitative:  z_q = A_l(theta_q) h_q ;                      h_q = m_l * z_q
+"""
+
+import copy
+
+from torch import Tensor, nn
+
+from fedsq_flwr.gating.fingerprint import structure_fingerprint
+from fedsq_flwr.gating.gates import Gates
+from fedsq_flwr.gating.quantitative import QuantitativeCopy
+from fedsq_flwr.gating.record import Gate, record
+from fedsq_flwr.gating.replay import Replaying
+from fedsq_flwr.gating.support import check_modules
+
+
+class DualCopy(QuantitativeCopy):
+    """A pretrained classifier whose ReLU gates and max-pooling winners are fixed by a frozen copy of itself.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Any classifier made of affine layers, ReLUs (modules, functions or methods, in place or not),
+        max-poolings, batch norms, dropout and residual adds. It is copied twice and left as it is.
+    batch_norm : {"batch", "frozen"}
+        Policy of the quantitative copy; the structural one always uses its running statistics.
+    pool_gates : bool
+        Take max-pooling winners from the structural copy. Without it the map is not affine.
+    head : str, optional
+        Name of the head; by default the last linear layer. Only needed where a new head is wanted.
+
+    Attributes
+    ----------
+    structural : nn.Module
+        The frozen copy. Its tensors are buffers, so `parameters` holds just what learns.
+    quantitative : nn.Module
+        The copy that learns, and the only one that is ever sent.
+
+    Raises
+    ------
+    UnsupportedActivationError
+        If a layer has no binary gates; functional ones show at the first pass.
+    ValueError
+        If the policy or the head's name is unknown.
+
+    Examples
+    --------
+    >>> import torch, torchvision
+    >>> dual = DualCopy(torchvision.models.resnet18(weights=None))
+    >>> dual(torch.zeros(2, 3, 64, 64)).shape
+    torch.Size([2, 1000])
+    """
+
+    def __init__(
+        self, network: nn.Module, *, batch_norm: str = "batch", pool_gates: bool = True, head: str | None = None
+    ) -> None:
+        check_modules(network)
+        super().__init__(network, batch_norm=batch_norm, head=head)
+        self.pool_gates = pool_gates
+        self.structural = _frozen_copy(network)
+
+    def forward(self, images: Tensor, gates: Gates | None = None) -> Tensor:
+        """Map images ``(N, C, H, W)`` to logits ``(N, classes)`` under fixed gates.
+
+        Parameters
+        ----------
+        images : Tensor
+            The batch.
+        gates : Gates, optional
+            The gates of these very images, as made by `gates`; computed here if absent.
+
+        Raises
+        ------
+        GateMismatchError
+            If the quantitative pass takes another branch than the structural one, or the gates are
+            another network's or another batch's size.
+        """
+        fixed = self._record(images) if gates is None else gates.unpack(images.device)
+        with Replaying(fixed, pool_gates=self.pool_gates):
+            return self.quantitative(images)  # type: ignore[no-any-return]
+
+    def gates(self, images: Tensor) -> Gates:
+        """Compute the gates of ``images``, packed. Use batches of at least 8: see METHOD in the docs."""
+        return Gates.pack(self._record(images))
+
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        """The sha256 of what determines the gates; the same on every silo that may take part."""
+        return structure_fingerprint(self.structural, head=self.head, pool_gates=self.pool_gates)
+
+    def refresh_structure(self) -> None:
+        """Take the quantitative copy as it is now for the structural copy; the fingerprint changes."""
+        self.structural = _frozen_copy(self.quantitative)
+
+    def train(self, mode: bool = True) -> "DualCopy":
+        """Switch the quantitative copy's mode; the structural copy stays in evaluation mode."""
+        super().train(mode)
+        if hasattr(self, "structural"):  # absent while the base class is being constructed
+            self.structural.eval()
+        return self
+
+    def _record(self, images: Tensor) -> list[Gate]:
+        recorded, _ = record(self.structural, images, pool_gates=self.pool_gates)
+        return recorded
+
+
+def _frozen_copy(network: nn.Module) -> nn.Module:
+    """Copy ``network`` in evaluation mode, with every parameter turned into a buffer."""
+    frozen = copy.deepcopy(network).eval()
+    for module in frozen.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            del module._parameters[name]
+            module.register_buffer(name, parameter.detach())
+    return frozen

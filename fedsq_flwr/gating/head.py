@@ -1,0 +1,48 @@
+"""The head: the last linear layer, or the module that the user names. It alone is new for a new task."""
+
+import torch
+from torch import nn
+
+INITIALISATIONS = ("zeros", "normal")
+
+
+def find_head(network: nn.Module, head: str | None) -> str | None:
+    """Return the head's name: ``head`` if given, else the last `nn.Linear`, else None.
+
+    Raises
+    ------
+    ValueError
+        If ``head`` names no module of the network.
+    """
+    modules = dict(network.named_modules())
+    if head is not None:
+        if head not in modules:
+            raise ValueError(f"head={head!r} names no module of {type(network).__name__}")
+        return head
+    linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
+    return linear[-1] if linear else None
+
+
+def new_head(old: nn.Module, classes: int, initialisation: str, generator: torch.Generator | None) -> nn.Linear:
+    """Make a linear head for ``classes`` classes in place of ``old``, on its device and of its dtype.
+
+    ``zeros`` (our default) starts every silo from the same neutral point, so that the first gradients are
+    the features' class means; ``normal`` draws weights with deviation 0.01 from ``generator``, bias zero.
+
+    Raises
+    ------
+    ValueError
+        If ``old`` is no linear layer, or the initialisation is unknown.
+    """
+    if not isinstance(old, nn.Linear):
+        raise ValueError(f"a new head needs a linear layer to replace, not a {type(old).__name__}")
+    if initialisation not in INITIALISATIONS:
+        raise ValueError(f"head={initialisation!r}: allowed are {', '.join(INITIALISATIONS)}")
+    head = nn.Linear(old.in_features, classes)
+    with torch.no_grad():
+        head.bias.zero_()
+        if initialisation == "zeros":
+            head.weight.zero_()
+        else:
+            head.weight.normal_(0.0, 0.01, generator=generator)
+    return head.to(old.weight.device, old.weight.dtype)

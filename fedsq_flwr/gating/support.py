@@ -1,0 +1,104 @@
+"""What can be gated by bits, and what is refused.
+
+A gate is binary when the output is the input times 0 or 1 (a ReLU) or one chosen input (max-pooling).
+With such gates fixed, the network is affine in each layer taken alone. Everything that would break
+this is refused by name rather than passed through as if it were affine (our choice: a method that is
+silently half on is worse than an error).
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that the field uses
+from torch import Tensor, nn
+
+
+class UnsupportedActivationError(ValueError):
+    """A layer has no binary gates, so its network cannot be put under fixed gating."""
+
+
+#: ReLU calls, and whether they work in place (`F.relu` has an argument for it).
+RELUS: dict[Callable[..., Any], bool] = {
+    F.relu: False,
+    torch.relu: False,
+    Tensor.relu: False,
+    torch.relu_: True,
+    Tensor.relu_: True,
+}
+
+#: Max-pooling calls -> (the form that also returns the winners, number of spatial dimensions).
+MAX_POOLS: dict[Callable[..., Any], tuple[Callable[..., Any], int]] = {
+    F.max_pool1d: (F.max_pool1d_with_indices, 1),
+    F.max_pool2d: (F.max_pool2d_with_indices, 2),
+    F.max_pool3d: (F.max_pool3d_with_indices, 3),
+    torch.max_pool1d: (F.max_pool1d_with_indices, 1),
+    torch.max_pool2d: (F.max_pool2d_with_indices, 2),
+    torch.max_pool3d: (F.max_pool3d_with_indices, 3),
+    F.max_pool1d_with_indices: (F.max_pool1d_with_indices, 1),
+    F.max_pool2d_with_indices: (F.max_pool2d_with_indices, 2),
+    F.max_pool3d_with_indices: (F.max_pool3d_with_indices, 3),
+    F.adaptive_max_pool1d: (F.adaptive_max_pool1d_with_indices, 1),
+    F.adaptive_max_pool2d: (F.adaptive_max_pool2d_with_indices, 2),
+    F.adaptive_max_pool3d: (F.adaptive_max_pool3d_with_indices, 3),
+}
+
+_REFUSED_MODULES: tuple[type[nn.Module], ...] = (
+    nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
+    nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.PReLU, nn.ReLU6, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid,
+    nn.Softmax, nn.Softmax2d, nn.Softmin, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink,
+    nn.Threshold, nn.LPPool1d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d,
+    nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.MultiheadAttention, nn.RNNBase, nn.Bilinear,
+    torch.jit.ScriptModule,
+)  # fmt: skip
+
+_REFUSED_NAMES = (
+    "abs absolute celu clamp clamp_max clamp_min clip elu exp gelu glu group_norm hardshrink hardsigmoid "
+    "hardswish hardtanh instance_norm layer_norm leaky_relu local_response_norm log log_softmax logsigmoid "
+    "lp_pool1d lp_pool2d maximum minimum mish pow prelu relu6 rms_norm rrelu "
+    "scaled_dot_product_attention selu sigmoid silu softmax softmin softplus softshrink softsign sqrt "
+    "square tanh tanhshrink threshold"
+).split()
+
+
+def refused_functions() -> dict[Callable[..., Any], str]:
+    """Every spelling (function, method, in place) of the functions without binary gates, with its name."""
+    found: dict[Callable[..., Any], str] = {}
+    for name in _REFUSED_NAMES:
+        for spelling in (name, f"{name}_"):
+            for place in (F, torch, Tensor, torch._C._nn):
+                function = getattr(place, spelling, None)
+                if function is not None:
+                    found[function] = spelling
+    return found
+
+
+def check_modules(network: nn.Module) -> None:
+    """Refuse a network that holds a module without binary gates.
+
+    Raises
+    ------
+    UnsupportedActivationError
+        Names the first such layer and its class. Functional calls show only in the first pass, where
+        the same error names them.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, _REFUSED_MODULES):
+            raise UnsupportedActivationError(
+                f"layer '{name}' is a {type(module).__name__}, which has no binary gates; fixed gating takes "
+                "affine layers, ReLUs, max-pooling, batch normalisation and dropout"
+            )
+
+
+def calling_layer(network: nn.Module) -> str:
+    """Name of the innermost layer of ``network`` whose ``forward`` is being executed (for error messages)."""
+    names = {id(module): name for name, module in network.named_modules()}
+    frame = inspect.currentframe()
+    while frame is not None:
+        name = names.get(id(frame.f_locals.get("self")))
+        if name is not None:
+            return name or type(network).__name__
+        frame = frame.f_back
+    return type(network).__name__

@@ -1,0 +1,111 @@
+"""One run from the command line: check what can be checked, start the executor, show what happens."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from fedsq_flwr.assembly import load_task
+from fedsq_flwr.assembly.network import load_network
+from fedsq_flwr.config import Config
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.executors.inprocess import run_inprocess
+from fedsq_flwr.executors.simulation import run_simulation
+from fedsq_flwr.learning.precision import choose_device
+from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.report import RoundTable, print_summary
+
+EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess}
+
+
+def run_job(config: Config, overrides: list[str], output: Path) -> float:
+    """Run ``config`` in the directory ``output`` and return the best validation accuracy.
+
+    Parameters
+    ----------
+    config : Config
+        Checked settings.
+    overrides : list of str
+        The Hydra overrides that compose it.
+    output : Path
+        The run's directory; in a sweep it is the job's own, below ``config.output``.
+
+    Raises
+    ------
+    FedSQError
+        If the run cannot start or does not do what was asked; one line says why.
+    """
+    config, overrides = _with_absolute_paths(config, overrides, output)
+    directory = RunDirectory(output)
+    directory.check(config)
+    console = Console()
+    with RoundTable(config.rounds, config.silos, console) as table, _logging(output, table.status):
+        _check_parts(config)
+        if config.executor.name == "simulation":
+            table.status("starting Flower's simulation")
+        EXECUTORS[config.executor.name](config, overrides, table.add)
+    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+    print_summary(summary, output, console)
+    return float(summary["best_accuracy"])
+
+
+def _check_parts(config: Config) -> None:
+    """Load what the run will load, so that what is wrong with it shows before any silo is started."""
+    try:
+        choose_device(config.executor.device)
+    except ValueError as error:
+        raise ConfigurationError(f"executor.device={error}") from error
+    task = load_task(config, config.silos)
+    load_network(config, len(task.class_names))
+
+
+def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> tuple[Config, list[str]]:
+    """Make paths absolute, in the settings and in the overrides: the apps run in other directories."""
+    paths = {"output": str(output.absolute()), "cache_dir": str(Path(config.cache_dir).expanduser().absolute())}
+    config = dataclasses.replace(config, **paths)
+    weights = Path(config.backbone.weights).expanduser()
+    if weights.is_file():
+        paths["backbone.weights"] = str(weights.absolute())
+        config = dataclasses.replace(
+            config, backbone=dataclasses.replace(config.backbone, weights=paths["backbone.weights"])
+        )
+    return config, [*overrides, *(f"{name}={_quoted(path)}" for name, path in paths.items())]
+
+
+def _quoted(value: str) -> str:
+    """Quote ``value`` for Hydra, whatever it holds."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+@contextmanager
+def _logging(output: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Send the package's log, and Flower's, to ``run.log``; tell the person how the assembly of parts goes."""
+    file = logging.FileHandler(output / "run.log")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    assembly, ours, flowers = (logging.getLogger(name) for name in ("fedsq_flwr.assembly", "fedsq_flwr", "flwr"))
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in (assembly, ours, flowers)]
+    assembly.handlers, ours.handlers, flowers.handlers = [_Telling(tell)], [file], [file]
+    for logger in (ours, flowers):
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        file.close()
+        for logger, handlers, level, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+
+
+class _Telling(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())

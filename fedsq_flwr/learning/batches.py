@@ -1,0 +1,18 @@
+"""Batches of a data set that lies in memory."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+def shuffled_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield the indices 0 to ``count - 1`` in random order, in batches; each exactly once.
+
+    A remainder of one sample joins the batch before it: batch norm cannot learn from a single one.
+    """
+    batches = list(torch.randperm(count, generator=generator).split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        last = batches.pop()
+        batches[-1] = torch.cat([batches[-1], last])
+    yield from batches

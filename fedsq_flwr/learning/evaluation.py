@@ -1,0 +1,55 @@
+"""Loss and accuracy of a model on samples that it does not learn from."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from fedsq_flwr.learning.precision import autocast
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy, share of right answers, and number of samples."""
+
+    loss: float
+    accuracy: float
+    examples: int
+
+
+def evaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 256, precision: str = "float32"
+) -> Evaluation:
+    """Evaluate ``model`` in evaluation mode, without gradients; the mode it was in is restored.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps images to logits.
+    images, labels : Tensor
+        ``(N, C, H, W)`` and ``(N,)`` on the model's device; N >= 1.
+    batch_size : int
+        Samples at a time.
+    precision : {"float32", "bfloat16"}
+        Of the forward pass.
+
+    Raises
+    ------
+    ValueError
+        If there are no samples.
+    """
+    if len(labels) == 0:
+        raise ValueError("nothing to evaluate: there are no samples")
+    was_training = model.training
+    model.eval()
+    loss, correct = 0.0, 0
+    with torch.no_grad():
+        for start in range(0, len(labels), batch_size):
+            batch = slice(start, start + batch_size)
+            with autocast(images.device, precision):
+                logits = model(images[batch])
+            loss += float(F.cross_entropy(logits.float(), labels[batch], reduction="sum"))
+            correct += int((logits.argmax(1) == labels[batch]).sum())
+    model.train(was_training)
+    return Evaluation(loss / len(labels), correct / len(labels), len(labels))

@@ -1,0 +1,96 @@
+"""Local training of a silo: one loop for FedSQ and every baseline."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from fedsq_flwr.gating import QuantitativeCopy
+from fedsq_flwr.learning.batches import shuffled_batches
+from fedsq_flwr.learning.precision import autocast
+from fedsq_flwr.learning.seeding import derive_seed
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a silo trains: SGD with momentum; ``precision`` is ``float32`` or ``bfloat16`` (autocast)."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What local training reports: mean loss over all samples seen, number of samples, seconds."""
+
+    loss: float
+    examples: int
+    seconds: float
+
+
+def train_locally(
+    model: QuantitativeCopy,
+    images: Tensor,
+    labels: Tensor,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    mu: float = 0.0,
+) -> TrainingResult:
+    """Train ``model`` in place on one silo's samples.
+
+    Parameters
+    ----------
+    model : QuantitativeCopy
+        The network; only its parameters (never the structural copy's tensors) are given to the optimiser.
+    images, labels : Tensor
+        ``(N, C, H, W)`` floating-point and ``(N,)`` int64, on the model's device; N >= 1.
+    settings : TrainingSettings
+        Epochs, batch size, learning rate and so on.
+    seed : int
+        Seeds the order of the samples and dropout; same seed, same thread count: same numbers.
+    mu : float
+        Weight of FedProx's proximal term ``mu / 2 * |w - w_start|^2`` (Li et al., 2020); not in the loss
+        that is reported.
+
+    Returns
+    -------
+    TrainingResult
+        The optimiser's momentum is dropped: every round starts afresh, as in FedAvg.
+    """
+    started = time.perf_counter()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    anchors = [p.detach().clone() for p in parameters] if mu else []
+    optimizer = torch.optim.SGD(
+        parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    order = torch.Generator().manual_seed(derive_seed(seed, "order"))
+    total = 0.0
+    model.train()
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        torch.manual_seed(derive_seed(seed, "dropout"))
+        for _ in range(settings.epochs):
+            for batch in shuffled_batches(len(labels), settings.batch_size, order):
+                with autocast(images.device, settings.precision):
+                    loss = F.cross_entropy(model(images[batch]), labels[batch])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if mu:
+                    _add_proximal_gradient(parameters, anchors, mu)
+                optimizer.step()
+                total += float(loss.detach()) * len(batch)
+    seen = settings.epochs * len(labels)
+    return TrainingResult(total / seen, len(labels), time.perf_counter() - started)
+
+
+def _add_proximal_gradient(parameters: list[torch.nn.Parameter], anchors: list[Tensor], mu: float) -> None:
+    with torch.no_grad():
+        for parameter, anchor in zip(parameters, anchors, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter - anchor, alpha=mu)

@@ -1,0 +1,48 @@
+"""Checkpoints: the global model of the last and of the best round, each one file written atomically."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fedsq_flwr.backbones.weights import read_weights, save_weights
+from fedsq_flwr.errors import WeightsError
+
+FILE = "quantitative.safetensors"
+
+
+class Checkpoints:
+    """The directory ``checkpoints`` of a run.
+
+    Parameters
+    ----------
+    directory : Path
+        Where it is, or will be. Holds ``last`` and ``best``, each with a file of the quantitative state,
+        whose metadata is the round's line of the history.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, name: str) -> Path:
+        """Return the file of the checkpoint ``name``."""
+        return self.directory / name / FILE
+
+    def save(self, name: str, state: Mapping[str, Tensor], line: Mapping[str, Any]) -> None:
+        """Write the checkpoint ``name`` (``last`` or ``best``), replacing the one before it."""
+        save_weights(self.path(name), state, {"line": json.dumps(line)})
+
+    def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the state and the history line of the checkpoint ``name``.
+
+        Raises
+        ------
+        WeightsError
+            If it does not exist, is damaged, or is no checkpoint.
+        """
+        state, metadata = read_weights(self.path(name))
+        if "line" not in metadata:
+            raise WeightsError(f"{self.path(name)} is no checkpoint: it does not say which round it is of")
+        return state, json.loads(metadata["line"])

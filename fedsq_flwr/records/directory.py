@@ -1,0 +1,176 @@
+"""A run's directory: everything that a run leaves behind, and where a resumed run starts."""
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fedsq_flwr.backbones import state_digest
+from fedsq_flwr.config.files import read_config, write_config
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.data import FederatedData
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.records.checkpoints import Checkpoints
+from fedsq_flwr.records.history import History, Line
+from fedsq_flwr.records.lines import best_line, figures, line_of
+from fedsq_flwr.federation.rounds import Round
+
+#: Version of the layout of summary.json.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts: its first round, and the state to load if that is not the first of all."""
+
+    round: int
+    state: dict[str, Tensor] | None
+
+
+class RunDirectory:
+    """The directory of one run.
+
+    Parameters
+    ----------
+    path : str or Path
+        It is made if it is not there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.history = History(self.path / "history.jsonl")
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self._opened = time.perf_counter()
+        self._earlier_seconds = 0.0  # of the rounds that earlier, interrupted runs finished
+
+    def open(self, config: Config, task: FederatedData) -> Start:
+        """Make the directory ready for ``config``, and say where to start.
+
+        Raises
+        ------
+        ConfigurationError
+            If it holds a run already and ``resume`` is not set, or a run with other settings.
+        DataError, WeightsError
+            If what is there to resume from is damaged.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.check(config)
+        start = Start(1, None)
+        if config.resume and self.checkpoints.path("last").exists():
+            state, line = self.checkpoints.load("last")
+            self.history.repair(line)
+            start = Start(int(line["round"]) + 1, state)
+            self._earlier_seconds = sum(earlier["seconds"] for earlier in self.history.read())
+        write_config(self.path / "config.yaml", config)
+        write_json(self.path / "partition.json", describe_partition(config, task))
+        return start
+
+    def check(self, config: Config) -> None:
+        """Refuse to write over another run; nothing is lost.
+
+        Raises
+        ------
+        ConfigurationError
+            As `open`.
+        """
+        if not self.history.path.exists():
+            return
+        if not config.resume:
+            raise ConfigurationError(
+                f"output={config.output}: holds a run already; choose another directory, or resume=true to go on"
+            )
+        before = read_config(self.path / "config.yaml")
+        for name in _differences(before, config):
+            raise ConfigurationError(
+                f"{name}: differs from the run in output={config.output}; to resume it, only rounds and the "
+                "executor (not its threads) may change"
+            )
+
+    def keep(self, finished: Round, state: dict[str, Tensor]) -> Line:
+        """Keep a finished round: checkpoints first, then its line, so that a run that dies can go on."""
+        line = line_of(finished)
+        lines = self.history.read()
+        self.checkpoints.save("last", state, line)
+        if best_line([*lines, line]) is line:
+            self.checkpoints.save("best", state, line)
+        self.history.append(line)
+        return line
+
+    def finish(self, config: Config, task: FederatedData, fingerprint: str) -> None:
+        """Write ``summary.json``."""
+        lines = self.history.read()
+        final, _ = self.checkpoints.load("last")
+        accuracies = best_line(lines)["silo_accuracies"]
+        per_silo = [
+            {"silo": silo, "train": len(train), "held_out": len(held_out), "accuracy": accuracies.get(str(silo))}
+            for silo, (train, held_out) in enumerate(zip(task.train, task.held_out, strict=True))
+        ]
+        summary = {
+            "schema": SCHEMA,
+            "experiment": config.experiment,
+            "method": config.method.name,
+            "backbone": config.backbone.name,
+            "data": config.data.name,
+            "partition": config.partition.name,
+            "alpha": config.partition.alpha,
+            "silos": config.silos,
+            "seed": config.seed,
+            "rounds": config.rounds,
+            "learning_rate": config.learning_rate,
+            "batch_norm": config.batch_norm,
+            **figures(lines),
+            "per_silo": per_silo,
+            "wall_seconds": self._earlier_seconds + time.perf_counter() - self._opened,
+            "fingerprint": fingerprint,
+            "weights_sha256": state_digest(final),
+            "versions": _versions(),
+        }
+        write_json(self.path / "summary.json", summary)
+
+    def write_failure(self, reason: str) -> None:
+        """Keep the one line that says why the run ended, for whoever started it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "failure.json", {"error": reason})
+
+
+def describe_partition(config: Config, task: FederatedData) -> dict[str, Any]:
+    """Return what ``partition.json`` holds: which silo has what."""
+    return {
+        "name": config.partition.name,
+        "alpha": config.partition.alpha,
+        "seed": config.seed,
+        "class_names": list(task.class_names),
+        "counts": task.class_counts(),
+        "held_out": [len(part) for part in task.held_out],
+        "validation": len(task.validation),
+        "test": len(task.test),
+        "indices": task.indices,
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` to ``path``, whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _differences(before: Config, now: Config) -> list[str]:
+    """Return the settings that differ, other than those that may change when a run is resumed."""
+    old, new = dataclasses.asdict(before), dataclasses.asdict(now)
+    threads = old["executor"]["threads"] != new["executor"]["threads"]
+    free = ("rounds", "output", "resume", "executor", "cache_dir")
+    changed = [name for name in new if name not in free and old[name] != new[name]]
+    return [*changed, *(["executor.threads"] if threads else [])]
+
+
+def _versions() -> dict[str, str]:
+    packages = {"fedsq_flwr": "fedsq-flwr", "torch": "torch", "flwr": "flwr", "ray": "ray"}
+    return {"python": platform.python_version(), **{name: version(dist) for name, dist in packages.items()}}

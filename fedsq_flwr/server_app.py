@@ -1,0 +1,122 @@
+"""The Flower app of the server: assemble the parts, run the rounds, keep what they give."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg, FedProx, Strategy
+
+from fedsq_flwr.assembly import build_model, load_task
+from fedsq_flwr.config import Config
+from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.federation import FedSQ
+from fedsq_flwr.federation.roster import Roster
+from fedsq_flwr.federation.rounds import run_rounds
+from fedsq_flwr.learning.precision import choose_device
+from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.report import write_report
+from fedsq_flwr.run_config import config_of, key_of
+from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.records.history import Line
+from fedsq_flwr.federation.server_model import ServerModel
+
+log = logging.getLogger(__name__)
+app = ServerApp()
+
+
+@app.main()  # type: ignore[misc]
+def main(grid: Grid, context: Context) -> None:
+    """Run the federation that the run config asks for.
+
+    Raises
+    ------
+    FedSQError
+        With one line; the line is also kept in the run's directory, where the executor finds it.
+    """
+    config = config_of(key_of(context))
+    directory = RunDirectory(config.output)
+    try:
+        run_federation(grid, config, directory)
+    except FedSQError as error:
+        directory.write_failure(str(error))
+        raise
+
+
+def run_federation(
+    grid: Grid, config: Config, directory: RunDirectory, on_round: Callable[[Line], None] | None = None
+) -> None:
+    """Run all rounds of ``config`` on ``grid`` and write the run's directory.
+
+    Flower decides how many silos there are; ``config.silos`` is set to what it says.
+
+    Parameters
+    ----------
+    grid : Grid
+        Carries messages to the silos.
+    config : Config
+        Checked settings.
+    directory : RunDirectory
+        Where the run is kept.
+    on_round : callable, optional
+        Told each finished round's line of the history.
+
+    Raises
+    ------
+    FedSQError
+        If the data or weights cannot be had, or a round fails.
+    """
+    with torch_threads(config.executor.threads):
+        _run(grid, config, directory, on_round or (lambda _: None))
+
+
+def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable[[Line], None]) -> None:
+    roster = Roster(config.executor.round_timeout)
+    nodes = roster.wait_for(grid)
+    config = dataclasses.replace(config, silos=roster.num_partitions or len(nodes))
+    task = load_task(config, config.silos)
+    start = directory.open(config, task)
+    model = ServerModel(
+        build_model(config, len(task.class_names)),
+        task,
+        choose_device(config.executor.device),
+        config.executor.precision,
+    )
+    if start.state is not None:
+        model.load(start.state)
+    strategy = FedSQ(
+        inner_strategy(config),
+        fingerprint=model.fingerprint,
+        min_replies=config.min_replies,
+        seed=config.seed,
+        timeout=config.executor.round_timeout,
+    )
+    strategy.summary()
+    rounds = run_rounds(
+        strategy,
+        grid,
+        model.arrays(),
+        first=start.round,
+        last=config.rounds,
+        timeout=config.executor.round_timeout,
+        evaluate=model.evaluate,
+    )
+    for finished in rounds:
+        on_round(directory.keep(finished, model.state()))
+    directory.finish(config, task, model.fingerprint)
+    log.info("the report is %s", write_report(directory.path))
+
+
+def inner_strategy(config: Config) -> Strategy:
+    """Return the Flower strategy that averages: FedAvg, or FedProx with the method's mu."""
+    sampling = {
+        "fraction_train": config.participation,
+        "fraction_evaluate": 1.0,
+        "min_train_nodes": 1,
+        "min_evaluate_nodes": 1,
+        "min_available_nodes": config.silos,
+    }
+    if config.method.aggregation == "fedprox":
+        return FedProx(**sampling, proximal_mu=config.method.mu)
+    return FedAvg(**sampling)
