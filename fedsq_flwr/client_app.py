@@ -24,20 +24,20 @@ from fedsq_flwr.run_config import RunKey, config_of, key_of
 app = ClientApp()
 
 
-@app.query()  # type: ignore[misc]
+@app.query()
 def query(message: Message, context: Context) -> Message:
     """Say which silo this is."""
     return answer_query(message, context)
 
 
-@app.train()  # type: ignore[misc]
+@app.train()
 def train(message: Message, context: Context) -> Message:
     """Train on this silo's samples."""
     with torch_threads(config_of(key_of(context)).executor.threads):
         return answer_train(client_of(context), message)
 
 
-@app.evaluate()  # type: ignore[misc]
+@app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate on this silo's held-out samples."""
     with torch_threads(config_of(key_of(context)).executor.threads):

@@ -65,15 +65,21 @@ def _check_parts(config: Config) -> None:
 
 def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> tuple[Config, list[str]]:
     """Make paths absolute, in the settings and in the overrides: the apps run in other directories."""
-    paths = {"output": str(output.absolute()), "cache_dir": str(Path(config.cache_dir).expanduser().absolute())}
-    config = dataclasses.replace(config, **paths)
     weights = Path(config.backbone.weights).expanduser()
-    if weights.is_file():
-        paths["backbone.weights"] = str(weights.absolute())
-        config = dataclasses.replace(
-            config, backbone=dataclasses.replace(config.backbone, weights=paths["backbone.weights"])
-        )
-    return config, [*overrides, *(f"{name}={_quoted(path)}" for name, path in paths.items())]
+    absolute = dataclasses.replace(
+        config,
+        output=str(output.absolute()),
+        cache_dir=str(Path(config.cache_dir).expanduser().absolute()),
+        backbone=dataclasses.replace(
+            config.backbone, weights=str(weights.absolute()) if weights.is_file() else config.backbone.weights
+        ),
+    )
+    paths = {
+        "output": absolute.output,
+        "cache_dir": absolute.cache_dir,
+        "backbone.weights": absolute.backbone.weights,
+    }
+    return absolute, [*overrides, *(f"{name}={_quoted(path)}" for name, path in paths.items())]
 
 
 def _quoted(value: str) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -14,19 +15,19 @@ from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.roster import Roster
 from fedsq_flwr.federation.rounds import run_rounds
+from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
-from fedsq_flwr.report import write_report
-from fedsq_flwr.run_config import config_of, key_of
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
-from fedsq_flwr.federation.server_model import ServerModel
+from fedsq_flwr.report import write_report
+from fedsq_flwr.run_config import config_of, key_of
 
 log = logging.getLogger(__name__)
 app = ServerApp()
 
 
-@app.main()  # type: ignore[misc]
+@app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation that the run config asks for.
 
@@ -110,13 +111,10 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
 
 def inner_strategy(config: Config) -> Strategy:
     """Return the Flower strategy that averages: FedAvg, or FedProx with the method's mu."""
-    sampling = {
-        "fraction_train": config.participation,
-        "fraction_evaluate": 1.0,
-        "min_train_nodes": 1,
-        "min_evaluate_nodes": 1,
-        "min_available_nodes": config.silos,
-    }
-    if config.method.aggregation == "fedprox":
-        return FedProx(**sampling, proximal_mu=config.method.mu)
-    return FedAvg(**sampling)
+    chosen = partial(FedProx, proximal_mu=config.method.mu) if config.method.aggregation == "fedprox" else FedAvg
+    return chosen(
+        fraction_train=config.participation,
+        min_train_nodes=1,
+        min_evaluate_nodes=1,
+        min_available_nodes=config.silos,
+    )

@@ -1,6 +1,5 @@
 """The model of a method: the quantitative copy alone, or under the gates that the method names."""
 
-
 from fedsq_flwr.assembly.network import load_network, random_network
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
@@ -43,5 +42,3 @@ def training_settings(config: Config) -> TrainingSettings:
         weight_decay=config.weight_decay,
         precision=config.executor.precision,
     )
-
-

@@ -36,5 +36,3 @@ def load_task(config: Config, silos: int) -> FederatedData:
 def _fit(config: Config, images: LabelledImages) -> LabelledImages:
     backbone = config.backbone
     return prepare(images, size=backbone.image_size, channels=backbone.in_channels, **MNIST_NORMALISATION)
-
-

@@ -1,0 +1,1 @@
+"""Hydra's configuration groups: the only place where a default stands."""

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.config.validation import validate
-from fedsq_flwr.errors import ConfigurationError
 
 CONFIG_MODULE = "fedsq_flwr.conf"
 CONFIG_NAME = "config"

@@ -111,7 +111,7 @@ def _require(config: Config, name: str, holds: bool, allowed: str) -> None:
 
 
 def _setting(config: Config, name: str) -> object:
-    return reduce(getattr, name.split("."), config)  # type: ignore[arg-type]
+    return reduce(getattr, name.split("."), config)
 
 
 def _interval(name: str) -> str:

@@ -41,7 +41,7 @@ class FederatedData:
     class_names: tuple[str, ...]
 
     def class_counts(self) -> list[list[int]]:
-        """Samples of each class (training and held-out together) at each silo."""
+        """Return the samples of each class, training and held-out together, at each silo."""
         classes = len(self.class_names)
         labels = [torch.cat([t.labels, h.labels]) for t, h in zip(self.train, self.held_out, strict=True)]
         return [torch.bincount(silo, minlength=classes).tolist() for silo in labels]

@@ -22,7 +22,7 @@ SERVER_NODE_ID = 1
 FIRST_SILO_NODE_ID = 1000
 
 
-class InProcessGrid(Grid):  # type: ignore[misc]
+class InProcessGrid(Grid):
     """Carries messages to a client app by calling it.
 
     Parameters
@@ -59,7 +59,10 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         return list(self._contexts)
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
+        self,
+        messages: Iterable[Message],
+        *,
+        timeout: float | None = None,  # noqa: ARG002 - part of the protocol
     ) -> Iterable[Message]:
         """Hand each message to the client app and return the replies; ``timeout`` has no effect here.
 

@@ -1,10 +1,8 @@
 """A silo: trains and evaluates the quantitative copy on its own samples."""
 
-from typing import Any
-
 import torch
 from flwr.client import NumPyClient
-from flwr.common import NDArrays
+from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
 from fedsq_flwr.federation.messages import FINGERPRINT, ROUND
@@ -14,7 +12,7 @@ from fedsq_flwr.learning import TrainingSettings, derive_seed, evaluate, train_l
 Samples = tuple[Tensor, Tensor]
 
 
-class FedSQClient(NumPyClient):  # type: ignore[misc]
+class FedSQClient(NumPyClient):
     """Flower client of one silo.
 
     Parameters
@@ -60,7 +58,7 @@ class FedSQClient(NumPyClient):  # type: ignore[misc]
                 f"(missing {sorted(set(own) - set(names))}, unknown {sorted(set(names) - set(own))})"
             )
 
-    def fit(self, parameters: NDArrays, config: dict[str, Any]) -> tuple[NDArrays, int, dict[str, float]]:
+    def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
         """Train on the silo's samples, starting from ``parameters``.
 
         Parameters
@@ -89,7 +87,7 @@ class FedSQClient(NumPyClient):  # type: ignore[misc]
         state = [tensor.cpu().numpy() for tensor in self.model.quantitative_state().values()]
         return state, result.examples, {"train_loss": result.loss, "train_seconds": result.seconds}
 
-    def evaluate(self, parameters: NDArrays, config: dict[str, Any]) -> tuple[float, int, dict[str, float]]:
+    def evaluate(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[float, int, dict[str, Scalar]]:
         """Evaluate ``parameters`` on the held-out samples: loss, their number, and ``accuracy``.
 
         A silo that holds nothing out answers with 0 samples and does not count.
@@ -106,7 +104,7 @@ class FedSQClient(NumPyClient):  # type: ignore[misc]
         result = evaluate(self.model, images, labels, precision=self.settings.precision)
         return result.loss, result.examples, {"accuracy": result.accuracy}
 
-    def _load(self, parameters: NDArrays, config: dict[str, Any]) -> None:
+    def _load(self, parameters: NDArrays, config: dict[str, Scalar]) -> None:
         theirs, own = str(config.get(FINGERPRINT, "")), self.model.fingerprint
         if theirs != own:
             raise ValueError(

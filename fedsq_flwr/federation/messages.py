@@ -4,10 +4,11 @@ A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer
 `answer_evaluate` and `answer_query`; `FedSQ` reads what they wrote.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.common import Scalar
 
 if TYPE_CHECKING:
     from fedsq_flwr.federation.client import FedSQClient
@@ -41,7 +42,7 @@ def answer_train(client: "FedSQClient", message: Message) -> Message:
     """
     arrays, config = _unpack(message)
     client.check_names(list(arrays))
-    parameters, examples, metrics = client.fit([a.numpy() for a in arrays.values()], dict(config))
+    parameters, examples, metrics = client.fit([a.numpy() for a in arrays.values()], _scalars(config))
     trained = ArrayRecord({name: Array(array) for name, array in zip(arrays, parameters, strict=True)})
     return _reply(message, config, examples, metrics, {ARRAYS: trained})
 
@@ -56,8 +57,8 @@ def answer_evaluate(client: "FedSQClient", message: Message) -> Message:
     """
     arrays, config = _unpack(message)
     client.check_names(list(arrays))
-    loss, examples, metrics = client.evaluate([a.numpy() for a in arrays.values()], dict(config))
-    return _reply(message, config, examples, {"loss": float(loss), **metrics}, {})
+    loss, examples, metrics = client.evaluate([a.numpy() for a in arrays.values()], _scalars(config))
+    return _reply(message, config, examples, {"loss": loss, **metrics}, {})
 
 
 def count_bytes(messages: Iterable[Message]) -> int:
@@ -69,10 +70,18 @@ def _unpack(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
     return cast(ArrayRecord, message.content[ARRAYS]), cast(ConfigRecord, message.content[CONFIG])
 
 
+def _scalars(config: ConfigRecord) -> dict[str, Scalar]:
+    return {key: value for key, value in config.items() if not isinstance(value, list)}
+
+
 def _reply(
-    message: Message, config: ConfigRecord, examples: int, metrics: dict[str, float], records: dict[str, ArrayRecord]
+    message: Message,
+    config: ConfigRecord,
+    examples: int,
+    metrics: Mapping[str, Scalar],
+    records: dict[str, ArrayRecord],
 ) -> Message:
     # Round and fingerprint are said back, so that a late or foreign reply can be told from a good one.
     echo = ConfigRecord({key: config[key] for key in (ROUND, FINGERPRINT) if key in config})
-    measured = MetricRecord({WEIGHT: examples, **metrics})
+    measured = MetricRecord({WEIGHT: examples, **{name: float(value) for name, value in metrics.items()}})
     return Message(RecordDict({**records, METRICS: measured, CONFIG: echo}), reply_to=message)

@@ -90,7 +90,7 @@ class Roster:
         self.num_partitions = int(identity[NUM_PARTITIONS])  # type: ignore[arg-type]
 
 
-class OrderedGrid(Grid):  # type: ignore[misc]
+class OrderedGrid(Grid):
     """A view of a grid whose nodes come in the order of their partition ids.
 
     An inner strategy samples from it as from any grid. If it goes on asking for more nodes than there
@@ -127,15 +127,15 @@ class OrderedGrid(Grid):  # type: ignore[misc]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Pass on."""
-        return self._grid.push_messages(messages)  # type: ignore[no-any-return]
+        return self._grid.push_messages(messages)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Pass on."""
-        return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
+        return self._grid.pull_messages(message_ids)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Pass on."""
-        return self._grid.send_and_receive(messages, timeout=timeout)  # type: ignore[no-any-return]
+        return self._grid.send_and_receive(messages, timeout=timeout)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Round:
 
     def train_loss(self) -> float:
         """Return the mean training loss over all samples of the silos that were averaged."""
-        examples = sum(m[WEIGHT] for m in self.training.metrics.values())
+        examples: int = sum(m[WEIGHT] for m in self.training.metrics.values())
         total: float = sum(m[WEIGHT] * m["train_loss"] for m in self.training.metrics.values())
         return total / examples
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedsq_flwr.federation.messages import CONFIG, FINGERPRINT, ROUND
 
@@ -67,11 +67,12 @@ def usual_metrics(contents: Iterable[RecordDict]) -> frozenset[str]:
 
 
 def _find_wrong_context(content: RecordDict, expected: Expectation) -> str | None:
-    echo = content.config_records.get(CONFIG, {})
-    if echo.get(ROUND) != expected.server_round:
-        return f"answers round {echo.get(ROUND)}, not {expected.server_round}"
-    if echo.get(FINGERPRINT, "") != expected.fingerprint:
-        return f"has fingerprint {str(echo.get(FINGERPRINT, ''))[:12]!r}, not {expected.fingerprint[:12]!r}"
+    echo = content.config_records.get(CONFIG) or ConfigRecord()
+    answered, fingerprint = echo.get(ROUND), echo.get(FINGERPRINT, "")
+    if answered != expected.server_round:
+        return f"answers round {answered!r}, not {expected.server_round}"
+    if fingerprint != expected.fingerprint:
+        return f"has fingerprint {str(fingerprint)[:12]!r}, not {expected.fingerprint[:12]!r}"
     return None
 
 

@@ -37,7 +37,7 @@ class Exchange:
     dropped: dict[int, str] = field(default_factory=dict)
 
 
-class FedSQ(Strategy):  # type: ignore[misc]
+class FedSQ(Strategy):
     """Federated averaging of quantitative copies under one fixed structure.
 
     It wraps any Flower strategy (FedAvg, FedProx, FedAdam, FedMedian, Krum ...) and can itself be

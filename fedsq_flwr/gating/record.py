@@ -15,10 +15,10 @@ from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.gating.support import (
     MAX_POOLS,
+    REFUSED_CALLS,
     RELUS,
     UnsupportedActivationError,
     calling_layer,
-    refused_functions,
 )
 
 
@@ -79,7 +79,6 @@ class Recording(TorchFunctionMode):
         self._network = network
         self._pool_gates = pool_gates
         self._copy_masks = copy_masks
-        self._refused = refused_functions()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -90,9 +89,9 @@ class Recording(TorchFunctionMode):
             return self._relu(func(*args, **kwargs))
         if self._pool_gates and func in MAX_POOLS:
             return self._max_pool(func, args, kwargs)
-        if func in self._refused:
+        if func in REFUSED_CALLS:
             raise UnsupportedActivationError(
-                f"layer '{calling_layer(self._network)}' calls {self._refused[func]}, which has no binary gates; "
+                f"layer '{calling_layer(self._network)}' calls {REFUSED_CALLS[func]}, which has no binary gates; "
                 "fixed gating takes affine layers, ReLUs, max-pooling, batch normalisation and dropout"
             )
         return func(*args, **kwargs)

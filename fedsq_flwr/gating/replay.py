@@ -26,7 +26,7 @@ class _GateInPlace(torch.autograd.Function):
     """Gate a tensor in place, as an in-place ReLU would, keeping the network's aliasing as it is."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, source: Tensor) -> Tensor:  # noqa: D102 - autograd's protocol
+    def forward(ctx: Any, value: Tensor, source: Tensor) -> Tensor:
         ctx.mark_dirty(value)
         ctx.save_for_backward(source)
         torch.ops.aten.threshold_backward.grad_input(value, source, 0, grad_input=value)
@@ -34,7 +34,7 @@ class _GateInPlace(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: D102
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (source,) = ctx.saved_tensors
         return torch.ops.aten.threshold_backward(gradient, source, 0), None
 
@@ -73,7 +73,7 @@ class Replaying(TorchFunctionMode):
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """End the pass; every recorded gate must have been used."""
-        super().__exit__(exc_type, exc_value, traceback)
+        super().__exit__(exc_type, exc_value, traceback)  # type: ignore[no-untyped-call]
         if exc_type is None and self._next != len(self._gates):
             raise GateMismatchError(
                 f"the quantitative pass used {self._next} gates, the structural pass recorded {len(self._gates)}"
@@ -99,7 +99,7 @@ class Replaying(TorchFunctionMode):
         if source.dtype != value.dtype:  # autocast, or unpacked gates; torch would promote the value instead
             source = source.to(value.dtype)
         if in_place:
-            return _GateInPlace.apply(value, source)  # type: ignore[no-any-return, no-untyped-call]
+            return _GateInPlace.apply(value, source)  # type: ignore[no-any-return]
         return torch.ops.aten.threshold_backward(value, source, 0)  # type: ignore[no-any-return]
 
     def _max_pool(self, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,5 +112,3 @@ class Replaying(TorchFunctionMode):
             )
         flat = value.flatten(-dims).gather(-1, winners.flatten(-dims))
         return flat.view(winners.shape), winners
-
-

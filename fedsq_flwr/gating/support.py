@@ -7,7 +7,8 @@ silently half on is worse than an error).
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,29 +21,33 @@ class UnsupportedActivationError(ValueError):
 
 
 #: ReLU calls, and whether they work in place (`F.relu` has an argument for it).
-RELUS: dict[Callable[..., Any], bool] = {
-    F.relu: False,
-    torch.relu: False,
-    Tensor.relu: False,
-    torch.relu_: True,
-    Tensor.relu_: True,
-}
+RELUS: Mapping[Callable[..., Any], bool] = MappingProxyType(
+    {
+        F.relu: False,
+        torch.relu: False,
+        Tensor.relu: False,
+        torch.relu_: True,
+        Tensor.relu_: True,
+    }
+)
 
 #: Max-pooling calls -> (the form that also returns the winners, number of spatial dimensions).
-MAX_POOLS: dict[Callable[..., Any], tuple[Callable[..., Any], int]] = {
-    F.max_pool1d: (F.max_pool1d_with_indices, 1),
-    F.max_pool2d: (F.max_pool2d_with_indices, 2),
-    F.max_pool3d: (F.max_pool3d_with_indices, 3),
-    torch.max_pool1d: (F.max_pool1d_with_indices, 1),
-    torch.max_pool2d: (F.max_pool2d_with_indices, 2),
-    torch.max_pool3d: (F.max_pool3d_with_indices, 3),
-    F.max_pool1d_with_indices: (F.max_pool1d_with_indices, 1),
-    F.max_pool2d_with_indices: (F.max_pool2d_with_indices, 2),
-    F.max_pool3d_with_indices: (F.max_pool3d_with_indices, 3),
-    F.adaptive_max_pool1d: (F.adaptive_max_pool1d_with_indices, 1),
-    F.adaptive_max_pool2d: (F.adaptive_max_pool2d_with_indices, 2),
-    F.adaptive_max_pool3d: (F.adaptive_max_pool3d_with_indices, 3),
-}
+MAX_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Any], int]] = MappingProxyType(
+    {
+        F.max_pool1d: (F.max_pool1d_with_indices, 1),
+        F.max_pool2d: (F.max_pool2d_with_indices, 2),
+        F.max_pool3d: (F.max_pool3d_with_indices, 3),
+        torch.max_pool1d: (F.max_pool1d_with_indices, 1),
+        torch.max_pool2d: (F.max_pool2d_with_indices, 2),
+        torch.max_pool3d: (F.max_pool3d_with_indices, 3),
+        F.max_pool1d_with_indices: (F.max_pool1d_with_indices, 1),
+        F.max_pool2d_with_indices: (F.max_pool2d_with_indices, 2),
+        F.max_pool3d_with_indices: (F.max_pool3d_with_indices, 3),
+        F.adaptive_max_pool1d: (F.adaptive_max_pool1d_with_indices, 1),
+        F.adaptive_max_pool2d: (F.adaptive_max_pool2d_with_indices, 2),
+        F.adaptive_max_pool3d: (F.adaptive_max_pool3d_with_indices, 3),
+    }
+)
 
 _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
     nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
@@ -55,15 +60,16 @@ _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
 )  # fmt: skip
 
 _REFUSED_NAMES = (
-    "abs absolute celu clamp clamp_max clamp_min clip elu exp gelu glu group_norm hardshrink hardsigmoid "
-    "hardswish hardtanh instance_norm layer_norm leaky_relu local_response_norm log log_softmax logsigmoid "
-    "lp_pool1d lp_pool2d maximum minimum mish pow prelu relu6 rms_norm rrelu "
-    "scaled_dot_product_attention selu sigmoid silu softmax softmin softplus softshrink softsign sqrt "
-    "square tanh tanhshrink threshold"
-).split()
+    "abs", "absolute", "celu", "clamp", "clamp_max", "clamp_min", "clip", "elu", "exp", "gelu",
+    "glu", "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "instance_norm",
+    "layer_norm", "leaky_relu", "local_response_norm", "log", "log_softmax", "logsigmoid",
+    "lp_pool1d", "lp_pool2d", "maximum", "minimum", "mish", "pow", "prelu", "relu6", "rms_norm",
+    "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin",
+    "softplus", "softshrink", "softsign", "sqrt", "square", "tanh", "tanhshrink", "threshold",
+)  # fmt: skip
 
 
-def refused_functions() -> dict[Callable[..., Any], str]:
+def _refused_functions() -> dict[Callable[..., Any], str]:
     """Every spelling (function, method, in place) of the functions without binary gates, with its name."""
     found: dict[Callable[..., Any], str] = {}
     for name in _REFUSED_NAMES:
@@ -73,6 +79,10 @@ def refused_functions() -> dict[Callable[..., Any], str]:
                 if function is not None:
                     found[function] = spelling
     return found
+
+
+#: Calls without binary gates -> their name as it was spelt.
+REFUSED_CALLS: Mapping[Callable[..., Any], str] = MappingProxyType(_refused_functions())
 
 
 def check_modules(network: nn.Module) -> None:

@@ -11,7 +11,7 @@ def shuffled_batches(count: int, batch_size: int, generator: torch.Generator) ->
 
     A remainder of one sample joins the batch before it: batch norm cannot learn from a single one.
     """
-    batches = list(torch.randperm(count, generator=generator).split(batch_size))
+    batches = list(torch.split(torch.randperm(count, generator=generator), batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])

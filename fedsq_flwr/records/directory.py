@@ -17,10 +17,10 @@ from fedsq_flwr.config.files import read_config, write_config
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.history import History, Line
 from fedsq_flwr.records.lines import best_line, figures, line_of
-from fedsq_flwr.federation.rounds import Round
 
 #: Version of the layout of summary.json.
 SCHEMA = 1

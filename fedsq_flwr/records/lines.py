@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from fedsq_flwr.records.history import Line
 from fedsq_flwr.federation.rounds import Round
+from fedsq_flwr.records.history import Line
 
 
 def line_of(finished: Round) -> Line:
