@@ -1,0 +1,63 @@
+import pytest
+from tests.federation.toys import toy_app
+from flwr.app import ArrayRecord, ConfigRecord
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAvg
+
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.federation import FedSQ
+from fedsq_flwr.federation.roster import OrderedGrid, Roster
+
+
+class Shuffled:
+    """A grid whose nodes come in another order than their partition ids."""
+
+    def __init__(self, grid, asked):
+        self._grid, self._asked = grid, asked
+
+    def get_node_ids(self):
+        return sorted(self._grid.get_node_ids(), key=lambda node: (node * 7) % 5)
+
+    def send_and_receive(self, messages, *, timeout=None):
+        messages = list(messages)
+        self._asked.extend(m.metadata.dst_node_id for m in messages)
+        return self._grid.send_and_receive(messages, timeout=timeout)
+
+
+def test_nodes_come_in_the_order_of_their_partition_ids_and_are_asked_once(make_grid):
+    asked = []
+    grid, roster = Shuffled(make_grid(toy_app(), silos=5), asked), Roster()
+    for _ in range(3):
+        assert [roster.silo(node) for node in roster.update(grid)] == [0, 1, 2, 3, 4]
+    assert len(asked) == 5
+    assert roster.num_partitions == 5
+
+
+def test_an_app_that_does_not_answer_queries_is_told_what_to_add(make_grid):
+    with pytest.raises(RunFailedError, match="answer_query"):
+        Roster().update(make_grid(ClientApp(), silos=2))
+
+
+def test_two_nodes_of_one_partition_are_refused(make_grid):
+    grid = make_grid(toy_app(), silos=2)
+    for context in grid._contexts.values():
+        context.node_config["partition-id"] = 1
+    with pytest.raises(RunFailedError, match="both say that they are silo 1"):
+        Roster().update(grid)
+
+
+def test_waiting_for_silos_ends(make_grid):
+    with pytest.raises(RunFailedError, match="2 of 3 silos connected"):
+        Roster(timeout=0.3).wait_for(make_grid(toy_app(), silos=2), 3)
+
+
+def test_an_inner_strategy_that_waits_for_more_silos_than_there_are_ends(make_grid):
+    strategy = FedSQ(FedAvg(min_available_nodes=3), timeout=0.3)
+    with pytest.raises(RunFailedError, match="fewer than the inner strategy's minimum"):
+        strategy.configure_train(1, ArrayRecord(), ConfigRecord(), make_grid(toy_app(), silos=2))
+
+
+def test_the_view_passes_messages_on(make_grid):
+    grid = make_grid(toy_app(), silos=2)
+    view = OrderedGrid(grid, Roster())
+    assert list(view.send_and_receive([])) == []

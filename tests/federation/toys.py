@@ -1,0 +1,50 @@
+"""A federation of toys: each silo adds its own number to a vector, so every average is known by hand."""
+
+from collections.abc import Callable
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedsq_flwr.federation.messages import ARRAYS, CONFIG, METRICS, answer_query
+
+Change = Callable[[int, RecordDict], None]
+FINGERPRINT = "f" * 64
+
+
+def echo(message: Message) -> ConfigRecord:
+    """What a silo says back: round and fingerprint."""
+    config = message.content[CONFIG]
+    return ConfigRecord({key: config[key] for key in ("server-round", "fingerprint")})
+
+
+def toy_app(spoil: Change = lambda silo, content: None, seen: list[Message] | None = None) -> ClientApp:
+    """Silo k answers ``weights + k`` with weight ``k + 1``; ``spoil`` may change the answer."""
+    app = ClientApp()
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        return answer_query(message, context)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        if seen is not None:
+            seen.append(message)
+        silo = int(context.node_config["partition-id"])
+        arrays = {
+            name: Array(array.numpy() + np.float32(silo)) for name, array in message.content[ARRAYS].items()
+        }
+        metrics = MetricRecord({"num-examples": silo + 1, "train_loss": float(silo), "train_seconds": 0.5})
+        content = RecordDict({ARRAYS: ArrayRecord(arrays), METRICS: metrics, CONFIG: echo(message)})
+        spoil(silo, content)
+        return Message(content, reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        silo = int(context.node_config["partition-id"])
+        metrics = MetricRecord({"num-examples": silo, "loss": 1.0, "accuracy": silo / 10})
+        content = RecordDict({METRICS: metrics, CONFIG: echo(message)})
+        spoil(silo, content)
+        return Message(content, reply_to=message)
+
+    return app

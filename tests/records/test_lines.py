@@ -1,0 +1,57 @@
+import pytest
+from flwr.app import ArrayRecord
+
+from fedsq_flwr.federation.rounds import Round
+from fedsq_flwr.federation.strategy import Exchange
+from fedsq_flwr.learning import Evaluation
+from fedsq_flwr.records.lines import best_line, figures, line_of
+
+
+def finished(**changes):
+    values = {
+        "number": 2,
+        "arrays": ArrayRecord(),
+        "training": Exchange(
+            sampled=[0, 1, 2],
+            metrics={
+                0: {"num-examples": 1, "train_loss": 1.0, "train_seconds": 0.5},
+                1: {"num-examples": 3, "train_loss": 2.0, "train_seconds": 1.5},
+            },
+            dropped={2: "disk is full"},
+        ),
+        "evaluation": Exchange(sampled=[0, 1], metrics={1: {"accuracy": 0.5}, 0: {"accuracy": 1.0}}),
+        "server": {"validation": Evaluation(0.4, 0.9, 10), "test": Evaluation(0.5, 0.8, 20)},
+        "bytes_up": 10,
+        "bytes_down": 20,
+        "seconds": 3.0,
+    }
+    return Round(**{**values, **changes})
+
+
+def test_a_line_holds_what_came_of_the_round():
+    line = line_of(finished())
+    assert line["train_loss"] == pytest.approx((1 * 1.0 + 3 * 2.0) / 4)
+    assert (line["loss"], line["accuracy"], line["test_accuracy"]) == (0.4, 0.9, 0.8)
+    assert (line["sampled"], line["replies"], line["train_seconds"]) == (3, 2, 2.0)
+    assert line["dropped"] == [{"silo": 2, "reason": "disk is full", "while": "training"}]
+    assert line["silo_accuracies"] == {"0": 1.0, "1": 0.5}
+    assert (line["silo_accuracy_mean"], line["silo_accuracy_worst"], line["silo_accuracy_std"]) == (0.75, 0.5, 0.25)
+
+
+def test_without_held_out_samples_there_are_no_silo_figures():
+    line = line_of(finished(evaluation=Exchange()))
+    assert line["silo_accuracies"] == {}
+    assert line["silo_accuracy_worst"] is None
+
+
+def test_best_is_chosen_on_validation_and_the_earliest_wins_a_tie():
+    lines = [
+        {**line_of(finished(number=n)), "accuracy": validation, "test_accuracy": test}
+        for n, validation, test in [(1, 0.5, 0.99), (2, 0.8, 0.6), (3, 0.8, 0.9), (4, 0.7, 0.7)]
+    ]
+    assert best_line(lines)["round"] == 2
+    summary = figures(lines)
+    assert (summary["best_accuracy"], summary["rounds_to_best"]) == (0.8, 2)
+    assert (summary["test_accuracy"], summary["final_accuracy"]) == (0.6, 0.7)
+    assert summary["accuracy_auc"] == pytest.approx((0.5 + 0.8 + 0.8 + 0.7) / 4)
+    assert (summary["bytes_up"], summary["bytes_down"]) == (40, 80)
