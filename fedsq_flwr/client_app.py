@@ -1,5 +1,6 @@
 """The Flower app of a silo: ten lines that hand each message to a `FedSQClient`."""
 
+import copy
 import threading
 from functools import lru_cache
 
@@ -64,7 +65,9 @@ def client_of(context: Context) -> FedSQClient:
 
 # A Ray actor and the in-process executor serve many messages from one process. What does not depend on
 # the silo is built once in it; the model's travelling state is overwritten by every message, and each
-# thread has a model of its own.
+# thread has a model of its own, copied from one that is built under a lock: building draws from torch's
+# global generator, which threads share.
+_BUILDING = threading.Lock()
 
 
 @lru_cache(maxsize=1)
@@ -72,6 +75,12 @@ def _task(key: RunKey, silos: int) -> FederatedData:
     return load_task(config_of(key), silos)
 
 
-@lru_cache(maxsize=8)
-def _model(key: RunKey, classes: int, thread: int) -> QuantitativeCopy:  # noqa: ARG001 - part of the cache's key
+@lru_cache(maxsize=1)
+def _first_model(key: RunKey, classes: int) -> QuantitativeCopy:
     return build_model(config_of(key), classes)
+
+
+@lru_cache(maxsize=64)
+def _model(key: RunKey, classes: int, thread: int) -> QuantitativeCopy:  # noqa: ARG001 - part of the cache's key
+    with _BUILDING:
+        return copy.deepcopy(_first_model(key, classes))

@@ -67,7 +67,7 @@ class ExecutorConfig:
     client_cpus: int = MISSING  # CPUs that Ray reserves for a silo at work
     client_gpus: float = MISSING  # share of a GPU, likewise
     threads: int = MISSING  # torch threads of a silo at work; part of what fixes the numbers
-    workers: int = MISSING  # silos trained side by side (in-process only)
+    workers: int = MISSING  # silos trained side by side (in-process only); 0: as the cores allow. Changes no number
     device: str = MISSING  # auto | cpu | cuda | cuda:N | mps
     precision: str = MISSING  # float32 | bfloat16 (autocast)
     round_timeout: float = MISSING  # seconds to wait for the replies of a round

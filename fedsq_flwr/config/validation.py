@@ -55,7 +55,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "executor.client_cpus": (1, True),
         "executor.client_gpus": (0, True),
         "executor.threads": (1, True),
-        "executor.workers": (1, True),
+        "executor.workers": (0, True),
         "executor.round_timeout": (0, False),
     }
 )

@@ -1,5 +1,6 @@
 """The in-process executor: server and silos take turns in this process, without Ray or start-up."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,6 @@ def run_inprocess(config: Config, overrides: Sequence[str], on_round: Callable[[
     # Composed once before there are threads: Hydra's composition is not safe among them.
     config_of(("", text))
     run_config = {"experiment": "", "overrides": text}
-    workers = config.executor.workers
+    workers = config.executor.workers or max(1, (os.cpu_count() or 1) // config.executor.threads)
     with InProcessGrid(client_app.app, silos=config.silos, run_config=run_config, workers=workers) as grid:
         server_app.run_federation(grid, config, RunDirectory(config.output), on_round)

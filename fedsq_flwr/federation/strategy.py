@@ -161,7 +161,9 @@ class FedSQ(Strategy):
     def _configure(
         self, kind: str, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        extended = ConfigRecord({**config, ROUND: server_round, FINGERPRINT: self._fingerprint(server_round)})
+        # Without fixed gates nothing is said: Flower cannot count the bytes of an empty string.
+        fingerprint = self._fingerprint(server_round)
+        extended = ConfigRecord({**config, ROUND: server_round, **({FINGERPRINT: fingerprint} if fingerprint else {})})
         view = OrderedGrid(grid, self.roster)
         configure = self.inner.configure_train if kind == "train" else self.inner.configure_evaluate
         with seeded_sampling(derive_seed(self.seed, "sample", kind, server_round)):

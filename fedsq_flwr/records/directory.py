@@ -62,6 +62,7 @@ class RunDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.check(config)
+        (self.path / "failure.json").unlink(missing_ok=True)  # of an earlier attempt
         start = Start(1, None)
         if config.resume and self.checkpoints.path("last").exists():
             state, line = self.checkpoints.load("last")

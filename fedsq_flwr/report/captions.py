@@ -1,0 +1,83 @@
+"""The sentences of the page that depend on the run."""
+
+from fedsq_flwr.report import numerals
+from fedsq_flwr.report.records import Drop, Partition, Round, Run, Settings, SiloResult, Summary, is_finite
+
+SILOS_NAMED = 12  # in one sentence
+
+
+def about_partition(settings: Settings) -> str:
+    """Describe the partition in a few words."""
+    if settings.partition == "dirichlet" and settings.alpha is not None:
+        return f"Dirichlet, alpha {settings.alpha:g}"
+    return "equal random shares" if settings.partition == "iid" else settings.partition
+
+
+def of_accuracy(run: Run) -> str:
+    """Write the sentence under the figure of accuracies."""
+    best = run.summary.best_round
+    chosen = f"round {best} is the best on validation" if best is not None else "no round was measured"
+    band = ""
+    if any(line.silo_accuracies for line in run.rounds):
+        band = "; the band runs from the worst to the best silo on their own held-out samples"
+    return f"The averaged model on the validation and the test split: {chosen}{band}."
+
+
+def of_loss(run: Run) -> str:
+    """Write the sentence under the figure of losses."""
+    lost = sum(1 for line in run.rounds if not (is_finite(line.loss) and is_finite(line.train_loss)))
+    gap = f"; {numerals.count(lost, 'round')} without a finite loss left a gap" if lost else ""
+    return (
+        f"The averaged model's loss on the validation split, and the mean of the silos' losses while they train{gap}."
+    )
+
+
+def of_partition(partition: Partition, settings: Settings) -> str:
+    """Write the sentence under the picture of the partition."""
+    sizes = partition.sizes
+    span = f"{min(sizes):,} to {max(sizes):,} samples" if len(sizes) > 1 else f"{sizes[0]:,} samples"
+    fullest = max(map(max, partition.counts))
+    return (
+        f"Samples of each class in each silo ({about_partition(settings)}, seed {settings.seed}): the "
+        f"stronger the colour, the more (up to {fullest:,}); the bars are the silos' sizes, {span}."
+    )
+
+
+def of_silos(summary: Summary) -> str:
+    """Write the sentence under the figure of the silos' accuracies."""
+    sizes = [silo.held_out for silo in summary.judged if silo.held_out]
+    grain = ""
+    if sizes:
+        span = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{min(sizes)}"
+        grain = f"; with {span} samples each, a single sample moves a bar by up to {1 / min(sizes):.2f}"
+    absent = [str(silo.silo) for silo in summary.per_silo if silo.accuracy is None]
+    left_out = f"; not shown, for want of held-out samples: {_silos(absent)}" if absent else ""
+    return f"The model of round {summary.best_round} on each silo's own held-out samples{grain}{left_out}."
+
+
+def of_drops(drops: tuple[Drop, ...]) -> str:
+    """Count the replies that a round did not use, and name their silos, those with the same reason together."""
+    silos: dict[tuple[str, bool], list[str]] = {}
+    for drop in drops:
+        silos.setdefault((drop.reason, drop.evaluating), []).append(str(drop.silo))
+    groups = (
+        f"{_silos(names)}{' while evaluating' if evaluating else ''}: {reason}"
+        for (reason, evaluating), names in silos.items()
+    )
+    return f"{numerals.count(len(drops), 'reply')} not used: {'; '.join(groups)}"
+
+
+def answered(line: Round, silos: int) -> str:
+    """Write the usable replies over the silos asked."""
+    return f"{line.replies}/{line.sampled if line.sampled is not None else silos}"
+
+
+def worst_silo(summary: Summary) -> SiloResult | None:
+    """Find the silo with the lowest accuracy on its own held-out samples."""
+    return summary.judged[0] if summary.judged else None
+
+
+def _silos(names: list[str]) -> str:
+    """List all silos if they are few, else the first ones and how many more there are."""
+    more = f" and {len(names) - SILOS_NAMED} more" if len(names) > SILOS_NAMED else ""
+    return f"silo{'s' if len(names) > 1 else ''} {', '.join(names[:SILOS_NAMED])}{more}"

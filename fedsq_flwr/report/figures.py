@@ -1,0 +1,151 @@
+"""The figures of accuracies and losses, each an inline SVG element."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fedsq_flwr.report import svg
+from fedsq_flwr.report.records import Round, SiloResult, Summary, is_finite
+
+HEIGHT = 3.9
+FEW_ROUNDS = 30  # with a dot a round; more of them would hide the line
+FEW_SILOS = 30  # named under their bars; more names would not fit
+DOTTED = (0, (1, 2))
+DASHED = (0, (4, 2))
+
+
+def accuracy_by_round(rounds: Sequence[Round], best: int | None) -> str:
+    """Draw validation and test accuracy, the silos' span, and the round that validation chose."""
+
+    def paint(figure: Figure) -> None:
+        axes = _axes_by_round(figure, rounds, best, "accuracy")
+        _line(axes, rounds, [line.accuracy for line in rounds], colour=svg.VALIDATION, label="validation")
+        _line(axes, rounds, [line.test_accuracy for line in rounds], colour=svg.TEST, label="test", style=DASHED)
+        _silo_span(axes, rounds)
+        for line in rounds:
+            if line.round == best:
+                _ring(axes, line.round, line.accuracy, svg.VALIDATION)
+                _ring(axes, line.round, line.test_accuracy, svg.TEST)
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.02))
+        figure.legend(loc="outside upper left", ncols=3)
+
+    return svg.draw("accuracy", "Accuracy by round", HEIGHT, paint)
+
+
+def loss_by_round(rounds: Sequence[Round], best: int | None) -> str:
+    """Draw training and validation loss."""
+
+    def paint(figure: Figure) -> None:
+        axes = _axes_by_round(figure, rounds, best, "loss")
+        _line(axes, rounds, [line.loss for line in rounds], colour=svg.VALIDATION, label="validation")
+        _line(
+            axes,
+            rounds,
+            [line.train_loss for line in rounds],
+            colour=svg.TRAIN,
+            label="training",
+            style=DASHED,
+        )
+        highest = max(
+            filter(is_finite, (loss for line in rounds for loss in (line.loss, line.train_loss))), default=1
+        )
+        axes.set_ylim(0, 1.05 * highest)
+        figure.legend(loc="outside upper left", ncols=2)
+
+    return svg.draw("loss", "Loss by round", HEIGHT, paint)
+
+
+def accuracy_by_silo(summary: Summary) -> str:
+    """Draw the best round's accuracy on each silo's held-out samples, from worst to best."""
+    silos = summary.judged
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        colours = [svg.WORST if summary.silos_differ else svg.SILOS, *[svg.SILOS] * (len(silos) - 1)]
+        heights = [silo.accuracy or 0.0 for silo in silos]
+        axes.bar(range(len(silos)), heights, color=colours, width=0.7 if len(silos) <= FEW_SILOS else 0.85)
+        axes.set_xlim(-0.8, max(len(silos), 4) - 0.2)  # a lone bar is no wall
+        axes.set_ylim(0, 1.02)
+        axes.set_ylabel("accuracy")
+        _name_silos(axes, silos)
+        if is_finite(summary.silo_mean) and len(silos) > 1:
+            axes.axhline(summary.silo_mean, color=svg.INK, linewidth=1.2, linestyle=DASHED)
+            # At the left, where the bars are lower than the mean.
+            axes.annotate(
+                f"mean {summary.silo_mean:.3f}",
+                (0, summary.silo_mean),
+                xycoords=("axes fraction", "data"),
+                xytext=(5, 4),
+                textcoords="offset points",
+            )
+
+    return svg.draw("silos", "Accuracy by silo", HEIGHT, paint)
+
+
+def _axes_by_round(figure: Figure, rounds: Sequence[Round], best: int | None, label: str) -> Axes:
+    axes = figure.add_subplot()
+    axes.set_xlabel("round")
+    axes.set_ylabel(label)
+    first, last = rounds[0].round, rounds[-1].round
+    margin = max(0.02 * (last - first), 0.5 if first == last else 0.1)
+    axes.set_xlim(first - margin, last + margin)
+    svg.whole_numbers(axes.xaxis)
+    if best is not None:
+        axes.axvline(best, color=svg.MUTED, linewidth=1, linestyle=DOTTED, zorder=1)
+        above = axes.get_xaxis_transform()
+        axes.text(best, 1.01, "best", transform=above, ha="center", color=svg.MUTED, fontsize=10.5)
+    return axes
+
+
+def _line(
+    axes: Axes,
+    rounds: Sequence[Round],
+    values: Sequence[float | None],
+    *,
+    colour: str,
+    label: str,
+    style: str | tuple[int, tuple[int, int]] = "-",
+) -> None:
+    """Draw a line, with gaps where a value was not measured or is not finite."""
+    axes.plot(
+        [line.round for line in rounds],
+        [value if is_finite(value) else float("nan") for value in values],
+        color=colour,
+        label=label,
+        linestyle=style,
+        marker="o" if len(rounds) <= FEW_ROUNDS else "",
+        markersize=4,
+    )
+
+
+def _ring(axes: Axes, x: int, y: float | None, colour: str) -> None:
+    if is_finite(y):
+        axes.plot([x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=colour, clip_on=False)
+
+
+def _silo_span(axes: Axes, rounds: Sequence[Round]) -> None:
+    """Draw a band from the worst silo to the best one, where a round has any."""
+    if not any(line.silo_accuracies for line in rounds):
+        return
+    nothing = [float("nan")]
+    axes.fill_between(
+        [line.round for line in rounds],
+        [min(line.silo_accuracies.values() or nothing) for line in rounds],
+        [max(line.silo_accuracies.values() or nothing) for line in rounds],
+        color=svg.SILOS,
+        alpha=0.22,
+        linewidth=0,
+        zorder=0,
+        label="silos, worst to best",
+    )
+
+
+def _name_silos(axes: Axes, silos: Sequence[SiloResult]) -> None:
+    if len(silos) <= FEW_SILOS:
+        axes.set_xticks(range(len(silos)), [str(silo.silo) for silo in silos])
+        axes.set_xlabel("silo, from worst to best")
+    else:
+        axes.set_xticks([0], [f"silo {silos[0].silo}"])
+        axes.set_xlabel(f"{len(silos)} silos, from worst to best")
+    axes.tick_params(axis="x", length=0)

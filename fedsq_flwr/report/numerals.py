@@ -1,0 +1,54 @@
+"""How numbers are written, on the page and in the terminal alike."""
+
+import math
+
+NOTHING = "-"  # was not measured
+
+
+def accuracy(value: float | None) -> str:
+    """Write a fraction with three decimals."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def loss(value: float | None) -> str:
+    """Write three decimals, or powers of ten where a loss ran away."""
+    if value is None:
+        return NOTHING
+    return f"{value:.3f}" if abs(value) < 1000 or not math.isfinite(value) else f"{value:.1e}"
+
+
+def traffic(size: int | None) -> str:
+    """Write bytes as millions, from ten thousand millions on as thousand millions; three digits or more."""
+    if size is None:
+        return NOTHING
+    number, unit = (size / 1e6, "MB") if size < 1e10 else (size / 1e9, "GB")
+    decimals = 0 if number >= 100 else 1 if number >= 10 else 2
+    return f"{number:,.{decimals}f} {unit}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds up to two minutes, then minutes, then hours."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def clock(seconds: float) -> str:
+    """Write minutes and seconds as a clock shows them, with hours where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def count(number: int, noun: str) -> str:
+    """Write the number and its noun: 1 silo, 2 silos."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {_plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"

@@ -1,0 +1,91 @@
+"""The report: one self-contained HTML page."""
+
+import os
+import shlex
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from fedsq_flwr.errors import DataError
+from fedsq_flwr.report import captions, numerals
+from fedsq_flwr.report.records import Run
+from fedsq_flwr.report.rundir import read_run
+
+REPORT_NAME = "report.html"
+
+
+def write_report(directory: Path) -> Path:
+    """Make ``report.html`` in a run's directory from the files there.
+
+    Parameters
+    ----------
+    directory : Path
+        The run's directory. A run that did not finish gets a report that says so.
+
+    Returns
+    -------
+    Path
+        The page, whole: it takes its place in one step.
+
+    Raises
+    ------
+    DataError
+        If a file of the run is missing or broken, or the page cannot be written.
+    """
+    target = directory / REPORT_NAME
+    _write_whole(target, render(read_run(directory)))
+    return target
+
+
+def render(run: Run) -> str:
+    """Make the page's text: the same for the same run, whenever it is made."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Only what is code of this package may stand in the page as it is; all else is escaped.
+    style = Markup((Path(__file__).parent / "page.css").read_text(encoding="utf-8"))  # noqa: S704
+    return environment.get_template("page.html.j2").render(
+        run=run,
+        settings=run.settings,
+        summary=run.summary,
+        number=numerals,
+        caption=captions,
+        figures=_figures(run),
+        style=style,
+        command=f"fedsq report {shlex.quote(str(run.directory))}",
+    )
+
+
+def _figures(run: Run) -> list[tuple[Markup, str]]:
+    """Draw the figures and write their captions."""
+    # matplotlib takes a second to import, which those who only want the terminal need not wait for.
+    from fedsq_flwr.report import figures, partition_figure
+
+    best = run.summary.best_round
+    pairs = [
+        (figures.accuracy_by_round(run.rounds, best), captions.of_accuracy(run)),
+        (figures.loss_by_round(run.rounds, best), captions.of_loss(run)),
+    ]
+    if run.summary.judged:
+        pairs.append((figures.accuracy_by_silo(run.summary), captions.of_silos(run.summary)))
+    if run.partition is not None:
+        picture = partition_figure.partition_picture(run.partition)
+        pairs.append((picture, captions.of_partition(run.partition, run.settings)))
+    # matplotlib escapes the texts that it draws.
+    return [(Markup(picture), caption) for picture, caption in pairs]  # noqa: S704
+
+
+def _write_whole(target: Path, text: str) -> None:
+    """Write a file in one step, so that nobody sees half a page, or loses the old one to a full disk."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise DataError(f"{target}: cannot be written: {error.strerror}") from None

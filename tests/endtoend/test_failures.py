@@ -1,0 +1,79 @@
+"""Bad input and failed runs: one clear line on stderr, a non-zero status, nothing lost."""
+
+import pytest
+
+from fedsq_flwr.cli import main
+from tests.endtoend.conftest import SMALL
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["partition.alpha=-1"], "fedsq: partition.alpha=-1.0: must be above 0"),
+        (["method=nope"], "fedsq: method=nope: allowed are fedavg, fedprox, fedsq, fedsq_prox, fedsq_random_gates"),
+        (["rounds=abc"], "fedsq: rounds=abc: Value 'abc' of type 'str' could not be converted to Integer"),
+        (["rouns=3"], "fedsq: rouns: there is no such setting; did you mean rounds?"),
+        (["backbone.weights=/no/such.safetensors"], "fedsq: backbone.weights=/no/such.safetensors: there is no such file"),
+        (
+            ["silos=1000"],
+            "fedsq: silos=1000 with partition.min_size=10 need 10000 samples; there are 143",
+        ),
+        (["executor.device=warp"], "fedsq: executor.device='warp' cannot be used here"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capfd, overrides, line):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *SMALL, "output=out", *overrides]) == 1
+    out, err = capfd.readouterr()
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not (tmp_path / "out" / "history.jsonl").exists()
+
+
+def test_a_run_in_which_every_silo_fails_ends_with_the_reason(run, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise OSError("disk is full")
+
+    monkeypatch.setattr("fedsq_flwr.federation.client.train_locally", fail)
+    run(status=1)
+    error = capsys.readouterr().err
+    assert error == (
+        "fedsq: round 1: 0 usable replies of 3, min_replies=1 (silos 0, 1, 2: disk is full)\n"
+    )
+
+
+def test_a_run_that_diverges_ends_with_the_reason(run, capsys):
+    directory = run("learning_rate=1e30", status=1)
+    assert "holds values that are not finite" in capsys.readouterr().err
+    assert not (directory / "summary.json").exists()
+
+
+def test_a_silo_with_another_structure_is_dropped_by_name(run, monkeypatch, capsys):
+    monkeypatch.setattr("fedsq_flwr.federation.server_model.QuantitativeCopy.fingerprint", "", raising=False)
+    from fedsq_flwr.gating import DualCopy
+
+    real = DualCopy.fingerprint.fget
+    served = iter(["0" * 64])
+    monkeypatch.setattr(DualCopy, "fingerprint", property(lambda self: next(served, None) or real(self)))
+    run(status=1)
+    error = capsys.readouterr().err
+    assert "refuses: the server's structural fingerprint is 000000000000..." in error
+
+
+def test_finished_rounds_are_kept_when_a_run_is_interrupted(run, monkeypatch, capsys):
+    from fedsq_flwr.federation.strategy import FedSQ
+
+    aggregate = FedSQ.aggregate_train
+
+    def interrupt(self, server_round, replies):
+        if server_round == 2:
+            raise KeyboardInterrupt
+        return aggregate(self, server_round, replies)
+
+    monkeypatch.setattr(FedSQ, "aggregate_train", interrupt)
+    directory = run("rounds=3", status=130)
+    assert len((directory / "history.jsonl").read_text().splitlines()) == 1
+    assert main(["report", str(directory)]) == 0
+    monkeypatch.setattr(FedSQ, "aggregate_train", aggregate)
+    run("rounds=3", "resume=true")

@@ -1,0 +1,116 @@
+import pytest
+
+from fedsq_flwr.cli import main
+from tests.endtoend.conftest import SMALL, read_history, read_summary
+
+PROMISED_LINE = {"round", "train_loss", "loss", "accuracy", "test_accuracy", "seconds", "replies"}
+PROMISED_SUMMARY = set(
+    "schema method backbone data partition silos seed rounds learning_rate batch_norm best_accuracy rounds_to_best "
+    "accuracy_auc test_accuracy final_accuracy per_silo bytes_up bytes_down wall_seconds train_seconds fingerprint "
+    "versions".split()
+)
+
+
+def timeless(lines):
+    return [{k: v for k, v in line.items() if "seconds" not in k} for line in lines]
+
+
+def test_a_run_leaves_what_is_promised(run):
+    directory = run()
+    assert {"config.yaml", "history.jsonl", "summary.json", "report.html", "checkpoints"} <= {
+        path.name for path in directory.iterdir()
+    }
+    assert (directory / "checkpoints/last/quantitative.safetensors").is_file()
+    assert (directory / "checkpoints/best/quantitative.safetensors").is_file()
+    lines, summary = read_history(directory), read_summary(directory)
+    assert [line["round"] for line in lines] == [1, 2]
+    assert all(line.keys() >= PROMISED_LINE for line in lines)
+    assert summary.keys() >= PROMISED_SUMMARY
+    assert [silo["silo"] for silo in summary["per_silo"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("method", ["fedsq", "fedavg", "fedprox", "fedsq_prox", "fedsq_random_gates"])
+def test_every_method_runs(run, method):
+    summary = read_summary(run(f"method={method}", "rounds=1"))
+    assert summary["method"] == method
+    assert (len(summary["fingerprint"]) == 64) == method.startswith("fedsq")
+
+
+def test_the_methods_differ(run):
+    digests = {
+        method: read_summary(run(f"method={method}", "rounds=1", name=method))["weights_sha256"]
+        for method in ("fedsq", "fedavg", "fedprox", "fedsq_prox")
+    }
+    assert len(set(digests.values())) == 4
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(run):
+    first, second = run(name="a"), run(name="b")
+    assert timeless(read_history(first)) == timeless(read_history(second))
+    assert read_summary(first)["weights_sha256"] == read_summary(second)["weights_sha256"]
+    assert read_summary(run("seed=1", name="c"))["weights_sha256"] != read_summary(first)["weights_sha256"]
+
+
+def test_silos_trained_side_by_side_give_the_same_bits(run):
+    alone, together = run("executor.workers=1", name="a"), run("executor.workers=3", name="b")
+    assert timeless(read_history(alone)) == timeless(read_history(together))
+    assert read_summary(alone)["weights_sha256"] == read_summary(together)["weights_sha256"]
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(run):
+    whole = run("rounds=4", "participation=0.7", name="whole")
+    broken = run("rounds=2", "participation=0.7", name="broken")
+    with (broken / "history.jsonl").open("a") as file:
+        file.write('{"round": 3, "train_lo')  # it died while it wrote
+    resumed = run("rounds=4", "participation=0.7", "resume=true", name="broken")
+    assert timeless(read_history(resumed)) == timeless(read_history(whole))
+    same = ("weights_sha256", "best_accuracy", "rounds_to_best", "bytes_up", "bytes_down", "per_silo")
+    assert all(read_summary(resumed)[key] == read_summary(whole)[key] for key in same)
+
+
+def test_a_finished_run_is_not_written_over(run, capsys):
+    directory = run("rounds=1")
+    before = (directory / "history.jsonl").read_bytes()
+    run("rounds=1", status=1)
+    assert "holds a run already" in capsys.readouterr().err
+    run("rounds=2", "resume=true", "learning_rate=0.5", status=1)
+    assert "learning_rate: differs from the run" in capsys.readouterr().err
+    assert (directory / "history.jsonl").read_bytes() == before
+
+
+def test_the_best_checkpoint_is_the_best_rounds(run):
+    from fedsq_flwr.records.checkpoints import Checkpoints
+
+    directory = run("rounds=3")
+    _, line = Checkpoints(directory / "checkpoints").load("best")
+    assert line["round"] == read_summary(directory)["rounds_to_best"]
+
+
+def test_a_sweep_runs_every_job_in_a_directory_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = [*SMALL, "rounds=1", f"output={tmp_path / 'sweep'}"]
+    assert main(["run", "-m", *small, "method=fedsq,fedavg", "seed=0,1"]) == 0
+    jobs = sorted((tmp_path / "sweep").glob("*/summary.json"))
+    found = {(read_summary(job.parent)["method"], read_summary(job.parent)["seed"]) for job in jobs}
+    assert found == {(method, seed) for method in ("fedsq", "fedavg") for seed in (0, 1)}
+
+
+def test_a_sweep_goes_on_after_a_job_that_fails_and_ends_with_its_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = [*SMALL, "rounds=1", f"output={tmp_path / 'sweep'}"]
+    assert main(["run", "-m", *small, "partition.alpha=-1,1"]) == 1
+    assert "partition.alpha=-1.0: must be above 0" in capsys.readouterr().err
+    assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 1
+
+
+def test_the_report_is_made_again_from_the_directory(run, capsys):
+    directory = run("rounds=1")
+    (directory / "report.html").unlink()
+    assert main(["report", str(directory)]) == 0
+    assert (directory / "report.html").is_file()
+    assert main(["report", str(directory / "nothing")]) == 1
+
+
+def test_participation_is_of_the_silos(run):
+    lines = read_history(run("silos=4", "participation=0.5", "validation_fraction=0.8"))
+    assert [(line["sampled"], line["replies"]) for line in lines] == [(2, 2), (2, 2)]

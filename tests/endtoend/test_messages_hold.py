@@ -1,0 +1,92 @@
+"""What travels: the quantitative copy and nothing of the structural one, counted to the byte."""
+
+import hashlib
+
+import pytest
+import torch
+from flwr.serverapp import Grid
+
+from fedsq_flwr.assembly import build_model
+from fedsq_flwr.config.files import read_config
+from fedsq_flwr.executors.grid import InProcessGrid
+from tests.endtoend.conftest import read_summary
+
+
+@pytest.fixture
+def overheard(monkeypatch):
+    """Every message that crosses the grid, down and up."""
+    down, up = [], []
+    carry = InProcessGrid.send_and_receive
+
+    def listen(self: Grid, messages, *, timeout=None):
+        messages = list(messages)
+        replies = list(carry(self, messages, timeout=timeout))
+        if messages and messages[0].metadata.message_type != "query":
+            down.extend(messages)
+            up.extend(replies)
+        return replies
+
+    monkeypatch.setattr(InProcessGrid, "send_and_receive", listen)
+    return down, up
+
+
+def test_no_array_of_the_structural_copy_is_in_any_message(run, overheard):
+    # Random gates, so that no structural tensor equals a quantitative one by being its start.
+    directory = run("method=fedsq_random_gates")
+    model = build_model(read_config(directory / "config.yaml"), 10)
+    own = {name: tuple(tensor.shape) for name, tensor in model.quantitative_state().items()}
+    varied = [t for t in model.structural.state_dict().values() if t.unique().numel() > 1]
+    secret = {hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in varied}
+    assert len(varied) > 20
+    down, up = overheard
+    records = [r for m in [*down, *up] for r in m.content.array_records.values()]
+    assert len(records) == 2 * 3 * 2 + 2 * 3  # two rounds, three silos: train down and up, evaluate down
+    for record in records:
+        assert {name: tuple(array.shape) for name, array in record.items()} == own
+        assert not secret & {hashlib.sha256(a.numpy().tobytes()).hexdigest() for a in record.values()}
+
+
+def test_no_structural_tensor_is_in_the_optimiser(run, monkeypatch):
+    given = []
+    make = torch.optim.SGD.__init__
+
+    def watch(self, params, *args, **kwargs):
+        params = list(params)
+        given.append({id(p) for p in params})
+        make(self, params, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "__init__", watch)
+    models = []
+    monkeypatch.setattr("fedsq_flwr.client_app.build_model", lambda *a: models.append(build_model(*a)) or models[-1])
+    run("rounds=1")
+    structural = {id(t) for model in models for t in model.structural.state_dict(keep_vars=True).values()}
+    assert len(structural) > 20
+    assert len(given) == 3
+    assert all(not ids & structural for ids in given)
+
+
+def test_traffic_is_the_bytes_that_the_records_hold(run, overheard):
+    summary = read_summary(run())
+    down, up = overheard
+
+    def held(messages):
+        total = 0
+        for message in messages:
+            for record in message.content.array_records.values():
+                total += sum(len(array.data) + len(name) for name, array in record.items())
+            for record in [*message.content.metric_records.values(), *message.content.config_records.values()]:
+                total += sum(len(k) + (len(v) if isinstance(v, str) else 8) for k, v in record.items())
+        return total
+
+    assert summary["bytes_down"] == held(down)
+    assert summary["bytes_up"] == held(up)
+    weights = sum(t.numel() * 4 for t in build_model_of(run).quantitative_state().values())
+    assert summary["bytes_down"] == pytest.approx(2 * 3 * 2 * weights, rel=0.02)
+    assert summary["bytes_up"] == pytest.approx(2 * 3 * weights, rel=0.02)
+
+
+def build_model_of(run):
+    from fedsq_flwr.config import compose_config
+    from tests.endtoend.conftest import SMALL
+
+    return build_model(compose_config(SMALL), 10)

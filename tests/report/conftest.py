@@ -1,0 +1,162 @@
+"""Small run directories, as a run leaves them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+CONFIG = """\
+experiment: digits
+seed: 0
+rounds: {rounds}
+silos: {silos}
+participation: 1.0
+learning_rate: 0.1
+batch_norm: batch
+output: runs/digits
+data:
+  name: digits
+  held_out_fraction: 0.1
+backbone:
+  name: resnet20
+  weights: mnist
+partition:
+  name: dirichlet
+  alpha: 0.5
+method:
+  name: fedsq
+  gates: pretrained
+  aggregation: fedavg
+executor:
+  name: simulation
+"""
+
+
+class RunFiles:
+    """The contents of a run's directory, to be changed before they are written."""
+
+    def __init__(self, directory: Path, rounds: int, silos: int, classes: int) -> None:
+        draw = np.random.default_rng(7)
+        self.directory = directory
+        self.config = CONFIG.format(rounds=rounds, silos=silos)
+        counts = draw.multinomial(1800 // classes, draw.dirichlet([0.5] * silos, classes)).T
+        counts[range(silos), counts.argmax(axis=1)] += 10
+        sizes = counts.sum(axis=1)
+        held_out = np.where(sizes >= 60, sizes // 10, 0)
+        self.partition: dict[str, Any] = {
+            "name": "dirichlet",
+            "alpha": 0.5,
+            "seed": 0,
+            "class_names": [str(number) for number in range(classes)],
+            "counts": counts.tolist(),
+            "held_out": held_out.tolist(),
+            "validation": 144,
+            "test": 360,
+            "indices": [[] for _ in range(silos)],
+        }
+        levels = draw.uniform(-0.2, 0.05, silos)
+        self.history = [
+            self._round(number, silos, [silo for silo in range(silos) if held_out[silo]], levels)
+            for number in range(1, rounds + 1)
+        ]
+        self.summary: dict[str, Any] | None = self._summary(rounds, silos, sizes, held_out)
+
+    def _round(self, number: int, silos: int, judged: list[int], levels: Any) -> dict[str, Any]:
+        reached = 0.95 - 0.6 * 0.6**number - 0.01 * (number % 3)
+        accuracies = {str(silo): round(min(1.0, reached + levels[silo]), 4) for silo in judged}
+        values = list(accuracies.values())
+        return {
+            "round": number,
+            "train_loss": round(2.1 * 0.7**number, 4),
+            "loss": round(0.2 + 1.9 * 0.65**number, 4),
+            "accuracy": round(reached, 4),
+            "test_loss": round(0.23 + 1.9 * 0.65**number, 4),
+            "test_accuracy": round(reached - 0.012, 4),
+            "seconds": round(2.0 + 1.5 / number, 2),
+            "train_seconds": 1.7,
+            "sampled": silos,
+            "replies": silos,
+            "dropped": [],
+            "silo_accuracies": accuracies,
+            "silo_accuracy_mean": round(float(np.mean(values)), 4) if values else None,
+            "silo_accuracy_worst": min(values, default=None),
+            "silo_accuracy_std": round(float(np.std(values)), 4) if values else None,
+            "bytes_up": 1_090_000 * silos,
+            "bytes_down": 1_090_000 * silos,
+        }
+
+    def _summary(self, rounds: int, silos: int, sizes: Any, held_out: Any) -> dict[str, Any]:
+        best = max(self.history, key=lambda line: (line["accuracy"], -line["round"]))
+        return {
+            "schema": 1,
+            "experiment": "digits",
+            "method": "fedsq",
+            "backbone": "resnet20",
+            "data": "digits",
+            "partition": "dirichlet",
+            "alpha": 0.5,
+            "silos": silos,
+            "seed": 0,
+            "rounds": rounds,
+            "learning_rate": 0.1,
+            "batch_norm": "batch",
+            "best_accuracy": best["accuracy"],
+            "rounds_to_best": best["round"],
+            "accuracy_auc": 0.8312,
+            "test_accuracy": best["test_accuracy"],
+            "final_accuracy": self.history[-1]["test_accuracy"],
+            "per_silo": [
+                {
+                    "silo": silo,
+                    "train": int(sizes[silo] - held_out[silo]),
+                    "held_out": int(held_out[silo]),
+                    "accuracy": best["silo_accuracies"].get(str(silo)),
+                }
+                for silo in range(silos)
+            ],
+            "silo_accuracy_mean": best["silo_accuracy_mean"],
+            "silo_accuracy_worst": best["silo_accuracy_worst"],
+            "silo_accuracy_std": best["silo_accuracy_std"],
+            "bytes_up": 1_090_000 * silos * rounds,
+            "bytes_down": 1_090_000 * silos * rounds,
+            "wall_seconds": 41.2,
+            "train_seconds": 20.1,
+            "fingerprint": "3f" * 32,
+            "weights_sha256": "9c" * 32,
+            "versions": {"fedsq_flwr": "0.1.0", "python": "3.11.7", "torch": "2.14.1", "flwr": "1.41.0"},
+        }
+
+    def drop(self, number: int, silo: int, reason: str) -> None:
+        """Let a silo's reply be refused in a round."""
+        line = self.history[number - 1]
+        line["dropped"].append({"silo": silo, "reason": reason})
+        line["replies"] -= 1
+
+    def stop_after(self, rounds: int) -> None:
+        """Let the run die: no summary, fewer rounds."""
+        self.history = self.history[:rounds]
+        self.summary = None
+
+    def write(self) -> Path:
+        """Write the directory and say where it is."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "config.yaml").write_text(self.config)
+        lines = [json.dumps(line) + "\n" for line in self.history]
+        (self.directory / "history.jsonl").write_text("".join(lines))
+        (self.directory / "partition.json").write_text(json.dumps(self.partition))
+        if self.summary is not None:
+            (self.directory / "summary.json").write_text(json.dumps(self.summary))
+        return self.directory
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., RunFiles]:
+    """Make the contents of a run's directory: `rounds`, `silos` and `classes` may be given."""
+
+    def make(rounds: int = 10, silos: int = 10, classes: int = 10) -> RunFiles:
+        return RunFiles(tmp_path / "run", rounds, silos, classes)
+
+    return make

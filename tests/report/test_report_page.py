@@ -1,0 +1,268 @@
+"""The page: its numbers are the files' numbers, and it is harmless, whole and self-contained."""
+
+import html
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fedsq_flwr.errors import DataError
+from fedsq_flwr.report import captions, figures, numerals, partition_figure, read_run, write_report
+from fedsq_flwr.report import page as page_module
+
+
+class Visible(HTMLParser):
+    """What a reader sees, and which elements and resources there are."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.resources: list[str] = []
+        self.identifiers: list[str] = []
+        self.attributes: set[str] = set()
+        self._texts: list[str] = []
+        self._hidden = False
+        self.feed(page)
+        self.text = " ".join(" ".join(self._texts).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self._hidden = tag == "style"
+        for name, value in attributes:
+            self.attributes.add(name)
+            if name in {"src", "href", "xlink:href", "srcset", "data", "action"}:
+                self.resources.append(value.strip())
+            if name == "id":
+                self.identifiers.append(value)
+
+    def handle_endtag(self, tag):
+        self._hidden = False
+
+    def handle_data(self, data):
+        if not self._hidden:
+            self._texts.append(data)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave the figures out where only the words and tables matter: they take most of the time."""
+    monkeypatch.setattr(page_module, "_figures", lambda run: [])
+
+
+def page_of(files):
+    return write_report(files.write()).read_text(encoding="utf-8")
+
+
+def rows(page, heading):
+    """The cells of the table under a heading, a list a row."""
+    table = re.search(rf"<summary>{heading}</summary>.*?<tbody>(.*?)</tbody>", page, re.DOTALL)[1]
+    return [
+        [
+            html.unescape(re.sub("<[^>]*>", "", cell)).strip()
+            for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)
+        ]
+        for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)
+    ]
+
+
+def test_the_numbers_are_the_files_numbers(make_run, no_figures):
+    files = make_run(rounds=10, silos=10)
+    files.summary.update(best_accuracy=0.9514, test_accuracy=0.9423, final_accuracy=0.9387)
+    page = page_of(files)
+    text = Visible(page).text
+    assert "fedsq on digits, 10 silos" in text
+    assert f"Best validation accuracy 0.951 round {files.summary['rounds_to_best']} of 10" in text
+    assert "Test accuracy of the best 0.942" in text
+    assert "Final test accuracy 0.939 after round 10" in text
+    assert f"Worst silo {files.summary['silo_accuracy_worst']:.3f}" in text
+    assert "109 MB up to the server, 109 MB down to the silos" in text
+    assert "41 s of which training 20 s" in text
+    assert "3f" * 32 in text
+    assert "flwr 1.41.0" in text
+    assert f"fedsq report {files.directory}" in text
+    assert "participation: 1.0" in text  # the configuration
+
+    for line, row in zip(files.history, rows(page, "Rounds"), strict=True):
+        assert row[0].split()[0] == str(line["round"])
+        names = ("train_loss", "loss", "accuracy", "test_loss", "test_accuracy", "silo_accuracy_mean")
+        assert row[1:7] == [f"{line[name]:.3f}" for name in names]
+        assert row[8:] == ["10/10", f"{line['seconds']:.1f}"]
+    for silo, row in zip(files.summary["per_silo"], rows(page, "Silos"), strict=True):
+        assert row == [
+            str(silo["silo"]),
+            str(silo["train"]),
+            str(silo["held_out"]),
+            f"{silo['accuracy']:.3f}",
+        ]
+
+
+def test_best_and_worst_are_marked_once(make_run, no_figures):
+    files = make_run()
+    page = page_of(files)
+    best = [row[0] for row in rows(page, "Rounds") if "best" in row[0]]
+    assert best == [f"{files.summary['rounds_to_best']} best"]
+    assert page.count('<tr class="worst">') == 1
+    assert "nothing was chosen on it" in page
+
+
+def test_no_silo_is_called_worst_where_all_are_equal(make_run, no_figures):
+    files = make_run(rounds=1)
+    for silo in files.summary["per_silo"]:
+        silo["accuracy"] = 1.0
+    assert 'class="worst"' not in page_of(files)
+
+
+def test_dropped_replies_show_with_their_reasons(make_run, no_figures):
+    files = make_run()
+    files.drop(3, 4, "weight nan")
+    files.drop(7, 2, "timed out")
+    files.drop(7, 5, "timed out")
+    files.history[8]["dropped"].append({"silo": 1, "reason": "timed out", "while": "evaluating"})
+    text = Visible(page_of(files)).text
+    assert "1 reply not used: silo 4: weight nan" in text
+    assert "2 replies not used: silos 2, 5: timed out" in text
+    assert "1 reply not used: silo 1 while evaluating: timed out" in text
+    assert "8/10" in text
+
+
+def test_hostile_texts_stay_texts(make_run):
+    files = make_run(rounds=2, silos=3, classes=3)
+    evil = "</svg><script>alert('x')</script><img src=x onerror=alert(1)>"
+    files.drop(1, 0, evil)
+    files.partition["class_names"] = [evil, 'a" onload="x', '$x$ & style="font-family: ']
+    files.summary["versions"] = {evil: evil}
+    files.summary["fingerprint"] = evil
+    files.config = files.config.replace("name: fedsq", f'name: "{evil}"')
+    page = page_of(files)
+    seen = Visible(page)
+    assert "script" not in seen.tags
+    assert "img" not in seen.tags
+    assert seen.tags.count("svg") == 4
+    assert "onload" not in seen.attributes
+    assert "onerror" not in seen.attributes
+    assert f"silo 0: {evil}" in seen.text
+
+
+def test_the_page_needs_nothing_else(make_run):
+    page = page_of(make_run(rounds=3, silos=4, classes=4))
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "@import" not in page
+    assert "url(http" not in page
+    seen = Visible(page)
+    assert all(link.startswith(("data:image/png", "#")) for link in seen.resources)
+    assert len(seen.identifiers) == len(set(seen.identifiers))
+    for link in (link for link in seen.resources if link.startswith("#")):
+        assert link[1:] in seen.identifiers
+    for reference in re.findall(r"url\(#([^)]*)\)", page):
+        assert reference in seen.identifiers
+
+
+def test_the_same_run_gives_the_same_page(make_run):
+    files = make_run(rounds=1, silos=1, classes=2)
+    assert page_of(files) == page_of(files)
+
+
+def test_an_unfinished_run_says_so(make_run, no_figures):
+    files = make_run(rounds=10)
+    assert "did not finish" not in page_of(files)
+    (files.directory / "summary.json").unlink()
+    files.stop_after(4)
+    (files.directory / "failure.json").write_text('{"error": "round 5: <b>no</b> replies"}')
+    text = Visible(page_of(files)).text
+    assert "This run did not finish. 4 of 10 rounds are recorded" in text
+    assert "Its last words: round 5: <b>no</b> replies." in text
+    best = max(files.history, key=lambda line: line["accuracy"])
+    assert f"Best validation accuracy {best['accuracy']:.3f} round {best['round']} of 10" in text
+
+
+@pytest.mark.parametrize(
+    ("rounds", "silos", "classes", "pictures"),
+    [(1, 1, 10, 4), (40, 50, 10, 4), (5, 100, 100, 3)],
+)
+def test_sizes(make_run, rounds, silos, classes, pictures):
+    page = page_of(make_run(rounds, silos, classes))
+    assert page.count("<figure>") == pictures
+    assert len(rows(page, "Rounds")) == rounds
+    assert len(rows(page, "Silos")) == silos
+    assert len(page) < 400_000
+    if silos == 1:
+        assert "1 silo</h1>" in page
+
+
+def test_without_held_out_samples(make_run):
+    files = make_run(rounds=3, silos=4, classes=3)
+    for line in files.history:
+        line.update(silo_accuracies={}, silo_accuracy_mean=None, silo_accuracy_worst=None, silo_accuracy_std=None)
+    files.summary.update(silo_accuracy_mean=None, silo_accuracy_worst=None, silo_accuracy_std=None)
+    for silo in files.summary["per_silo"]:
+        silo.update(held_out=0, accuracy=None)
+    files.partition["held_out"] = [0] * 4
+    page = page_of(files)
+    text = Visible(page).text
+    assert "no silo holds samples out" in text
+    assert "worst to best" not in text
+    assert page.count("<figure>") == 3
+    assert rows(page, "Silos")[0][3] == numerals.NOTHING
+
+
+def test_silos_that_hold_none_out_are_named(make_run):
+    files = make_run(rounds=2, silos=20)
+    for silo in files.summary["per_silo"][3:]:
+        silo.update(held_out=0, accuracy=None)
+    run = read_run(files.write())
+    assert captions.of_silos(run.summary).endswith("silos 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14 and 5 more.")
+
+
+def test_the_figures_show_the_files_numbers(make_run):
+    files = make_run(rounds=3, silos=4, classes=5)
+    run = read_run(files.write())
+    picture = partition_figure.partition_picture(run.partition)
+    shown = re.findall(r">(\d+)</text>", picture)
+    for row in files.partition["counts"]:
+        assert str(sum(row)) in shown
+        assert all(str(count) in shown for count in row if count)
+    assert "DejaVu" not in picture  # the page's font
+    assert "var(--ink, #1d2329)" in picture  # and its colours
+    bars = figures.accuracy_by_silo(run.summary)
+    assert f"mean {files.summary['silo_accuracy_mean']:.3f}" in bars
+    order = [silo.silo for silo in run.summary.judged]
+    assert re.findall(r">(\d+)</text>", bars)[: len(order)] == [str(silo) for silo in order]
+    assert "best" in figures.accuracy_by_round(run.rounds, 2)
+    assert "best" not in re.sub("silos, worst to best", "", figures.accuracy_by_round(run.rounds, None))
+
+
+def test_a_run_that_diverged_is_drawn(make_run):
+    files = make_run(rounds=3, silos=2, classes=2)
+    files.history[1].update(train_loss=math.nan, loss=math.inf)
+    files.history[2].update(train_loss=math.nan, loss=123456.0, accuracy=None, test_accuracy=None)
+    page = page_of(files)
+    assert rows(page, "Rounds")[1][1:3] == ["nan", "inf"]
+    assert rows(page, "Rounds")[2][1:4] == ["nan", "1.2e+05", numerals.NOTHING]
+    assert "2 rounds without a finite loss left a gap" in page
+
+
+def test_methods_without_fixed_gates(make_run, no_figures):
+    files = make_run(rounds=1)
+    files.config = files.config.replace("name: fedsq", "name: fedavg").replace("gates: pretrained", "gates: none")
+    files.summary.update(method="fedavg", fingerprint="")
+    assert "none: this method has no fixed gates" in page_of(files)
+
+
+def test_nothing_but_the_page_is_left_behind(make_run, no_figures, monkeypatch):
+    directory = make_run(rounds=1).write()
+    before = {path.name for path in directory.iterdir()}
+    assert write_report(directory) == directory / "report.html"
+    assert {path.name for path in directory.iterdir()} == before | {"report.html"}
+
+    def full(self, *arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    whole = (directory / "report.html").read_text()
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DataError, match=r"report\.html: cannot be written: No space left"):
+        write_report(directory)
+    assert (directory / "report.html").read_text() == whole
+    assert {path.name for path in directory.iterdir()} == before | {"report.html"}
