@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
@@ -118,7 +119,8 @@ class FedSQ(Strategy):
         Raises
         ------
         RunFailedError
-            If fewer than ``min_replies`` are usable, or the inner strategy returns no model.
+            If fewer than ``min_replies`` are usable, or the inner strategy returns no model, another
+            network's, or one that is not finite.
         """
         usable = self._screen(server_round, replies, self.training, self._arrays)
         if len(usable) < self.min_replies:
@@ -129,7 +131,7 @@ class FedSQ(Strategy):
         arrays, metrics = self.inner.aggregate_train(server_round, usable)
         if arrays is None:
             raise RunFailedError(f"round {server_round}: {type(self.inner).__name__} returned no model")
-        return arrays, metrics
+        return self._as_sent(server_round, arrays), metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -163,7 +165,9 @@ class FedSQ(Strategy):
     ) -> list[Message]:
         # Without fixed gates nothing is said: Flower cannot count the bytes of an empty string.
         fingerprint = self._fingerprint(server_round)
-        extended = ConfigRecord({**config, ROUND: server_round, **({FINGERPRINT: fingerprint} if fingerprint else {})})
+        extended = ConfigRecord(
+            {**config, ROUND: server_round, **({FINGERPRINT: fingerprint} if fingerprint else {})}
+        )
         view = OrderedGrid(grid, self.roster)
         configure = self.inner.configure_train if kind == "train" else self.inner.configure_evaluate
         with seeded_sampling(derive_seed(self.seed, "sample", kind, server_round)):
@@ -195,6 +199,20 @@ class FedSQ(Strategy):
                 exchange.dropped[silo] = reason
                 log.warning("round %d: silo %d is left out: it %s", server_round, silo, reason)
         return [by_silo[silo] for silo in sorted(exchange.metrics)]
+
+    def _as_sent(self, server_round: int, averaged: ArrayRecord) -> ArrayRecord:
+        """Give the average the dtypes that were sent (FedAdam computes in float64), if it is a model at all."""
+        described = describe_arrays(averaged)
+        if {name: shape for name, (_, shape) in described.items()} != {n: s for n, (_, s) in self._arrays.items()}:
+            raise RunFailedError(
+                f"round {server_round}: {type(self.inner).__name__} changed names or shapes of arrays"
+            )
+        values = {name: averaged[name].numpy().astype(dtype, copy=False) for name, (dtype, _) in self._arrays.items()}
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                by = type(self.inner).__name__
+                raise RunFailedError(f"round {server_round}: the average of array '{name}' by {by} is not finite")
+        return ArrayRecord({name: Array(value) for name, value in values.items()})
 
     @property
     def _weight_key(self) -> str:

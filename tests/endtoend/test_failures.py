@@ -13,7 +13,10 @@ from tests.endtoend.conftest import SMALL
         (["method=nope"], "fedsq: method=nope: allowed are fedavg, fedprox, fedsq, fedsq_prox, fedsq_random_gates"),
         (["rounds=abc"], "fedsq: rounds=abc: Value 'abc' of type 'str' could not be converted to Integer"),
         (["rouns=3"], "fedsq: rouns: there is no such setting; did you mean rounds?"),
-        (["backbone.weights=/no/such.safetensors"], "fedsq: backbone.weights=/no/such.safetensors: there is no such file"),
+        (
+            ["backbone.weights=/no/such.safetensors"],
+            "fedsq: backbone.weights=/no/such.safetensors: there is no such file",
+        ),
         (
             ["silos=1000"],
             "fedsq: silos=1000 with partition.min_size=10 need 10000 samples; there are 143",
@@ -38,9 +41,7 @@ def test_a_run_in_which_every_silo_fails_ends_with_the_reason(run, monkeypatch, 
     monkeypatch.setattr("fedsq_flwr.federation.client.train_locally", fail)
     run(status=1)
     error = capsys.readouterr().err
-    assert error == (
-        "fedsq: round 1: 0 usable replies of 3, min_replies=1 (silos 0, 1, 2: disk is full)\n"
-    )
+    assert error == ("fedsq: round 1: 0 usable replies of 3, min_replies=1 (silos 0, 1, 2: disk is full)\n")
 
 
 def test_a_run_that_diverges_ends_with_the_reason(run, capsys):

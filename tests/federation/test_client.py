@@ -78,9 +78,7 @@ def test_a_silo_without_held_out_samples_answers_with_none():
 def test_evaluation_changes_nothing():
     model = DualCopy(network())
     before = arrays(model)
-    loss, examples, metrics = client(model).evaluate(
-        before, {"server-round": 1, "fingerprint": model.fingerprint}
-    )
+    loss, examples, metrics = client(model).evaluate(before, {"server-round": 1, "fingerprint": model.fingerprint})
     assert examples == 4
     assert 0.0 <= metrics["accuracy"] <= 1.0
     assert loss > 0

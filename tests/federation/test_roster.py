@@ -1,5 +1,4 @@
 import pytest
-from tests.federation.toys import toy_app
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
@@ -7,6 +6,7 @@ from flwr.serverapp.strategy import FedAvg
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.roster import OrderedGrid, Roster
+from tests.federation.toys import toy_app
 
 
 class Shuffled:

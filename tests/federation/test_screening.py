@@ -2,13 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from tests.federation.toys import FINGERPRINT
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedsq_flwr.federation.screening import Expectation, describe_arrays, find_fault
+from tests.federation.toys import FINGERPRINT
 
 SENT = {"w": np.zeros((8, 4), np.float32), "b": np.zeros(4, np.float32)}
 EXPECTED = Expectation(
@@ -52,7 +52,10 @@ BAD = [
     (reply(arrays={**SENT, "w": np.zeros((1, 4), np.float32)}), "array 'w' has shape (1, 4), not (8, 4)"),
     (reply(arrays={**SENT, "w": np.zeros((8, 4), np.float64)}), "array 'w' has dtype float64, not float32"),
     (reply(arrays={**SENT, "w": np.zeros((8, 4), np.int32)}), "array 'w' has dtype int32, not float32"),
-    (reply(arrays={**SENT, "b": np.array([0, 1, np.inf, 2], np.float32)}), "array 'b' holds values that are not finite"),
+    (
+        reply(arrays={**SENT, "b": np.array([0, 1, np.inf, 2], np.float32)}),
+        "array 'b' holds values that are not finite",
+    ),
     (reply(metrics={"num-examples": 0}), "has weight 0 under 'num-examples', not above 0"),
     (reply(metrics={"num-examples": -3}), "has weight -3 under 'num-examples', not above 0"),
     (reply(metrics={"num-examples": math.nan}), "has weight nan under 'num-examples', not above 0"),
@@ -104,6 +107,7 @@ def test_a_silos_own_words_are_taken_out_of_flowers_wrapping(make_grid):
 
     make_grid(toy_app())  # sets the identity that a message takes its sender from
     question = Message(RecordDict(), 1, "train")
-    wrapped = "<class 'flwr.clientapp.client_app.ClientAppException'>:<'\nException ClientAppException occurred. Message: disk\nis full'>"
+    wrapping = "<class 'flwr.clientapp.client_app.ClientAppException'>:<'\nException ClientAppException occurred."
+    wrapped = f"{wrapping} Message: disk\nis full'>"
     answer = Message(Error(1, wrapped), reply_to=question)
     assert find_fault(answer, EXPECTED) == "disk is full"

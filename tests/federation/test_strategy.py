@@ -2,7 +2,6 @@ import random
 
 import numpy as np
 import pytest
-from tests.federation.toys import FINGERPRINT, toy_app
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian, FedProx
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation import FedSQ
+from tests.federation.toys import FINGERPRINT, toy_app
 
 
 def fedsq(silos=4, inner=FedAvg, **options):
@@ -114,7 +114,32 @@ def test_other_strategies_compose(make_grid, arrays, inner):
     strategy = fedsq(inner=inner)
     for server_round in (1, 2):
         arrays, _ = train_round(strategy, make_grid(toy_app()), arrays, server_round)
-    assert np.isfinite(arrays["w"].numpy()).all()
+    assert arrays["w"].numpy().dtype == np.float32  # FedAdam computes in float64
+    assert not np.array_equal(arrays["w"].numpy(), np.zeros((2, 3)))
+
+
+class Spoiling(FedAvg):
+    def aggregate_train(self, server_round, replies):
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        return self.spoil(arrays), metrics
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda arrays: None, "returned no model"),
+        (lambda arrays: ArrayRecord({"w": arrays["w"]}), "changed names or shapes"),
+        (
+            lambda arrays: ArrayRecord({**arrays, "b": Array(np.full(3, np.inf))}),
+            "array 'b' by Spoiling is not finite",
+        ),
+    ],
+)
+def test_an_average_that_is_no_model_ends_the_run(make_grid, arrays, spoil, fault):
+    strategy = fedsq(inner=Spoiling)
+    strategy.inner.spoil = spoil
+    with pytest.raises(RunFailedError, match=fault):
+        train_round(strategy, make_grid(toy_app()), arrays)
 
 
 def test_a_bad_reply_is_dropped_by_name_and_the_round_goes_on(make_grid, arrays):

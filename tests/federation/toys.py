@@ -31,9 +31,7 @@ def toy_app(spoil: Change = lambda silo, content: None, seen: list[Message] | No
         if seen is not None:
             seen.append(message)
         silo = int(context.node_config["partition-id"])
-        arrays = {
-            name: Array(array.numpy() + np.float32(silo)) for name, array in message.content[ARRAYS].items()
-        }
+        arrays = {name: Array(array.numpy() + np.float32(silo)) for name, array in message.content[ARRAYS].items()}
         metrics = MetricRecord({"num-examples": silo + 1, "train_loss": float(silo), "train_seconds": 0.5})
         content = RecordDict({ARRAYS: ArrayRecord(arrays), METRICS: metrics, CONFIG: echo(message)})
         spoil(silo, content)
