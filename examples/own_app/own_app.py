@@ -79,7 +79,7 @@ def main(grid: Grid, context: Context) -> None:
     start = ArrayRecord({name: Array(tensor.numpy()) for name, tensor in model.quantitative_state().items()})
     strategy = FedSQ(FedAdam(eta=0.01), fingerprint=model.fingerprint, min_replies=2, seed=0)
 
-    def judge(server_round: int, arrays: ArrayRecord) -> MetricRecord:
+    def judge(_round: int, arrays: ArrayRecord) -> MetricRecord:
         model.load_quantitative_state({name: torch.from_numpy(a.numpy()) for name, a in arrays.items()})
         return MetricRecord({"accuracy": evaluate(model, *digits(1300, 1797)).accuracy})
 

@@ -62,8 +62,11 @@ def to_config(composed: DictConfig) -> Config:
 
 
 def split_overrides(text: str) -> list[str]:
-    """Split a string of overrides at blanks that no quote or bracket encloses; quotes stay for Hydra."""
-    return _OVERRIDE.findall(text)
+    """Split a string of overrides: one a line, or, on a single line, at blanks that no quote or bracket encloses.
+
+    Quotes stay for Hydra. The executors write one a line, since an override may hold any blank as it is.
+    """
+    return [line for line in text.splitlines() if line] if "\n" in text else _OVERRIDE.findall(text)
 
 
 @contextmanager

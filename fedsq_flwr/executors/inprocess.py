@@ -29,7 +29,7 @@ def run_inprocess(config: Config, overrides: Sequence[str], on_round: Callable[[
     from fedsq_flwr.records import RunDirectory
     from fedsq_flwr.run_config import config_of
 
-    text = " ".join(overrides)
+    text = "\n".join(overrides)
     # Composed once before there are threads: Hydra's composition is not safe among them.
     config_of(("", text))
     run_config = {"experiment": "", "overrides": text}

@@ -4,11 +4,13 @@ import os
 import shlex
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.report import captions, numerals
+from fedsq_flwr.report.page_style import STYLE
+from fedsq_flwr.report.page_template import TEMPLATE
 from fedsq_flwr.report.records import Run
 from fedsq_flwr.report.rundir import read_run
 
@@ -41,15 +43,14 @@ def write_report(directory: Path) -> Path:
 def render(run: Run) -> str:
     """Make the page's text: the same for the same run, whenever it is made."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     # Only what is code of this package may stand in the page as it is; all else is escaped.
-    style = Markup((Path(__file__).parent / "page.css").read_text(encoding="utf-8"))  # noqa: S704
-    return environment.get_template("page.html.j2").render(
+    style = Markup(STYLE)  # noqa: S704
+    return environment.from_string(TEMPLATE).render(
         run=run,
         settings=run.settings,
         summary=run.summary,

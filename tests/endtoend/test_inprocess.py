@@ -4,9 +4,11 @@ from fedsq_flwr.cli import main
 from tests.endtoend.conftest import SMALL, read_history, read_summary
 
 PROMISED_LINE = {"round", "train_loss", "loss", "accuracy", "test_accuracy", "seconds", "replies"}
-PROMISED_SUMMARY = set(
-    ["schema", "method", "backbone", "data", "partition", "silos", "seed", "rounds", "learning_rate", "batch_norm", "best_accuracy", "rounds_to_best", "accuracy_auc", "test_accuracy", "final_accuracy", "per_silo", "bytes_up", "bytes_down", "wall_seconds", "train_seconds", "fingerprint", "versions"]
-)
+PROMISED_SUMMARY = {
+    *("schema", "method", "backbone", "data", "partition", "silos", "seed", "rounds", "learning_rate", "batch_norm"),
+    *("best_accuracy", "rounds_to_best", "accuracy_auc", "test_accuracy", "final_accuracy", "per_silo", "bytes_up"),
+    *("bytes_down", "wall_seconds", "train_seconds", "fingerprint", "versions"),
+}
 
 
 def timeless(lines):

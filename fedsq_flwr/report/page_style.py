@@ -1,3 +1,10 @@
+"""The page's style sheet.
+
+A Python module, because the bundle that `flwr run` makes of a checkout leaves CSS files out.
+"""
+
+# ruff: noqa: E501
+STYLE = """\
 :root {
   color-scheme: light dark;
   --paper: #fefefe; --panel: #f5f7f9; --line: #dfe3e7; --grid: #dfe3e7;
@@ -99,3 +106,4 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans 
   .tile, tr.best, .alert { print-color-adjust: exact; }
   details::details-content { content-visibility: visible; block-size: auto; }
 }
+"""

@@ -1,3 +1,10 @@
+"""The page's jinja template.
+
+A Python module, because the bundle that `flwr run` makes of a checkout leaves HTML files out.
+"""
+
+# ruff: noqa: E501
+TEMPLATE = """\
 {% macro tile(split, name, value, detail) %}
 <div class="tile {{ split }}"><dt>{{ name }}</dt><dd>{{ value }}</dd><small>{{ detail }}</small></div>
 {% endmacro %}
@@ -135,3 +142,4 @@
 </main>
 </body>
 </html>
+"""

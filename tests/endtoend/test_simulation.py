@@ -1,0 +1,77 @@
+"""The real thing: `flwr run` and Ray, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedsq_flwr.executors.run_log import RunLog
+from fedsq_flwr.executors.superlink import LocalSuperLink
+from tests.endtoend.conftest import SMALL, read_history, read_summary
+
+pytestmark = pytest.mark.slow
+CHECKOUT = Path(__file__).parents[2]
+FEDSQ = [str(Path(sys.executable).parent / "fedsq"), "run", *SMALL[1:]]
+
+
+def fedsq(*overrides, cwd, **environment):
+    return subprocess.run(
+        [*FEDSQ, *overrides],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def below_us():
+    return {p.pid for p in psutil.Process().children(recursive=True)}
+
+
+def test_ray_and_one_process_end_with_the_same_bits(tmp_path, run):
+    before = below_us()
+    finished = fedsq("output=with ray", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert below_us() <= before
+    ray, inprocess = tmp_path / "with ray", run(name="inprocess")
+    assert read_summary(ray)["weights_sha256"] == read_summary(inprocess)["weights_sha256"]
+    accuracies = ("loss", "accuracy", "test_accuracy", "silo_accuracies", "bytes_up", "bytes_down")
+    for there, here in zip(read_history(ray), read_history(inprocess), strict=True):
+        assert {key: there[key] for key in accuracies} == {key: here[key] for key in accuracies}
+    assert (ray / "report.html").is_file()
+    assert "2/2" in finished.stdout
+
+
+def test_a_run_in_which_every_silo_fails_ends_non_zero_with_the_reason(tmp_path):
+    finished = fedsq("learning_rate=1e30", "output=out", cwd=tmp_path)
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert "round 1: 0 usable replies of 3" in line
+    assert "holds values that are not finite" in line
+
+
+def test_plain_flwr_run_in_a_checkout_does_the_same_job(tmp_path, run):
+    output = tmp_path / "plain"
+    overrides = " ".join(
+        [*(o for o in SMALL if not o.startswith(("executor", "silos"))), "method=fedavg", f"output={output}"]
+    )
+    with RunLog(tmp_path / "log") as log, LocalSuperLink(log, {}) as link:
+        flwr = link.run(
+            CHECKOUT,
+            (
+                "--federation-config",
+                "num-supernodes=3 client-resources-num-cpus=1",
+                "--run-config",
+                f'experiment="digits" overrides="{overrides}"',
+            ),
+        )
+        flwr.wait(timeout=200)
+        assert link.run_status() == "finished:completed", (tmp_path / "log").read_text()[-3000:]
+    summary = read_summary(output)
+    assert (summary["method"], summary["silos"]) == ("fedavg", 3)
+    assert summary["weights_sha256"] == read_summary(run("method=fedavg", name="here"))["weights_sha256"]
