@@ -1,0 +1,82 @@
+"""What the processes of a run are told by their environment, and where their commands are."""
+
+import os
+import shutil
+import site
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import fedsq_flwr
+from fedsq_flwr.errors import RunFailedError
+
+# Would send the run to another Ray, or open the SuperLink's old ports, which are fixed.
+_DROPPED = ("RAY_ADDRESS", "FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
+
+_FIXED = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    # Without it each run resolves and installs the app's dependencies afresh, over the network.
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # The silos are the work, not the background of it; Ray starts them at nice 15.
+    "RAY_worker_niceness": "0",
+    # Ray starts spare workers that Flower's actors, having a runtime environment, cannot use.
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+
+_LONGEST_BASE = 18
+
+
+def isolated_environment(home: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment, changed so that a run keeps to ``home`` and to loopback.
+
+    Parameters
+    ----------
+    home : Path
+        The run's own directory: Flower's home and Ray's temporary directory.
+    variables : Mapping[str, str]
+        Variables that win over everything else.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+    scripts = str(Path(command_path("flower-superlink")).parent)
+    environment["PATH"] = _joined(os.pathsep, scripts, environment.get("PATH"))
+    for name in ("NO_PROXY", "no_proxy"):  # Flower's HTTP client obeys proxies even for loopback
+        environment[name] = _joined(",", "127.0.0.1", environment.get(name))
+    source = str(Path(fedsq_flwr.__file__).parent.parent)
+    if source not in (*site.getsitepackages(), site.getusersitepackages()):  # a checkout
+        environment["PYTHONPATH"] = _joined(os.pathsep, source, environment.get("PYTHONPATH"))
+    return environment | _FIXED | {"FLWR_HOME": str(home), "RAY_TMPDIR": str(home)} | dict(variables)
+
+
+def make_home() -> Path:
+    """Make a temporary directory whose path leaves room for the names of Ray's sockets.
+
+    These lie some 70 characters below it, and a socket's path ends at about 104.
+    """
+    base = Path(tempfile.gettempdir())
+    if len(str(base)) > _LONGEST_BASE and Path("/tmp").is_dir():  # noqa: S108  (mkdtemp makes a fresh one)
+        base = Path("/tmp")  # noqa: S108
+    return Path(tempfile.mkdtemp(prefix="fedsq-", dir=base))
+
+
+def command_path(name: str) -> str:
+    """Return the path of one of Flower's commands, of the same installation as this Python.
+
+    Raises
+    ------
+    RunFailedError
+        It is not installed.
+    """
+    places = [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), os.environ.get("PATH", "")]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise RunFailedError(f"the command {name} is not installed beside {sys.executable}")
+    return found
+
+
+def _joined(separator: str, first: str, rest: str | None) -> str:
+    return f"{first}{separator}{rest}" if rest else first

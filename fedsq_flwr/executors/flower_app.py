@@ -1,0 +1,58 @@
+"""The app that `flwr run` is given: a directory that holds a pyproject.toml and nothing else.
+
+The code itself is imported from where it is installed, so that a checkout, an editable install and a
+wheel run the same way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+
+@dataclass(frozen=True)
+class FlowerApp:
+    """The two halves of a Flower app, each as ``importable.module:name``.
+
+    Flower looks for a plain assignment to that name in the module's text (``app = ServerApp()``); an
+    annotated one or an import is not found.
+    """
+
+    serverapp: str
+    clientapp: str
+
+
+FEDSQ_APP = FlowerApp("fedsq_flwr.server_app:app", "fedsq_flwr.client_app:app")
+
+
+def write_app(directory: Path, app: FlowerApp) -> None:
+    """Make ``directory`` an app directory for `flwr run`."""
+    directory.mkdir()
+    project = {
+        "project": {
+            "name": "fedsq-flwr",
+            "version": "1.0.0",
+            "description": "FedSQ on Flower",
+            "license": "Apache-2.0",
+        },
+        "tool": {
+            "flwr": {
+                "app": {
+                    "publisher": "fedsq",
+                    "components": {"serverapp": app.serverapp, "clientapp": app.clientapp},
+                    "config": {"experiment": "", "overrides": ""},
+                }
+            }
+        },
+    }
+    (directory / "pyproject.toml").write_text(tomli_w.dumps(project), encoding="utf-8")
+
+
+def write_run_config(path: Path, overrides: Sequence[str]) -> None:
+    """Write the run-config: every override, one a line, as the one string ``overrides``.
+
+    A file, because on the command line Flower splits values with a regular expression that stumbles
+    over quotes.
+    """
+    path.write_text(tomli_w.dumps({"experiment": "", "overrides": "\n".join(overrides)}), encoding="utf-8")

@@ -1,0 +1,67 @@
+"""The log of a run: what its processes print, readable, in one file."""
+
+import re
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_KEPT_LINES = 2000
+_CLOSING_SECONDS = 2.0
+
+
+class RunLog:
+    """Appends the output of child processes to a file, line by line and without terminal colours.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which may hold the log of an earlier attempt.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._lock = threading.Lock()
+        self._recent: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        """Return the log itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write what is still on its way and close the file."""
+        self.drain(_CLOSING_SECONDS)
+        with self._lock:
+            self._file.close()
+
+    def collect(self, stream: IO[bytes]) -> None:
+        """Write what comes from ``stream`` until it ends, in a thread of its own."""
+        thread = threading.Thread(target=self._copy, args=(stream,), daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def drain(self, seconds: float) -> None:
+        """Wait until all streams have ended and are written, for each at most ``seconds``."""
+        for thread in self._threads:
+            thread.join(seconds)
+
+    def recent(self) -> list[str]:
+        """Return this attempt's last lines, oldest first."""
+        with self._lock:
+            return list(self._recent)
+
+    def _copy(self, stream: IO[bytes]) -> None:
+        with stream:
+            for raw in stream:
+                line = _COLOUR.sub("", raw.decode("utf-8", errors="replace")).rstrip()
+                # A full disk or a closed file must not end this loop: the writer would wait for ever.
+                with self._lock, suppress(OSError, ValueError):
+                    self._recent.append(line)
+                    self._file.write(line + "\n")

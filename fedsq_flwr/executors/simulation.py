@@ -1,0 +1,103 @@
+"""The simulation executor: the Flower app through `flwr run`, each silo's work in a Ray actor."""
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.executors.failure import logged_error, written_error
+from fedsq_flwr.executors.flower_app import FEDSQ_APP, FlowerApp, write_app, write_run_config
+from fedsq_flwr.executors.follow import JsonLinesFollower
+from fedsq_flwr.executors.interrupts import ending_signals_raise
+from fedsq_flwr.executors.run_log import RunLog
+from fedsq_flwr.executors.superlink import VITAL, LocalSuperLink
+
+_COMPLETED = "finished:completed"
+_POLL_SECONDS = 0.2
+_WATCH_SECONDS = 1.0  # looking through all processes takes some milliseconds
+# How long the run may take to end once one of these has ended. The simulation's process ends when the
+# outcome is known to the SuperLink, Ray's own before that.
+_GRACE_SECONDS = dict.fromkeys(VITAL, 3.0) | {"gcs_server": 60.0, "raylet": 60.0}
+
+
+def run_simulation(
+    config: Config,
+    overrides: Sequence[str],
+    on_round: Callable[[dict[str, Any]], None],
+    *,
+    app: FlowerApp = FEDSQ_APP,
+) -> None:
+    """Run the app in Flower's simulation and return once it has done what was asked.
+
+    Nothing that was started is left running, however this ends. What every process said is in
+    ``flower.log`` in ``config.output``.
+
+    Parameters
+    ----------
+    config : Config
+        The settings, validated, with ``output`` an absolute path of an existing directory.
+    overrides : Sequence[str]
+        The Hydra overrides that lead to ``config``. They reach the app as the run-config string
+        ``overrides``, one a line.
+    on_round : Callable[[dict[str, Any]], None]
+        Called with each line that the run appends to ``history.jsonl``.
+    app : FlowerApp
+        Which app to run.
+
+    Raises
+    ------
+    RunFailedError
+        The run did not complete; the message is one line and names the log.
+    SystemExit
+        SIGTERM or SIGHUP came.
+    """
+    output = Path(config.output)
+    told = output / "failure.json"
+    told.unlink(missing_ok=True)
+    follower = JsonLinesFollower(output / "history.jsonl")
+
+    def report() -> None:
+        for line in follower.read():
+            on_round(line)
+
+    threads = str(config.executor.threads)
+    variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    with ending_signals_raise(), RunLog(output / "flower.log") as log, LocalSuperLink(log, variables) as link:
+        lost = _follow(link, _start(link, config, overrides, app), report)
+        status = link.run_status()
+        report()
+        if status != _COMPLETED:
+            died = f"{lost} ended in mid-run" if lost and not (status or "").startswith("finished:") else None
+            cause = written_error(told) or died or logged_error(log.recent()) or "no reason given"
+            raise RunFailedError(f"{cause} (status: {status or 'none'}; log: {log.path})")
+
+
+def _start(link: LocalSuperLink, config: Config, overrides: Sequence[str], app: FlowerApp) -> subprocess.Popen[bytes]:
+    directory, run_config = link.home / "app", link.home / "run.toml"
+    write_app(directory, app)
+    write_run_config(run_config, overrides)
+    federation = {
+        "num-supernodes": config.silos,
+        "client-resources-num-cpus": config.executor.client_cpus,
+        "client-resources-num-gpus": float(config.executor.client_gpus),
+    }
+    settings = " ".join(f"{name}={value}" for name, value in federation.items())
+    return link.run(directory, ("--run-config", str(run_config), "--federation-config", settings))
+
+
+def _follow(link: LocalSuperLink, run: subprocess.Popen[bytes], report: Callable[[], None]) -> str | None:
+    """Report rounds until the run ends, or should have; return the vital process that ended first, if any."""
+    lost_at: dict[str, float] = {}
+    watched_at = 0.0
+    while run.poll() is None:
+        report()
+        if (now := time.monotonic()) - watched_at > _WATCH_SECONDS:
+            watched_at = now
+            for name in link.lost_processes():
+                if now - lost_at.setdefault(name, now) > _GRACE_SECONDS[name]:
+                    return name
+        time.sleep(_POLL_SECONDS)
+    return next(iter(link.lost_processes()), None)
