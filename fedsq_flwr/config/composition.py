@@ -4,9 +4,9 @@ The command line, the two Flower apps and the tests all come through here, so th
 same in each of them.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -16,12 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.config.validation import validate
+from fedsq_flwr.errors import ConfigurationError
 
 CONFIG_MODULE = "fedsq_flwr.conf"
 CONFIG_NAME = "config"
-
-# A word of an override string: quoted and bracketed parts may hold blanks, and keep their quotes for Hydra.
-_OVERRIDE = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\[[^\]]*\]|\{[^}]*\}|[^\s'"\[\]{}])+""")
+_CLOSING = MappingProxyType({"'": "'", '"': '"', "[": "]", "{": "}", "(": ")"})
 
 
 def register_schema() -> None:
@@ -62,11 +61,36 @@ def to_config(composed: DictConfig) -> Config:
 
 
 def split_overrides(text: str) -> list[str]:
-    """Split a string of overrides: one a line, or, on a single line, at blanks that no quote or bracket encloses.
+    """Split a string of overrides: one a line, or, on a single line, at blanks that nothing encloses.
 
-    Quotes stay for Hydra. The executors write one a line, since an override may hold any blank as it is.
+    Quotes and brackets enclose, and stay for Hydra. The executors write one a line, since an override
+    may hold any blank as it is.
+
+    Raises
+    ------
+    ConfigurationError
+        If a quote or bracket is not closed.
     """
-    return [line for line in text.splitlines() if line] if "\n" in text else _OVERRIDE.findall(text)
+    if "\n" in text:
+        return [line.strip() for line in text.split("\n") if line.strip()]
+    words, start, open_until = [], 0, ""  # what would close what is open, the innermost last
+    escaped = False
+    for place, character in enumerate(f"{text} "):
+        quoted = open_until[-1:] in ("'", '"')
+        if escaped:
+            escaped = False
+        elif quoted and character == "\\":
+            escaped = True
+        elif character == open_until[-1:]:
+            open_until = open_until[:-1]
+        elif not quoted and character in _CLOSING:
+            open_until += _CLOSING[character]
+        elif not open_until and character.isspace():
+            words.append(text[start:place])
+            start = place + 1
+    if open_until:
+        raise ConfigurationError(f"overrides={text}: {open_until[-1]} is missing")
+    return [word for word in words if word]
 
 
 @contextmanager

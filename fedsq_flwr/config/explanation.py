@@ -1,12 +1,12 @@
 """Hydra's and OmegaConf's errors, many lines long, told in one line a person can act on."""
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fedsq_flwr.config.schema import Config
@@ -20,6 +20,10 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigurationError(re.sub(r"\s+", " ", explain(error)).strip()) from error
+    except ValueError as error:  # Hydra's own for an override such as `=3`
+        if "Config group override" not in str(error):
+            raise
+        raise ConfigurationError("an override needs a setting's name before its =") from error
 
 
 def explain(error: Exception) -> str:
@@ -29,23 +33,24 @@ def explain(error: Exception) -> str:
         return f"{group}={name}: allowed are {', '.join(error.options)}"
     cause = error.__cause__
     unknown = (ConfigKeyError, ConfigAttributeError)
-    if isinstance(cause, unknown) or isinstance(error, unknown):
-        return _no_such_setting(str(error))
+    for known in (cause, error):
+        if isinstance(known, unknown):
+            return _no_such_setting(str(known.full_key or error))
     if isinstance(cause, OmegaConfBaseException):
         return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
     return str(error).partition("See https")[0]
 
 
-def _no_such_setting(message: str) -> str:
-    quoted = re.search(r"'([^']+)'", message)
-    name = quoted.group(1) if quoted else message
+def _no_such_setting(name: str) -> str:
     close = difflib.get_close_matches(name, _all_settings(), n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return f"{name}: there is no such setting{hint}"
 
 
-def _all_settings() -> list[str]:
-    schema = OmegaConf.structured(Config)
-    groups = [name for name in schema if OmegaConf.is_dict(OmegaConf.select(schema, str(name)))]
-    nested = [f"{group}.{name}" for group in groups for name in OmegaConf.select(schema, str(group))]
-    return [*map(str, schema), *nested]
+def _all_settings(schema: type = Config, prefix: str = "") -> list[str]:
+    names = []
+    for field in dataclasses.fields(schema):
+        names.append(prefix + field.name)
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            names += _all_settings(field.type, f"{prefix}{field.name}.")
+    return names

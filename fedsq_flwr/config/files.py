@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from fedsq_flwr.config.composition import to_config
 from fedsq_flwr.config.schema import Config
@@ -24,7 +25,10 @@ def read_config(path: Path) -> Config:
     """
     if not path.is_file():
         raise ConfigurationError(f"{path} does not exist")
-    loaded = OmegaConf.load(path)
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, DictConfig):
         raise ConfigurationError(f"{path} holds no settings")
     return to_config(loaded)

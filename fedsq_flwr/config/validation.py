@@ -81,7 +81,7 @@ def validate(config: Config) -> None:
     """
     for name, allowed in CHOICES.items():
         _require(config, name, _setting(config, name) in allowed, f"allowed are {', '.join(allowed)}")
-    for name in LOWER_BOUNDS.keys() | UPPER_BOUNDS.keys():
+    for name in dict.fromkeys([*LOWER_BOUNDS, *UPPER_BOUNDS]):
         value = float(_setting(config, name))  # type: ignore[arg-type]
         low, low_allowed = LOWER_BOUNDS.get(name, (-math.inf, True))
         high, high_allowed = UPPER_BOUNDS.get(name, (math.inf, True))
@@ -107,7 +107,8 @@ def _check_relations(config: Config) -> None:
 
 def _require(config: Config, name: str, holds: bool, allowed: str) -> None:
     if not holds:
-        raise ConfigurationError(f"{name}={_setting(config, name)}: {allowed}")
+        value = " ".join(str(_setting(config, name)).split())
+        raise ConfigurationError(f"{name}={value}: {allowed}")
 
 
 def _setting(config: Config, name: str) -> object:

@@ -110,4 +110,4 @@ def held_out_size(samples: int, fraction: float, minimum: int) -> int:
     """
     if fraction == 0 or samples < 2 * minimum:
         return 0
-    return max(math.ceil(samples * fraction), minimum)
+    return min(max(math.ceil(samples * fraction), minimum), samples - 1)

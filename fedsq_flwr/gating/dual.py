@@ -9,6 +9,7 @@ our reading of it::
 
 import copy
 
+import torch
 from torch import Tensor, nn
 
 from fedsq_flwr.gating.fingerprint import structure_fingerprint
@@ -80,6 +81,11 @@ class DualCopy(QuantitativeCopy):
             If the quantitative pass takes another branch than the structural one, or the gates are
             another network's or another batch's size.
         """
+        if torch.compiler.is_compiling():  # the tracer does not run function modes as Python does
+            return torch.compiler.disable(self._forward)(images, gates)  # type: ignore[no-untyped-call, no-any-return]
+        return self._forward(images, gates)
+
+    def _forward(self, images: Tensor, gates: Gates | None) -> Tensor:
         fixed = self._record(images) if gates is None else gates.unpack(images.device)
         with Replaying(fixed, pool_gates=self.pool_gates):
             return self.quantitative(images)  # type: ignore[no-any-return]

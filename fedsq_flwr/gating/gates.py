@@ -1,5 +1,6 @@
 """Gates as values: one bit a ReLU, packed, to be kept, compared and replayed."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,17 +33,17 @@ class PackedRelu:
 
     def mask(self) -> Tensor:
         """Unpack to a bool tensor of shape ``(samples, *shape)``."""
-        count = int(np.prod(self.shape))
+        count = math.prod(self.shape)
         flat = np.unpackbits(self.bits.numpy(), axis=1, count=count)
         return torch.from_numpy(flat).view(torch.bool).reshape(len(self.bits), *self.shape)
 
 
 @dataclass(frozen=True)
 class PackedPool:
-    """The winners of one max-pooling call: flat input indices in the smallest integer type that holds them."""
+    """The winners of one max-pooling call: flat indices into ``plane`` in the smallest type that holds them."""
 
     winners: Tensor
-    spatial_dims: int
+    plane: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
@@ -89,15 +90,14 @@ def _pack_relu(gate: ReluGate) -> PackedRelu:
 
 
 def _pack_pool(gate: PoolGate) -> PackedPool:
-    # torch's indices point into the unpadded plane, so the largest one bounds the type for good.
-    largest = int(gate.winners.max()) if gate.winners.numel() else 0
+    largest = math.prod(gate.plane) - 1
     fitting = next(t for t in (torch.uint8, torch.int16, torch.int32) if largest <= torch.iinfo(t).max)
-    return PackedPool(gate.winners.to("cpu", fitting), gate.spatial_dims)
+    return PackedPool(gate.winners.to("cpu", fitting), gate.plane)
 
 
 def _unpack(entry: PackedRelu | PackedPool, device: torch.device) -> Gate:
     if isinstance(entry, PackedPool):
-        return PoolGate(entry.winners.to(device, torch.int64), entry.spatial_dims)
+        return PoolGate(entry.winners.to(device, torch.int64), entry.plane)
     # float32 and not bool: threshold_backward is 2.5 times as fast with a source of the value's own type.
     source = entry.mask().to(device, torch.float32)
-    return ReluGate(source, source._version)
+    return ReluGate(source, None)

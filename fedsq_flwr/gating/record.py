@@ -31,27 +31,34 @@ class ReluGate:
     source : Tensor
         Shape of the activation, any floating or boolean dtype; usually the structural output itself,
         which costs nothing to keep. It must not have been written to since (see ``version``).
-    version : int
-        The tensor's version counter when it was recorded.
+    version : int or None
+        The tensor's version counter when it was recorded; None where nobody else holds the tensor.
     """
 
     source: Tensor
-    version: int
+    version: int | None
 
     def is_intact(self) -> bool:
         """Tell whether nobody has written to the source since it was recorded."""
-        return self.source._version == self.version
+        return self.version is None or self.source._version == self.version
 
 
 @dataclass(frozen=True)
 class PoolGate:
-    """A max-pooling's winners: flat indices (int64) into the last ``spatial_dims`` dimensions of its input."""
+    """A max-pooling's winners: flat indices (int64) into ``plane``, the spatial dimensions of its input."""
 
     winners: Tensor
-    spatial_dims: int
+    plane: tuple[int, ...]
 
 
 Gate = ReluGate | PoolGate
+
+
+_ADAPTIVE = (
+    F.adaptive_max_pool1d_with_indices,
+    F.adaptive_max_pool2d_with_indices,
+    F.adaptive_max_pool3d_with_indices,
+)
 
 
 class Recording(TorchFunctionMode):
@@ -97,15 +104,19 @@ class Recording(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _relu(self, output: Tensor) -> Tensor:
-        source = output > 0 if self._copy_masks else output
-        self.gates.append(ReluGate(source, source._version))
+        # Tensors of inference mode have no version counter that would show a later write.
+        if self._copy_masks or output.is_inference():
+            self.gates.append(ReluGate(output > 0, None))
+        else:
+            self.gates.append(ReluGate(output, output._version))
         return output
 
     def _max_pool(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with_indices, spatial_dims = MAX_POOLS[func]
         wants_winners, args, kwargs = split_return_indices(func, args, kwargs)
         output, winners = with_indices(*args, **kwargs)
-        self.gates.append(PoolGate(winners, spatial_dims))
+        value = args[0] if args else kwargs["input"]
+        self.gates.append(PoolGate(winners, tuple(value.shape[-spatial_dims:])))
         return (output, winners) if wants_winners else output
 
 
@@ -113,11 +124,12 @@ def split_return_indices(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[bool, tuple[Any, ...], dict[str, Any]]:
     """Take ``return_indices`` out of a max-pooling call, since its with-indices form has no need of it."""
-    adaptive = func in (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)
+    adaptive = MAX_POOLS[func][0] in _ADAPTIVE
     place = 2 if adaptive else 6  # its position in torch's signatures
     kwargs = dict(kwargs)
     wants = bool(kwargs.pop("return_indices", args[place] if len(args) > place else False))
-    return wants or func.__name__.endswith("_with_indices"), args[:place], kwargs
+    always = func.__name__.endswith("_with_indices") or func is torch.adaptive_max_pool1d
+    return wants or always, args[:place], kwargs
 
 
 def record(

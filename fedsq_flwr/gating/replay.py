@@ -6,6 +6,7 @@ exact +0 elsewhere: just what torch's own ReLU does in its backward pass. Max-po
 the winners, whose backward pass adds gradients where ``max_pool``'s does.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,6 +55,7 @@ class Replaying(TorchFunctionMode):
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
+        self._grad_enabled = torch.is_grad_enabled()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -80,6 +82,10 @@ class Replaying(TorchFunctionMode):
             )
 
     def _take(self, kind: type[Gate]) -> Any:
+        if self._grad_enabled and _may_be_checkpointed() and _is_checkpointed():
+            raise GateMismatchError(
+                "the network uses torch.utils.checkpoint, which would run it again without its gates; switch it off"
+            )
         if self._next == len(self._gates):
             raise GateMismatchError(f"the quantitative pass asks for more than the {self._next} recorded gates")
         gate = self._gates[self._next]
@@ -104,11 +110,25 @@ class Replaying(TorchFunctionMode):
 
     def _max_pool(self, value: Tensor) -> tuple[Tensor, Tensor]:
         gate = self._take(PoolGate)
-        winners, dims = gate.winners, gate.spatial_dims
-        if winners.shape[:-dims] != value.shape[:-dims]:
+        winners, dims = gate.winners, len(gate.plane)
+        if (*winners.shape[:-dims], *gate.plane) != value.shape:
             raise GateMismatchError(
                 f"gate {self._next - 1}: winners of shape {tuple(winners.shape)} do not fit an input of shape "
                 f"{tuple(value.shape)}"
             )
         flat = value.flatten(-dims).gather(-1, winners.flatten(-dims))
         return flat.view(winners.shape), winners
+
+
+def _may_be_checkpointed() -> bool:
+    """Tell cheaply whether gradients are being kept in an unusual way, as activation checkpointing does."""
+    return not torch.is_grad_enabled() or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+
+
+def _is_checkpointed() -> bool:
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+            return True
+        frame = frame.f_back
+    return False

@@ -46,6 +46,10 @@ MAX_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Any], int]] = Mapping
         F.adaptive_max_pool1d: (F.adaptive_max_pool1d_with_indices, 1),
         F.adaptive_max_pool2d: (F.adaptive_max_pool2d_with_indices, 2),
         F.adaptive_max_pool3d: (F.adaptive_max_pool3d_with_indices, 3),
+        torch.adaptive_max_pool1d: (F.adaptive_max_pool1d_with_indices, 1),
+        F.adaptive_max_pool1d_with_indices: (F.adaptive_max_pool1d_with_indices, 1),
+        F.adaptive_max_pool2d_with_indices: (F.adaptive_max_pool2d_with_indices, 2),
+        F.adaptive_max_pool3d_with_indices: (F.adaptive_max_pool3d_with_indices, 3),
     }
 )
 
@@ -55,17 +59,18 @@ _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
     nn.Softmax, nn.Softmax2d, nn.Softmin, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink,
     nn.Threshold, nn.LPPool1d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d,
     nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d,
-    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.MultiheadAttention, nn.RNNBase, nn.Bilinear,
-    torch.jit.ScriptModule,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.MultiheadAttention, nn.RNNBase,
+    nn.RNNCellBase, nn.Bilinear, torch.jit.ScriptModule,
 )  # fmt: skip
 
 _REFUSED_NAMES = (
-    "abs", "absolute", "celu", "clamp", "clamp_max", "clamp_min", "clip", "elu", "exp", "gelu",
-    "glu", "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "instance_norm",
-    "layer_norm", "leaky_relu", "local_response_norm", "log", "log_softmax", "logsigmoid",
-    "lp_pool1d", "lp_pool2d", "maximum", "minimum", "mish", "pow", "prelu", "relu6", "rms_norm",
-    "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "sqrt", "square", "tanh", "tanhshrink", "threshold",
+    "__pow__", "abs", "absolute", "amax", "amin", "celu", "clamp", "clamp_max", "clamp_min", "clip", "elu",
+    "exp", "fractional_max_pool2d", "fractional_max_pool3d", "gelu", "glu", "group_norm", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "instance_norm", "layer_norm", "leaky_relu",
+    "local_response_norm", "log", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "max", "maximum",
+    "min", "minimum", "mish", "normalize", "pow", "prelu", "relu6", "rms_norm", "rrelu",
+    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin", "softplus",
+    "softshrink", "softsign", "sqrt", "square", "tanh", "tanhshrink", "threshold", "where",
 )  # fmt: skip
 
 
@@ -95,6 +100,11 @@ def check_modules(network: nn.Module) -> None:
         the same error names them.
     """
     for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise UnsupportedActivationError(
+                f"layer '{name}' is a {type(module).__name__} without running statistics, so that the gates of an "
+                "image would depend on its batch"
+            )
         if isinstance(module, _REFUSED_MODULES):
             raise UnsupportedActivationError(
                 f"layer '{name}' is a {type(module).__name__}, which has no binary gates; fixed gating takes "

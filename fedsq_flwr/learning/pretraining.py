@@ -36,18 +36,22 @@ def pretrain(
     optimizer = torch.optim.SGD(
         network.parameters(), settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=steps + 1, cycle_momentum=False
+    )
     order = torch.Generator().manual_seed(settings.seed)
     network.train()
-    for epoch in range(1, settings.epochs + 1):
-        total = 0.0
-        for batch in shuffled_batches(len(labels), settings.batch_size, order):
-            loss = F.cross_entropy(network(images[batch]), labels[batch])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach()) * len(batch)
-        if progress is not None:
-            progress(epoch, total / len(labels))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)  # for dropout
+        for epoch in range(1, settings.epochs + 1):
+            total = 0.0
+            for batch in shuffled_batches(len(labels), settings.batch_size, order):
+                loss = F.cross_entropy(network(images[batch]), labels[batch])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+                total += float(loss.detach()) * len(batch)
+            if progress is not None:
+                progress(epoch, total / len(labels))
     network.eval()

@@ -1,0 +1,156 @@
+"""Every method starts from the same quantitative copy; only the gates differ."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import fedsq_flwr.conf
+from fedsq_flwr.assembly import build_model, load_network, training_settings
+from fedsq_flwr.backbones import build_backbone, save_weights, state_digest
+from fedsq_flwr.config import compose_config
+from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.learning import TrainingSettings
+
+METHODS = sorted(file.stem for file in Path(next(iter(fedsq_flwr.conf.__path__))).glob("method/*.yaml"))
+IMAGES = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all: what is made once serves every test here."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("head", ["zeros", "keep"])
+def test_all_methods_start_from_the_same_quantitative_state(settings, head: str) -> None:
+    digests = {
+        method: state_digest(
+            build_model(settings(f"method={method}", f"backbone.head={head}"), 10).quantitative_state()
+        )
+        for method in METHODS
+    }
+    assert len(digests) >= 5
+    assert len(set(digests.values())) == 1
+
+
+def test_the_start_is_the_same_each_time_and_another_with_another_seed(settings) -> None:
+    def start(*overrides: str) -> str:
+        return state_digest(build_model(settings("backbone.head=normal", *overrides), 10).quantitative_state())
+
+    torch.manual_seed(1)
+    first = start()
+    torch.manual_seed(2)
+    assert start() == first
+    assert start("seed=1") != first
+
+
+def test_the_pretrained_weights_do_not_depend_on_the_runs_seed(settings) -> None:
+    first, other = (build_model(settings(f"seed={seed}"), 10) for seed in (0, 1))
+    assert state_digest(first.quantitative_state()) == state_digest(other.quantitative_state())
+    assert first.fingerprint == other.fingerprint
+
+
+def test_without_gates_the_model_is_the_quantitative_copy_alone(settings) -> None:
+    model = build_model(settings("method=fedavg"), 10)
+    assert type(model) is QuantitativeCopy
+    assert model.fingerprint == ""
+
+
+def test_the_gates_of_fedsq_are_those_of_the_pretrained_network(settings) -> None:
+    config = settings()
+    model = build_model(config, 10)
+    assert isinstance(model, DualCopy)
+    network = load_network(config, 10)
+    assert model.fingerprint == DualCopy(network).fingerprint
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.gates(IMAGES).masks(), DualCopy(network).gates(IMAGES).masks(), strict=True)
+    )
+
+
+def test_random_gates_have_another_fingerprint_and_the_same_start(settings) -> None:
+    fixed, control = build_model(settings(), 10), build_model(settings("method=fedsq_random_gates"), 10)
+    assert isinstance(control, DualCopy)
+    assert control.fingerprint != fixed.fingerprint
+    assert state_digest(control.quantitative_state()) == state_digest(fixed.quantitative_state())
+    assert not torch.equal(control.gates(IMAGES).masks()[0], fixed.gates(IMAGES).masks()[0])
+
+
+def test_random_gates_depend_on_the_runs_seed_only(settings) -> None:
+    first, again, other = (
+        build_model(settings("method=fedsq_random_gates", f"seed={seed}"), 10).fingerprint for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_random_weights_and_random_gates_are_different_networks(settings) -> None:
+    model = build_model(settings("method=fedsq_random_gates", "backbone.weights=random"), 10)
+    assert not torch.equal(model.structural.conv1.weight, model.quantitative.conv1.weight)
+    same = build_model(settings("backbone.weights=random"), 10)
+    assert torch.equal(same.structural.conv1.weight, same.quantitative.conv1.weight)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_task_may_have_other_classes_than_the_source(settings, method: str) -> None:
+    model = build_model(settings(f"method={method}"), 7)
+    assert model(IMAGES).shape == (8, 7)
+
+
+def test_the_head_is_as_the_setting_says(settings) -> None:
+    zeros, normal, kept = (build_model(settings(f"backbone.head={head}"), 10) for head in ("zeros", "normal", "keep"))
+    assert not zeros.quantitative.fc.weight.any()
+    assert normal.quantitative.fc.weight.std().item() == pytest.approx(0.01, rel=0.2)
+    assert torch.equal(kept.quantitative.fc.weight, load_network(settings(), 10).fc.weight)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("batch_norm", ["batch", "frozen"])
+def test_the_batch_norm_policy_is_the_same_for_every_method(settings, method: str, batch_norm: str) -> None:
+    model = build_model(settings(f"method={method}", f"batch_norm={batch_norm}"), 10)
+    assert model.batch_norm == batch_norm
+    assert any("running" in name for name in model.quantitative_state()) is (batch_norm == "batch")
+
+
+def test_models_are_built_in_evaluation_mode(settings) -> None:
+    assert not build_model(settings(), 10).training
+    assert not load_network(settings(), 10).training
+
+
+def own_weights(path: Path, classes: int = 10) -> nn.Module:
+    network = build_backbone("resnet20", in_channels=1, classes=classes, seed=77)
+    save_weights(path, network.state_dict(), {})
+    return network
+
+
+def test_weights_from_a_file_are_taken(settings, tmp_path: Path, source: list[int]) -> None:
+    path = tmp_path / "own.safetensors"
+    network = own_weights(path)
+    loaded = load_network(settings(f"backbone.weights='{path}'"), 10)
+    assert state_digest(loaded.state_dict()) == state_digest(network.state_dict())
+    assert source == []
+
+
+def test_a_home_directory_in_a_files_name_is_expanded(settings, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    network = own_weights(tmp_path / "own.safetensors")
+    loaded = load_network(settings("backbone.weights='~/own.safetensors'"), 10)
+    assert state_digest(loaded.state_dict()) == state_digest(network.state_dict())
+
+
+def test_weights_of_another_network_are_refused_by_name(settings, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_weights(path, {"conv1.weight": torch.zeros(1)}, {})
+    with pytest.raises(WeightsError, match="missing bn1"):
+        build_model(settings(f"backbone.weights='{path}'"), 10)
+
+
+def test_a_silo_trains_as_the_settings_say() -> None:
+    config = compose_config(
+        ["local_epochs=3", "batch_size=7", "learning_rate=0.25", "momentum=0.5", "weight_decay=0.125",
+         "executor.precision=bfloat16"]
+    )  # fmt: skip
+    assert training_settings(config) == TrainingSettings(3, 7, 0.25, 0.5, 0.125, "bfloat16")

@@ -1,0 +1,199 @@
+"""The fingerprint names what determines the gates, all of it and nothing else."""
+
+import copy
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedsq_flwr.gating import DualCopy
+from tests.gating.gated_networks import batch_for, build, perturb
+
+
+def layers() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2, padding=1),
+        nn.Flatten(),
+        nn.Linear(36, 5),
+    ).eval()
+
+
+def add(value: float, name: str) -> Callable[[nn.Sequential], None]:
+    def change(network: nn.Sequential) -> None:
+        network.state_dict()[name].view(-1)[-1].add_(value)
+
+    return change
+
+
+def replace(place: int, module: nn.Module) -> Callable[[nn.Sequential], None]:
+    def change(network: nn.Sequential) -> None:
+        if list(module.parameters()):
+            module.load_state_dict(network[place].state_dict())
+        network[place] = module.eval()
+
+    return change
+
+
+CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
+    "a weight": add(1e-6, "0.weight"),
+    "a bias": add(1e-6, "0.bias"),
+    "a batch norm's scale": add(1e-6, "1.weight"),
+    "a running mean": add(1e-6, "1.running_mean"),
+    "a running variance": add(1e-6, "1.running_var"),
+    "a stride": replace(0, nn.Conv2d(2, 4, 3, stride=1, padding=1)),
+    "a padding": replace(0, nn.Conv2d(2, 4, 3, stride=2, padding=0)),
+    "a padding mode": replace(0, nn.Conv2d(2, 4, 3, stride=2, padding=1, padding_mode="circular")),
+    "a pooling's size": replace(3, nn.MaxPool2d(3, padding=1)),
+    "the batch norm's epsilon": replace(1, nn.BatchNorm2d(4, eps=1e-3)),
+    "another pooling": replace(3, nn.AvgPool2d(2, padding=1)),
+    "an added layer": lambda network: network.insert(3, nn.ReLU()),
+    "an added layer at the end": lambda network: network.append(nn.ReLU()),
+    "a missing layer": lambda network: network.pop(2),
+    "another dtype": lambda network: network.double(),
+}
+
+HEAD_CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
+    "a head's weight": add(1.0, "5.weight"),
+    "a head's bias": add(1.0, "5.bias"),
+    "a head for other classes": lambda network: network.append(nn.Linear(36, 9)) and network.pop(5),
+    "the mode": lambda network: network.train(),
+    "the count of batches": lambda network: network[1].num_batches_tracked.add_(7),
+    "what learns": lambda network: network.requires_grad_(False),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_changes_with_what_determines_the_gates(change: str) -> None:
+    network = layers()
+    before = DualCopy(network).fingerprint
+    with torch.no_grad():
+        CHANGES[change](network)
+    assert DualCopy(network).fingerprint != before
+
+
+@pytest.mark.parametrize("change", HEAD_CHANGES)
+def test_it_does_not_change_with_what_gates_do_not_depend_on(change: str) -> None:
+    network = layers()
+    before = DualCopy(network).fingerprint
+    with torch.no_grad():
+        HEAD_CHANGES[change](network)
+    assert DualCopy(network).fingerprint == before
+
+
+def test_it_changes_with_the_pooling_option() -> None:
+    assert DualCopy(layers()).fingerprint != DualCopy(layers(), pool_gates=False).fingerprint
+
+
+def test_it_changes_with_two_values_swapped() -> None:
+    network = layers()
+    before = DualCopy(network).fingerprint
+    with torch.no_grad():
+        network[0].bias.copy_(network[0].bias.flip(0))
+    assert DualCopy(network).fingerprint != before
+
+
+def test_it_changes_with_a_shape_that_leaves_every_byte_in_place() -> None:
+    tall, wide = nn.Conv2d(2, 4, (3, 1), bias=False), nn.Conv2d(2, 4, (1, 3), bias=False)
+    with torch.no_grad():
+        wide.weight.copy_(tall.weight.view_as(wide.weight))
+    assert DualCopy(nn.Sequential(tall)).fingerprint != DualCopy(nn.Sequential(wide)).fingerprint
+
+
+def test_it_changes_with_a_blocks_stride_that_only_the_block_knows() -> None:
+    network = build("CIFAR ResNet-8")
+    before = DualCopy(network).fingerprint
+    network.layer2[0].stride = 3
+    assert DualCopy(network).fingerprint != before
+
+
+def test_a_named_head_is_the_one_left_out() -> None:
+    one, other = layers(), layers()
+    with torch.no_grad():
+        other[0].weight.add_(1.0)
+    assert DualCopy(one, head="0").fingerprint == DualCopy(other, head="0").fingerprint
+    assert DualCopy(one, head="5").fingerprint != DualCopy(other, head="5").fingerprint
+
+
+def test_a_layer_whose_name_begins_like_the_heads_is_not_left_out() -> None:
+    network = nn.Module()
+    network.fc1, network.fc = nn.Linear(4, 4), nn.Linear(4, 2)
+    before = DualCopy(network, head="fc").fingerprint
+    with torch.no_grad():
+        network.fc1.weight.add_(1.0)
+    assert DualCopy(network, head="fc").fingerprint != before
+
+
+def test_it_does_not_change_with_anything_that_happens_to_the_quantitative_copy(
+    dual: DualCopy, images: Tensor, labels: Tensor
+) -> None:
+    before = dual.fingerprint
+    dual.train()
+    F.cross_entropy(dual(images), labels).backward()
+    torch.optim.SGD(dual.parameters(), 0.5).step()
+    perturb(dual.quantitative)
+    dual.load_quantitative_state({name: tensor + 1 for name, tensor in dual.quantitative_state().items()})
+    dual.replace_head(3)
+    dual.eval()
+    assert dual.fingerprint == before
+
+
+def test_it_does_not_depend_on_the_batch_norm_policy() -> None:
+    assert DualCopy(layers(), batch_norm="frozen").fingerprint == DualCopy(layers()).fingerprint
+
+
+def test_it_is_64_hexadecimal_digits_and_needs_no_pass() -> None:
+    class Unrunnable(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError("a forward pass was made")
+
+    assert re.fullmatch("[0-9a-f]{64}", DualCopy(Unrunnable(nn.Linear(2, 2))).fingerprint)
+
+
+@pytest.mark.parametrize("name", ["CIFAR ResNet-8", "torchvision ResNet-18", "tied weights", "residual add"])
+def test_copies_have_the_same_fingerprint(name: str) -> None:
+    network = build(name)
+    dual = DualCopy(network)
+    expected = dual.fingerprint
+    assert DualCopy(network).fingerprint == expected
+    assert copy.deepcopy(dual).fingerprint == expected
+    assert pickle.loads(pickle.dumps(dual)).fingerprint == expected  # noqa: S301
+    assert DualCopy(copy.deepcopy(network)).fingerprint == expected
+    assert DualCopy(dual.to_plain()).fingerprint == expected
+
+
+def test_every_process_finds_the_same_fingerprint() -> None:
+    program = (
+        "from fedsq_flwr.backbones import build_backbone; from fedsq_flwr.gating import DualCopy;"
+        "print(DualCopy(build_backbone('resnet20', in_channels=1, classes=5, seed=3)).fingerprint)"
+    )
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    from fedsq_flwr.backbones import build_backbone
+
+    here = DualCopy(build_backbone("resnet20", in_channels=1, classes=5, seed=3)).fingerprint
+    assert elsewhere.stdout.strip() == here
+
+
+def test_equal_fingerprints_mean_equal_gates() -> None:
+    one, other = build("CIFAR ResNet-8"), build("CIFAR ResNet-8")
+    other.fc = nn.Linear(64, 3)
+    images, _ = batch_for(one)
+    a, b = DualCopy(one), DualCopy(other)
+    assert a.fingerprint == b.fingerprint
+    assert all(torch.equal(x, y) for x, y in zip(a.gates(images).masks(), b.gates(images).masks(), strict=True))

@@ -1,0 +1,97 @@
+"""Gates that are not these images' gates, or a pass that takes another branch, are an error, not a guess."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedsq_flwr.gating import DualCopy, GateMismatchError
+from tests.gating.gated_networks import Branching, Images, batch_for, build
+
+
+def test_gates_of_another_batch_size_are_refused(dual: DualCopy, images: Tensor) -> None:
+    with pytest.raises(GateMismatchError):
+        dual(images, gates=dual.gates(images[:-1]))
+
+
+@pytest.mark.parametrize("name", ["pool: F.max_pool2d", "pool: nn.AdaptiveMaxPool2d", "relu: F.relu"])
+def test_gates_of_another_image_size_are_refused(name: str) -> None:
+    network = build(name)
+    dual = DualCopy(network)
+    images, _ = batch_for(network)
+    for side in (6, 12):
+        other = F.interpolate(images, size=(side, side))
+        with pytest.raises(GateMismatchError):
+            dual(images, gates=dual.gates(other))
+
+
+def test_gates_of_another_network_are_refused() -> None:
+    images = torch.randn(8, 7)
+    gates = DualCopy(build("linear layers")).gates(images)
+    for name in ("tied weights", "data-dependent branch"):
+        with pytest.raises(GateMismatchError):
+            DualCopy(build(name))(images, gates=gates)
+
+
+def test_too_few_and_too_many_gates_are_refused() -> None:
+    shallow = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    deep = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    images = torch.randn(8, 4)
+    a, b = DualCopy(shallow), DualCopy(deep)
+    with pytest.raises(GateMismatchError, match="more than the 1 recorded"):
+        b(images, gates=a.gates(images))
+    with pytest.raises(GateMismatchError, match="used 1 gates, the structural pass recorded 2"):
+        a(images, gates=b.gates(images))
+
+
+def test_gates_with_and_without_pooling_are_told_apart() -> None:
+    network = build("pool: F.max_pool2d")
+    images, _ = batch_for(network)
+    with_pooling, without = DualCopy(network), DualCopy(network, pool_gates=False)
+    with pytest.raises(GateMismatchError):
+        with_pooling(images, gates=without.gates(images))
+    with pytest.raises(GateMismatchError):
+        without(images, gates=with_pooling.gates(images))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_quantitative_pass_that_takes_another_branch_is_refused(sign: float) -> None:
+    network = Branching().eval()
+    with torch.no_grad():
+        network.a.bias.fill_(sign * 9)
+    images, _ = batch_for(network)
+    dual = DualCopy(network)
+    assert torch.equal(dual(images), network(images))
+    with torch.no_grad():
+        dual.quantitative.a.bias.fill_(-sign * 9)
+    with pytest.raises(GateMismatchError):
+        dual(images)
+
+
+@pytest.mark.parametrize("function", [F.relu, lambda x: F.max_pool2d(x, 2)], ids=["relu", "pool"])
+def test_the_message_is_one_line_that_says_which_gate(function: Callable[[Tensor], Tensor]) -> None:
+    network = Images(function).eval()
+    images, _ = batch_for(network)
+    dual = DualCopy(network)
+    with pytest.raises(GateMismatchError, match=r"^gate 0: ") as caught:
+        dual(images, gates=dual.gates(images[:-1]))
+    assert "\n" not in str(caught.value)
+
+
+def test_after_a_mismatch_torch_and_the_dual_copy_work_as_before(dual: DualCopy, images: Tensor) -> None:
+    expected = dual(images)
+    with pytest.raises(GateMismatchError):
+        dual(images, gates=dual.gates(images[:-1]))
+    assert F.relu(torch.tensor([-1.0, 1.0])).tolist() == [0.0, 1.0]
+    assert torch.equal(dual(images), expected)
+
+
+def test_an_error_of_the_network_itself_is_not_hidden_by_the_gates(dual: DualCopy, images: Tensor) -> None:
+    broken = copy.deepcopy(dual)
+    broken.quantitative.b = nn.Conv2d(99, 6, 3)
+    with pytest.raises(RuntimeError, match="channels") as caught:
+        broken(images)
+    assert not isinstance(caught.value, GateMismatchError)

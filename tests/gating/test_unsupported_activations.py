@@ -1,0 +1,158 @@
+"""What has no binary gates is refused by name: a module at construction, a call at the first pass."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy, UnsupportedActivationError
+from tests.gating.gated_networks import batch_for, build
+
+MODULES = [
+    nn.GELU(), nn.SiLU(), nn.Sigmoid(), nn.Tanh(), nn.LeakyReLU(), nn.ELU(), nn.CELU(), nn.SELU(), nn.PReLU(),
+    nn.ReLU6(), nn.RReLU(), nn.Hardtanh(), nn.Hardswish(), nn.Hardsigmoid(), nn.Softplus(), nn.Softsign(),
+    nn.Softmax(1), nn.LogSoftmax(1), nn.Mish(), nn.GLU(), nn.Threshold(0.1, 0.0), nn.Tanhshrink(), nn.Softshrink(),
+    nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.RMSNorm(4), nn.InstanceNorm2d(4), nn.LocalResponseNorm(2),
+    nn.MultiheadAttention(4, 2), nn.LSTM(4, 4), nn.Bilinear(2, 2, 2), nn.LPPool2d(2, 2),
+    nn.FractionalMaxPool2d(2, output_size=2),
+    nn.LSTMCell(4, 4), nn.GRUCell(4, 4), nn.RNNCell(4, 4),
+]  # fmt: skip
+
+CALLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "F.gelu": F.gelu,
+    "F.silu": F.silu,
+    "F.silu(inplace)": lambda x: F.silu(x, inplace=True),
+    "F.leaky_relu": F.leaky_relu,
+    "F.elu": F.elu,
+    "F.relu6": F.relu6,
+    "F.hardtanh": F.hardtanh,
+    "F.softplus": F.softplus,
+    "F.softmax": lambda x: F.softmax(x, 1),
+    "F.log_softmax": lambda x: F.log_softmax(x, 1),
+    "F.layer_norm": lambda x: F.layer_norm(x, x.shape[1:]),
+    "F.group_norm": lambda x: F.group_norm(x, 2),
+    "F.threshold": lambda x: F.threshold(x, 0.1, 0.0),
+    "F.sigmoid": F.sigmoid,
+    "F.tanh": F.tanh,
+    "torch.sigmoid": torch.sigmoid,
+    "torch.softmax": lambda x: torch.softmax(x, 1),
+    "torch.clamp": lambda x: torch.clamp(x, min=0.0),
+    "torch.exp": torch.exp,
+    "torch.abs": torch.abs,
+    "torch.maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "torch.pow": lambda x: torch.pow(x, 2),
+    "x.tanh()": lambda x: x.tanh(),
+    "x.sigmoid_()": lambda x: x.sigmoid_(),
+    "x.clamp(min=0)": lambda x: x.clamp(min=0),
+    "x.clamp_(0, 6)": lambda x: x.clamp_(0, 6),
+    "x.softmax(1)": lambda x: x.softmax(1),
+    "x.abs()": lambda x: x.abs(),
+    "abs(x)": abs,
+    "x.square()": lambda x: x.square(),
+}
+
+#: As common in networks as the calls above, and no more affine under fixed gates.
+OTHER_CALLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "x ** 2": lambda x: x**2,
+    "x.amax()": lambda x: x.amax((2, 3), keepdim=True),
+    "torch.max(dim)": lambda x: torch.max(x, 3, keepdim=True).values,
+    "torch.where": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
+    "F.normalize": F.normalize,
+    "F.fractional_max_pool2d": lambda x: F.fractional_max_pool2d(x, 2, output_size=3),
+}
+
+
+class Calling(nn.Module):
+    """Calls ``function`` on the output of a convolution."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.conv(x))
+
+
+def around(layer: nn.Module) -> nn.Module:
+    """A network with ``layer`` at ``1.middle``."""
+    middle = nn.Sequential()
+    middle.add_module("middle", layer)
+    return nn.Sequential(nn.Identity(), middle, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: type(module).__name__)
+def test_a_module_without_binary_gates_is_refused_at_construction_by_name(module: nn.Module) -> None:
+    with pytest.raises(UnsupportedActivationError) as caught:
+        DualCopy(around(module))
+    assert "'1.middle'" in str(caught.value)
+    assert type(module).__name__ in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_without_binary_gates_is_refused_at_the_first_pass_by_the_layers_name(call: str) -> None:
+    dual = DualCopy(around(Calling(CALLS[call])).eval())
+    with pytest.raises(UnsupportedActivationError) as caught:
+        dual(torch.randn(8, 2, 8, 8))
+    assert "'1.middle'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("call", OTHER_CALLS)
+def test_other_calls_that_no_fixed_gate_makes_affine_are_refused_too(call: str) -> None:
+    dual = DualCopy(around(Calling(OTHER_CALLS[call])).eval())
+    with pytest.raises(UnsupportedActivationError, match=r"1\.middle"):
+        dual(torch.randn(8, 2, 8, 8))
+
+
+def test_gates_refuses_as_the_pass_does() -> None:
+    dual = DualCopy(around(Calling(F.gelu)).eval())
+    with pytest.raises(UnsupportedActivationError, match=r"'1\.middle' calls gelu"):
+        dual.gates(torch.randn(8, 2, 8, 8))
+
+
+def test_a_call_in_the_networks_own_forward_is_named_by_the_networks_class() -> None:
+    with pytest.raises(UnsupportedActivationError, match="'Calling'"):
+        DualCopy(Calling(F.gelu))(torch.randn(8, 2, 8, 8))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scripted_module_shows_no_gates_and_is_refused() -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU()))
+    with pytest.raises(UnsupportedActivationError, match=r"'1\.middle'"):
+        DualCopy(around(scripted))
+
+
+def test_after_a_refusal_torch_works_as_before() -> None:
+    with pytest.raises(UnsupportedActivationError):
+        DualCopy(around(Calling(F.gelu)).eval())(torch.randn(8, 2, 8, 8))
+    assert F.gelu(torch.ones(1)).item() == pytest.approx(0.8413, abs=1e-4)
+
+
+def test_the_error_is_a_value_error() -> None:
+    assert issubclass(UnsupportedActivationError, ValueError)
+
+
+def test_without_fixed_gates_any_activation_will_do() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2))
+    assert QuantitativeCopy(network)(torch.randn(8, 4)).shape == (8, 2)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(2, 4, 3, groups=2), nn.ConvTranspose2d(2, 4, 3), nn.AvgPool2d(2), nn.Upsample(scale_factor=2)],
+    ids=lambda module: type(module).__name__,
+)
+def test_affine_layers_are_taken(layer: nn.Module) -> None:
+    network = nn.Sequential(layer, nn.AdaptiveAvgPool2d(3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)).eval()
+    network(torch.randn(8, 2, 8, 8))
+    assert DualCopy(network)(torch.randn(8, 2, 8, 8)).shape == (8, 2)
+
+
+def test_max_pooling_without_pool_gates_is_taken() -> None:
+    network = build("pool: nn.MaxPool2d")
+    images, _ = batch_for(network)
+    assert torch.equal(DualCopy(network, pool_gates=False)(images), network(images))
