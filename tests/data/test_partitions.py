@@ -63,6 +63,11 @@ def test_the_same_seed_gives_the_same_partition_and_another_gives_another(name: 
     assert share(name=name, seed=1) != first
 
 
+def test_another_seed_draws_other_shares_and_not_just_other_samples() -> None:
+    sizes = [[len(part) for part in share(seed=seed)] for seed in (0, 1)]
+    assert sizes[0] != sizes[1]
+
+
 @pytest.mark.parametrize("name", PARTITIONS)
 def test_global_random_states_are_left_as_they_were(name: str) -> None:
     before = np.random.get_state()[1].tolist()

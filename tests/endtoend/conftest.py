@@ -1,14 +1,17 @@
-"""Runs that take a second: few samples, random weights. What a run leaves behind is what they look at."""
+"""Runs that take a second or two: few samples, random weights. What a run leaves behind is looked at."""
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fedsq_flwr.cli import main
+from fedsq_flwr.data import DataSource, load_source
 
-#: 144 training samples over three silos; ResNet-20 from random weights.
+#: A small federation with random weights; all samples that are not needed for training are for validation.
 SMALL = (
     "executor=inprocess",
     "silos=3",
@@ -23,15 +26,31 @@ SMALL = (
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Run `fedsq run` with small settings and overrides; return the run's directory."""
+    """Run `fedsq run` with small settings, 200 digits and overrides; return the run's directory."""
     monkeypatch.chdir(tmp_path)
+    few_digits(monkeypatch)
 
-    def run(*overrides: str, name: str = "run", status: int = 0) -> Path:
-        directory = tmp_path / name
-        assert main(["run", *SMALL, f"output={directory}", *overrides]) == status
-        return directory
+    return partial(run_in, tmp_path, (*SMALL, "validation_fraction=0.2"))
 
-    return run
+
+@pytest.fixture
+def run_all_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """As `run`, with all digits, as a process of its own would see them."""
+    monkeypatch.chdir(tmp_path)
+    return partial(run_in, tmp_path, SMALL)
+
+
+def run_in(parent: Path, small: tuple[str, ...], *overrides: str, name: str = "run", status: int = 0) -> Path:
+    assert main(["run", *small, f"output={parent / name}", *overrides]) == status
+    return parent / name
+
+
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str) -> DataSource:
+        whole = load_source(name)
+        return replace(whole, pool=whole.pool.subset(range(200)), test=whole.test.subset(range(40)))
+
+    monkeypatch.setattr("fedsq_flwr.assembly.task.load_source", load)
 
 
 def read_summary(directory: Path) -> dict:

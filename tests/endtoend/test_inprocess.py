@@ -1,7 +1,7 @@
 import pytest
 
 from fedsq_flwr.cli import main
-from tests.endtoend.conftest import SMALL, read_history, read_summary
+from tests.endtoend.conftest import SMALL, few_digits, read_history, read_summary
 
 PROMISED_LINE = {"round", "train_loss", "loss", "accuracy", "test_accuracy", "seconds", "replies"}
 PROMISED_SUMMARY = {
@@ -88,7 +88,8 @@ def test_the_best_checkpoint_is_the_best_rounds(run):
 
 def test_a_sweep_runs_every_job_in_a_directory_of_its_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    small = [*SMALL, "rounds=1", f"output={tmp_path / 'sweep'}"]
+    few_digits(monkeypatch)
+    small = [*SMALL, "validation_fraction=0.2", "rounds=1", f"output={tmp_path / 'sweep'}"]
     assert main(["run", "-m", *small, "method=fedsq,fedavg", "seed=0,1"]) == 0
     jobs = sorted((tmp_path / "sweep").glob("*/summary.json"))
     found = {(read_summary(job.parent)["method"], read_summary(job.parent)["seed"]) for job in jobs}
@@ -97,7 +98,8 @@ def test_a_sweep_runs_every_job_in_a_directory_of_its_own(tmp_path, monkeypatch,
 
 def test_a_sweep_goes_on_after_a_job_that_fails_and_ends_with_its_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    small = [*SMALL, "rounds=1", f"output={tmp_path / 'sweep'}"]
+    few_digits(monkeypatch)
+    small = [*SMALL, "validation_fraction=0.2", "rounds=1", f"output={tmp_path / 'sweep'}"]
     assert main(["run", "-m", *small, "partition.alpha=-1,1"]) == 1
     assert "partition.alpha=-1.0: must be above 0" in capsys.readouterr().err
     assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 1
@@ -112,5 +114,5 @@ def test_the_report_is_made_again_from_the_directory(run, capsys):
 
 
 def test_participation_is_of_the_silos(run):
-    lines = read_history(run("silos=4", "participation=0.5", "validation_fraction=0.8"))
+    lines = read_history(run("silos=4", "participation=0.5"))
     assert [(line["sampled"], line["replies"]) for line in lines] == [(2, 2), (2, 2)]

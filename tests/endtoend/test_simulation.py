@@ -33,12 +33,12 @@ def below_us():
     return {p.pid for p in psutil.Process().children(recursive=True)}
 
 
-def test_ray_and_one_process_end_with_the_same_bits(tmp_path, run):
+def test_ray_and_one_process_end_with_the_same_bits(tmp_path, run_all_digits):
     before = below_us()
     finished = fedsq("output=with ray", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert below_us() <= before
-    ray, inprocess = tmp_path / "with ray", run(name="inprocess")
+    ray, inprocess = tmp_path / "with ray", run_all_digits(name="inprocess")
     assert read_summary(ray)["weights_sha256"] == read_summary(inprocess)["weights_sha256"]
     accuracies = ("loss", "accuracy", "test_accuracy", "silo_accuracies", "bytes_up", "bytes_down")
     for there, here in zip(read_history(ray), read_history(inprocess), strict=True):
@@ -55,7 +55,7 @@ def test_a_run_in_which_every_silo_fails_ends_non_zero_with_the_reason(tmp_path)
     assert "holds values that are not finite" in line
 
 
-def test_plain_flwr_run_in_a_checkout_does_the_same_job(tmp_path, run):
+def test_plain_flwr_run_in_a_checkout_does_the_same_job(tmp_path, run_all_digits):
     output = tmp_path / "plain"
     overrides = " ".join(
         [*(o for o in SMALL if not o.startswith(("executor", "silos"))), "method=fedavg", f"output={output}"]
@@ -74,4 +74,4 @@ def test_plain_flwr_run_in_a_checkout_does_the_same_job(tmp_path, run):
         assert link.run_status() == "finished:completed", (tmp_path / "log").read_text()[-3000:]
     summary = read_summary(output)
     assert (summary["method"], summary["silos"]) == ("fedavg", 3)
-    assert summary["weights_sha256"] == read_summary(run("method=fedavg", name="here"))["weights_sha256"]
+    assert summary["weights_sha256"] == read_summary(run_all_digits("method=fedavg", name="here"))["weights_sha256"]
