@@ -88,6 +88,19 @@ class Residual(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(self.relu(y), 1).flatten(1))
 
 
+class FirstAndLast(nn.Module):
+    """ReLUs on the images and on the logits, where even the sign of a zero shows."""
+
+    size = (7,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(7, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.fc(F.relu(x)))
+
+
 class Branching(nn.Module):
     """One more gated layer where the data ask for it."""
 
@@ -234,6 +247,7 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "one ReLU module used twice": ModuleUsedTwice,
     "one in-place ReLU module used twice": lambda: ModuleUsedTwice(in_place=True),
     "residual add": Residual,
+    "ReLU first and last": FirstAndLast,
     "data-dependent branch": Branching,
     "tied weights": Tied,
     "three dimensions": Volumes,

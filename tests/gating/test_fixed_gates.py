@@ -141,7 +141,15 @@ def test_a_closed_gate_passes_no_gradient_and_an_open_one_all_of_it() -> None:
     assert dual.quantitative[2].weight.grad.tolist() == [[-7.0, 0.0]]
 
 
-def test_frozen_or_not_gates_record_no_graph(dual: DualCopy, images: Tensor) -> None:
+def test_a_closed_gate_gives_zero_even_for_an_infinite_value() -> None:
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 1)).eval()
+    nn.init.constant_(network[0].weight, -1.0)
+    dual = DualCopy(network)
+    nn.init.constant_(dual.quantitative[0].weight, float("inf"))
+    assert torch.equal(dual(torch.ones(1, 1)), network[2].bias.view(1, 1))
+
+
+def test_gates_carry_no_graph_and_the_quantitative_copy_does(dual: DualCopy, images: Tensor) -> None:
     dual(images.requires_grad_()).sum().backward()
     assert all(not buffer.requires_grad for buffer in dual.structural.buffers())
     assert all(parameter.grad is not None for parameter in dual.quantitative.parameters())

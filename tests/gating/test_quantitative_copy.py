@@ -105,13 +105,18 @@ def test_a_new_normal_head_is_drawn_from_the_generator(dual: DualCopy) -> None:
         assert not dual.quantitative.fc.bias.any()
         return dual.quantitative.fc.weight.detach().clone()
 
-    before = torch.get_rng_state()
     first, again, other = drawn(0), drawn(0), drawn(1)
     assert same_bits(first, again)
     assert not torch.equal(first, other)
     assert first.std().item() == pytest.approx(0.01, rel=0.1)
     assert first.mean().item() == pytest.approx(0.0, abs=0.001)
-    assert before.shape == torch.get_rng_state().shape
+
+
+@pytest.mark.parametrize("initialisation", ["zeros", "normal"])
+def test_a_new_head_leaves_the_global_generator_as_it_was(dual: DualCopy, initialisation: str) -> None:
+    before = torch.get_rng_state()
+    dual.replace_head(3, initialisation, torch.Generator().manual_seed(0))
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_new_head_leaves_the_structural_copy_as_it_is(dual: DualCopy, images: Tensor) -> None:

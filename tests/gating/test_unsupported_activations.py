@@ -1,5 +1,6 @@
 """What has no binary gates is refused by name: a module at construction, a call at the first pass."""
 
+import operator
 from collections.abc import Callable
 
 import pytest
@@ -56,6 +57,8 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
 #: As common in networks as the calls above, and no more affine under fixed gates.
 OTHER_CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "x ** 2": lambda x: x**2,
+    "x **= 2": lambda x: operator.ipow(x, 2),
+    "x / x.norm()": lambda x: x / x.norm(dim=1, keepdim=True),
     "x.amax()": lambda x: x.amax((2, 3), keepdim=True),
     "torch.max(dim)": lambda x: torch.max(x, 3, keepdim=True).values,
     "torch.where": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
@@ -104,6 +107,22 @@ def test_a_call_without_binary_gates_is_refused_at_the_first_pass_by_the_layers_
 @pytest.mark.parametrize("call", OTHER_CALLS)
 def test_other_calls_that_no_fixed_gate_makes_affine_are_refused_too(call: str) -> None:
     dual = DualCopy(around(Calling(OTHER_CALLS[call])).eval())
+    with pytest.raises(UnsupportedActivationError, match=r"1\.middle"):
+        dual(torch.randn(8, 2, 8, 8))
+
+
+#: What looks at the batch, or at chance, even in evaluation mode.
+UNSTEADY_CALLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "F.dropout": F.dropout,
+    "F.dropout2d": F.dropout2d,
+    "torch.dropout": lambda x: torch.dropout(x, 0.5, True),
+    "F.batch_norm(training=True)": lambda x: F.batch_norm(x, None, None, training=True),
+}
+
+
+@pytest.mark.parametrize("call", UNSTEADY_CALLS)
+def test_gates_that_would_depend_on_the_batch_or_on_chance_are_refused(call: str) -> None:
+    dual = DualCopy(around(Calling(UNSTEADY_CALLS[call])).eval())
     with pytest.raises(UnsupportedActivationError, match=r"1\.middle"):
         dual(torch.randn(8, 2, 8, 8))
 
