@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fedsq_flwr.config import to_config
-from fedsq_flwr.config.composition import CONFIG_NAME, register_schema
+from fedsq_flwr.config.composition import CONFIG_NAME, compose_config, register_schema
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.errors import FedSQError, RunFailedError
 
@@ -58,6 +58,8 @@ def _run(overrides: list[str]) -> None:
     # Hydra would print its errors itself, many lines long, and exit; this makes it raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_schema()
+    if not any(word.startswith("-") for word in overrides):
+        compose_config(overrides)  # before Hydra makes the run's directory
     failed: list[tuple[str, FedSQError]] = []
 
     def job(composed: DictConfig) -> float:

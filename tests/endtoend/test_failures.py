@@ -34,6 +34,12 @@ def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capfd, overrides, 
     assert not (tmp_path / "out" / "history.jsonl").exists()
 
 
+def test_a_bad_setting_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "partition.alpha=-1"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_in_which_every_silo_fails_ends_with_the_reason(run, monkeypatch, capsys):
     def fail(*_, **__):
         raise OSError("disk is full")
