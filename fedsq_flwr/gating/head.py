@@ -38,11 +38,13 @@ def new_head(old: nn.Module, classes: int, initialisation: str, generator: torch
         raise ValueError(f"a new head needs a linear layer to replace, not a {type(old).__name__}")
     if initialisation not in INITIALISATIONS:
         raise ValueError(f"head={initialisation!r}: allowed are {', '.join(INITIALISATIONS)}")
-    head = nn.Linear(old.in_features, classes)
+    # Draws nothing from the global generator, as the constructor would.
+    head: nn.Linear = nn.utils.skip_init(nn.Linear, old.in_features, classes)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         head.bias.zero_()
         if initialisation == "zeros":
             head.weight.zero_()
         else:
             head.weight.normal_(0.0, 0.01, generator=generator)
-    return head.to(old.weight.device, old.weight.dtype)
+    moved: nn.Linear = head.to(old.weight.device, old.weight.dtype)
+    return moved

@@ -17,6 +17,7 @@ from fedsq_flwr.gating.support import (
     MAX_POOLS,
     REFUSED_CALLS,
     RELUS,
+    TRAINING_ARGUMENTS,
     UnsupportedActivationError,
     calling_layer,
 )
@@ -101,6 +102,11 @@ class Recording(TorchFunctionMode):
                 f"layer '{calling_layer(self._network)}' calls {REFUSED_CALLS[func]}, which has no binary gates; "
                 "fixed gating takes affine layers, ReLUs, max-pooling, batch normalisation and dropout"
             )
+        if func in TRAINING_ARGUMENTS and _trains(func, args, kwargs):
+            raise UnsupportedActivationError(
+                f"layer '{calling_layer(self._network)}' calls {func.__name__} as in training, but the structural "
+                "copy is in evaluation mode: the gates of an image would depend on its batch or on chance"
+            )
         return func(*args, **kwargs)
 
     def _relu(self, output: Tensor) -> Tensor:
@@ -118,6 +124,12 @@ class Recording(TorchFunctionMode):
         value = args[0] if args else kwargs["input"]
         self.gates.append(PoolGate(winners, tuple(value.shape[-spatial_dims:])))
         return (output, winners) if wants_winners else output
+
+
+def _trains(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    place, default = TRAINING_ARGUMENTS[func]
+    given = args[place] if len(args) > place else default
+    return bool(kwargs.get("training", kwargs.get("train", given)))
 
 
 def split_return_indices(

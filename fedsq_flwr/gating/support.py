@@ -64,12 +64,12 @@ _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
 )  # fmt: skip
 
 _REFUSED_NAMES = (
-    "__pow__", "abs", "absolute", "amax", "amin", "celu", "clamp", "clamp_max", "clamp_min", "clip", "elu",
-    "exp", "fractional_max_pool2d", "fractional_max_pool3d", "gelu", "glu", "group_norm", "hardshrink",
-    "hardsigmoid", "hardswish", "hardtanh", "instance_norm", "layer_norm", "leaky_relu",
-    "local_response_norm", "log", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "max", "maximum",
-    "min", "minimum", "mish", "normalize", "pow", "prelu", "relu6", "rms_norm", "rrelu",
-    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin", "softplus",
+    "__ipow__", "__pow__", "__rpow__", "abs", "absolute", "amax", "amin", "celu", "clamp", "clamp_max",
+    "clamp_min", "clip", "elu", "exp", "fractional_max_pool2d", "fractional_max_pool3d", "gelu", "glu",
+    "group_norm", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "instance_norm", "layer_norm",
+    "leaky_relu", "local_response_norm", "log", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d",
+    "max", "maximum", "min", "minimum", "mish", "norm", "normalize", "pow", "prelu", "relu6", "rms_norm",
+    "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin", "softplus",
     "softshrink", "softsign", "sqrt", "square", "tanh", "tanhshrink", "threshold", "where",
 )  # fmt: skip
 
@@ -85,6 +85,20 @@ def _refused_functions() -> dict[Callable[..., Any], str]:
                     found[function] = spelling
     return found
 
+
+#: Calls that look at chance or at the whole batch when told to train -> (place, default) of that argument.
+TRAINING_ARGUMENTS: Mapping[Callable[..., Any], tuple[int, bool]] = MappingProxyType(
+    {
+        F.dropout: (2, True),
+        F.dropout1d: (2, True),
+        F.dropout2d: (2, True),
+        F.dropout3d: (2, True),
+        torch.dropout: (2, True),
+        F.alpha_dropout: (2, False),
+        F.feature_alpha_dropout: (2, False),
+        F.batch_norm: (5, False),
+    }
+)
 
 #: Calls without binary gates -> their name as it was spelt.
 REFUSED_CALLS: Mapping[Callable[..., Any], str] = MappingProxyType(_refused_functions())

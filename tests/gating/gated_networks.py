@@ -184,6 +184,7 @@ RELU_SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "in place on a part": relu_of_a_part,
     "twice in place": lambda x: x.relu_().relu_(),
     "both signs": split_and_join,
+    "value used again": lambda x: F.relu(x) - 0.5 * x,
     "dropout": nn.Sequential(nn.ReLU(), nn.Dropout2d(0.5), nn.Dropout(0.5)),
 }
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy, Gates
+from fedsq_flwr.gating.record import record
 from tests.gating.gated_networks import SMALL, batch_for, build, perturb, same_bits
 
 
@@ -149,7 +150,10 @@ def test_a_closed_gate_gives_zero_even_for_an_infinite_value() -> None:
     assert torch.equal(dual(torch.ones(1, 1)), network[2].bias.view(1, 1))
 
 
-def test_gates_carry_no_graph_and_the_quantitative_copy_does(dual: DualCopy, images: Tensor) -> None:
-    dual(images.requires_grad_()).sum().backward()
-    assert all(not buffer.requires_grad for buffer in dual.structural.buffers())
+def test_the_structural_pass_keeps_no_graph_even_where_images_want_gradients(dual: DualCopy, images: Tensor) -> None:
+    gates, output = record(dual.structural, images.requires_grad_(), pool_gates=True)
+    assert not output.requires_grad
+    assert not any(gate.source.requires_grad for gate in gates)
+    dual(images).sum().backward()
+    assert not any(buffer.requires_grad for buffer in dual.structural.buffers())
     assert all(parameter.grad is not None for parameter in dual.quantitative.parameters())
