@@ -16,6 +16,7 @@ from torch import nn
 from fedsq_flwr import DualCopy, FedSQ, FedSQClient
 from fedsq_flwr.federation.messages import answer_evaluate, answer_query, answer_train
 from fedsq_flwr.learning import PretrainingSettings, TrainingSettings, evaluate, pretrain
+from fedsq_flwr.learning.threads import torch_threads
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=16, learning_rate=0.05)
 
@@ -28,13 +29,17 @@ def digits(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @lru_cache(maxsize=1)  # a process serves many messages; the pretrained network is the same for all
 def pretrained() -> nn.Module:
-    """Stand in for your own network with its own weights: any ReLU classifier will do."""
+    """Stand in for your own network, whose weights you would load from a file: any ReLU classifier will do.
+
+    Trained on one thread: the silos' weights must be the server's, to the bit, or the silos refuse.
+    """
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 16, 10),
     )  # fmt: skip
-    pretrain(network, *digits(0, 300), PretrainingSettings(epochs=3, batch_size=32, learning_rate=0.05, seed=0))
+    with torch_threads(1):
+        pretrain(network, *digits(0, 300), PretrainingSettings(epochs=3, batch_size=32, learning_rate=0.05, seed=0))
     return network
 
 
