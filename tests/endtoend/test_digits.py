@@ -1,5 +1,7 @@
 """The embedded default experiment: it learns, and it learns because of the gates' source."""
 
+from statistics import fmean
+
 import pytest
 
 from fedsq_flwr.cli import main
@@ -13,5 +15,9 @@ def test_fedsq_adapts_the_pretrained_network_and_random_gates_do_visibly_worse(t
         run = ["run", "executor=inprocess", f"method={method}", f"rounds={rounds}", f"output={method}"]
         assert main(run) == 0
     assert read_summary(tmp_path / "fedsq")["final_accuracy"] >= 0.90
-    pretrained, random = (read_history(tmp_path / name)[3]["accuracy"] for name in ("fedsq", "fedsq_random_gates"))
+    # The mean over the first four rounds: a single round is noisy.
+    pretrained, random = (
+        fmean(line["accuracy"] for line in read_history(tmp_path / name)[:4])
+        for name in ("fedsq", "fedsq_random_gates")
+    )
     assert pretrained > random + 0.1
