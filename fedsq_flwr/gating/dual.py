@@ -78,8 +78,9 @@ class DualCopy(QuantitativeCopy):
         Raises
         ------
         GateMismatchError
-            If the quantitative pass takes another branch than the structural one, or the gates are
-            another network's or another batch's size.
+            If the number, kinds or shapes of the gates do not fit the pass: another branch, another
+            network, another batch size. Gates of the same shapes cannot be told apart: keep them by
+            `fingerprint` and by sample.
         """
         if torch.compiler.is_compiling():  # the tracer does not run function modes as Python does
             return torch.compiler.disable(self._forward)(images, gates)  # type: ignore[no-untyped-call, no-any-return]

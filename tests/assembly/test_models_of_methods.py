@@ -10,7 +10,7 @@ import fedsq_flwr.conf
 from fedsq_flwr.assembly import build_model, load_network, training_settings
 from fedsq_flwr.backbones import build_backbone, save_weights, state_digest
 from fedsq_flwr.config import compose_config
-from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
 
@@ -98,6 +98,14 @@ def test_random_weights_and_random_gates_are_different_networks(settings) -> Non
 def test_a_task_may_have_other_classes_than_the_source(settings, method: str) -> None:
     model = build_model(settings(f"method={method}"), 7)
     assert model(IMAGES).shape == (8, 7)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "fedsq", "fedsq_random_gates"])
+def test_a_pretrained_head_of_other_classes_cannot_be_kept(settings, method: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"backbone\.head=keep: the pretrained head has 10 classes, the data 7"
+    ):
+        build_model(settings(f"method={method}", "backbone.head=keep"), 7)
 
 
 def test_the_head_is_as_the_setting_says(settings) -> None:

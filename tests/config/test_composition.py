@@ -72,7 +72,7 @@ def preset(tmp_path: Path) -> list[str]:
     (tmp_path / "experiment" / "trial.yaml").write_text(
         "# @package _global_\n"
         "defaults:\n  - override /method: fedprox\n  - override /partition: iid\n"
-        "experiment: trial\nrounds: 3\nmethod:\n  mu: 0.5\n",
+        "experiment: trial\nrounds: 3\nmethod:\n  mu: 0.5\nexecutor:\n  threads: 3\ndata:\n  min_held_out: 4\n",
         encoding="utf-8",
     )
     return [f"hydra.searchpath=[file://{tmp_path}]", "experiment=trial"]
@@ -82,7 +82,7 @@ def test_an_experiment_wins_over_the_defaults(preset: list[str]) -> None:
     config = compose_config(preset)
     assert (config.experiment, config.rounds) == ("trial", 3)
     assert (config.method.name, config.method.mu, config.partition.name) == ("fedprox", 0.5, "iid")
-    assert config.silos == 10
+    assert (config.executor.threads, config.data.min_held_out, config.silos) == (3, 4, 10)
 
 
 @pytest.mark.parametrize("experiment_first", [True, False])

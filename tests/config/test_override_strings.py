@@ -64,6 +64,8 @@ def read(override: str) -> str:
 @example("a\\b")
 @example("${rounds}")
 @example("${")
+@example("\\${x}")
+@example("\\\\${x}\\")
 @example("C:\\runs\\'s ${x}\\")
 @given(value=VALUES)
 @settings(deadline=None, max_examples=150)

@@ -158,6 +158,16 @@ def relu_of_a_part(x: Tensor) -> Tensor:
     return x
 
 
+def torch_relu_for_its_effect(x: Tensor) -> Tensor:
+    torch.relu_(x)
+    return x
+
+
+def relu_for_its_effect(x: Tensor) -> Tensor:
+    F.relu(x, inplace=True)
+    return x
+
+
 def pool_and_unpool(x: Tensor) -> Tensor:
     y, winners = F.max_pool2d(F.relu(x), 2, return_indices=True)
     return F.max_unpool2d(y, winners, 2)
@@ -182,6 +192,8 @@ RELU_SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "written to afterwards": relu_then_write,
     "written to through a view": relu_then_write_to_a_view,
     "in place on a part": relu_of_a_part,
+    "torch.relu_ for its effect": torch_relu_for_its_effect,
+    "F.relu for its effect": relu_for_its_effect,
     "twice in place": lambda x: x.relu_().relu_(),
     "both signs": split_and_join,
     "value used again": lambda x: F.relu(x) - 0.5 * x,

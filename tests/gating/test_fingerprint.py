@@ -57,6 +57,7 @@ CHANGES: dict[str, Callable[[nn.Sequential], object]] = {
     "a pooling's size": replace(3, nn.MaxPool2d(3, padding=1)),
     "the batch norm's epsilon": replace(1, nn.BatchNorm2d(4, eps=1e-3)),
     "another pooling": replace(3, nn.AvgPool2d(2, padding=1)),
+    "a ReLU left out": replace(2, nn.Identity()),
     "an added layer": lambda network: network.insert(3, nn.ReLU()),
     "an added layer at the end": lambda network: network.append(nn.ReLU()),
     "a missing layer": lambda network: network.pop(2),
@@ -103,11 +104,22 @@ def test_it_changes_with_two_values_swapped() -> None:
     assert DualCopy(network).fingerprint != before
 
 
-def test_it_changes_with_a_shape_that_leaves_every_byte_in_place() -> None:
-    tall, wide = nn.Conv2d(2, 4, (3, 1), bias=False), nn.Conv2d(2, 4, (1, 3), bias=False)
-    with torch.no_grad():
-        wide.weight.copy_(tall.weight.view_as(wide.weight))
-    assert DualCopy(nn.Sequential(tall)).fingerprint != DualCopy(nn.Sequential(wide)).fingerprint
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((6,), (1, 6))])
+def test_it_changes_with_a_shape_that_leaves_every_byte_in_place(shapes: tuple[tuple[int, ...], ...]) -> None:
+    networks = []
+    for shape in shapes:
+        networks.append(nn.Module())
+        networks[-1].weight = nn.Parameter(torch.arange(6.0).view(shape))
+    one, other = (DualCopy(network).fingerprint for network in networks)
+    assert one != other
+
+
+def test_it_changes_with_a_dtype_that_leaves_every_byte_in_place() -> None:
+    networks = [nn.Module(), nn.Module()]
+    networks[0].weight = nn.Parameter(torch.zeros(6))
+    networks[1].register_buffer("weight", torch.zeros(6, dtype=torch.int32))
+    one, other = (DualCopy(network).fingerprint for network in networks)
+    assert one != other
 
 
 def test_it_changes_with_a_blocks_stride_that_only_the_block_knows() -> None:

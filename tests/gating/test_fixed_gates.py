@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy, Gates
 from fedsq_flwr.gating.record import record
-from tests.gating.gated_networks import SMALL, batch_for, build, perturb, same_bits
+from tests.gating.gated_networks import RELU_SPELLINGS, SMALL, batch_for, build, perturb, same_bits
 
 
 def train(dual: DualCopy, images: Tensor, labels: Tensor, steps: int = 4, rate: float = 0.1) -> None:
@@ -24,6 +24,16 @@ def train(dual: DualCopy, images: Tensor, labels: Tensor, steps: int = 4, rate: 
 def same_gates(a: Gates, b: Gates) -> bool:
     pairs = zip([*a.masks(), *a.winners()], [*b.masks(), *b.winners()], strict=True)
     return all(same_bits(x, y) for x, y in pairs)
+
+
+GATES = {"relu: twice in place": 3, "relu: both signs": 3, "CIFAR ResNet-20": 19, "torchvision ResNet-18": 17}
+
+
+@pytest.mark.parametrize("name", [*GATES, *(f"relu: {spelling}" for spelling in RELU_SPELLINGS)])
+def test_every_spelling_of_a_relu_is_gated(name: str) -> None:
+    network = build(name)
+    images, _ = batch_for(network, count=8)
+    assert len(DualCopy(network).gates(images).masks()) == GATES.get(name, 2)
 
 
 @pytest.mark.parametrize("name", SMALL)
