@@ -3,10 +3,20 @@
 This room imports torch and numpy only, and can be used without Flower.
 """
 
+from fedsq_flwr.gating.cache import BoundGates, GateCache, digest
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.gates import Gates
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.replay import GateMismatchError
 from fedsq_flwr.gating.support import UnsupportedActivationError
 
-__all__ = ["DualCopy", "GateMismatchError", "Gates", "QuantitativeCopy", "UnsupportedActivationError"]
+__all__ = [
+    "BoundGates",
+    "DualCopy",
+    "GateCache",
+    "GateMismatchError",
+    "Gates",
+    "QuantitativeCopy",
+    "UnsupportedActivationError",
+    "digest",
+]

@@ -8,14 +8,16 @@ our reading of it::
 """
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from fedsq_flwr.gating.calls import Gate
 from fedsq_flwr.gating.fingerprint import structure_fingerprint
 from fedsq_flwr.gating.gates import Gates
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
-from fedsq_flwr.gating.record import Gate, record
+from fedsq_flwr.gating.record import record, record_packed
 from fedsq_flwr.gating.replay import Replaying
 from fedsq_flwr.gating.support import check_modules
 
@@ -87,13 +89,17 @@ class DualCopy(QuantitativeCopy):
         return self._forward(images, gates)
 
     def _forward(self, images: Tensor, gates: Gates | None) -> Tensor:
-        fixed = self._record(images) if gates is None else gates.unpack(images.device)
-        with Replaying(fixed, pool_gates=self.pool_gates):
+        calls: Sequence[Gate]
+        if gates is None:
+            calls, _ = record(self.structural, images, pool_gates=self.pool_gates)
+        else:
+            calls = gates.to(images.device).calls()
+        with Replaying(calls, pool_gates=self.pool_gates):
             return self.quantitative(images)  # type: ignore[no-any-return]
 
     def gates(self, images: Tensor) -> Gates:
         """Compute the gates of ``images``, packed. Use batches of at least 8: see METHOD in the docs."""
-        return Gates.pack(self._record(images))
+        return Gates.join(record_packed(self.structural, images, pool_gates=self.pool_gates), len(images))
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]
@@ -110,10 +116,6 @@ class DualCopy(QuantitativeCopy):
         if hasattr(self, "structural"):  # absent while the base class is being constructed
             self.structural.eval()
         return self
-
-    def _record(self, images: Tensor) -> list[Gate]:
-        recorded, _ = record(self.structural, images, pool_gates=self.pool_gates)
-        return recorded
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:

@@ -5,7 +5,7 @@ method, in place or not, a module called twice), so no user's network has to be 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fedsq_flwr.gating.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
+from fedsq_flwr.gating.layout import PoolLayout, ReluLayout
 from fedsq_flwr.gating.support import (
     MAX_POOLS,
     REFUSED_CALLS,
@@ -21,39 +23,7 @@ from fedsq_flwr.gating.support import (
     UnsupportedActivationError,
     calling_layer,
 )
-
-
-@dataclass(frozen=True)
-class ReluGate:
-    """A ReLU's gate: open where ``source > 0``.
-
-    Attributes
-    ----------
-    source : Tensor
-        Shape of the activation, any floating or boolean dtype; usually the structural output itself,
-        which costs nothing to keep. It must not have been written to since (see ``version``).
-    version : int or None
-        The tensor's version counter when it was recorded; None where nobody else holds the tensor.
-    """
-
-    source: Tensor
-    version: int | None
-
-    def is_intact(self) -> bool:
-        """Tell whether nobody has written to the source since it was recorded."""
-        return self.version is None or self.source._version == self.version
-
-
-@dataclass(frozen=True)
-class PoolGate:
-    """A max-pooling's winners: flat indices (int64) into ``plane``, the spatial dimensions of its input."""
-
-    winners: Tensor
-    plane: tuple[int, ...]
-
-
-Gate = ReluGate | PoolGate
-
+from fedsq_flwr.gating.winners import WinnerCode
 
 _ADAPTIVE = (
     F.adaptive_max_pool1d_with_indices,
@@ -74,6 +44,8 @@ class Recording(TorchFunctionMode):
     copy_masks : bool
         Keep a boolean copy of each ReLU's mask instead of a reference to its output: needed by networks
         that write to a ReLU's output afterwards (``y = relu(x); y += 1``).
+    packed : bool
+        Pack the gates of each call as it is made.
 
     Raises
     ------
@@ -81,12 +53,15 @@ class Recording(TorchFunctionMode):
         During the pass, on a call without binary gates; names the layer.
     """
 
-    def __init__(self, network: nn.Module, *, pool_gates: bool, copy_masks: bool) -> None:
+    def __init__(
+        self, network: nn.Module, *, pool_gates: bool, copy_masks: bool = False, packed: bool = False
+    ) -> None:
         super().__init__()
         self.gates: list[Gate] = []
         self._network = network
         self._pool_gates = pool_gates
         self._copy_masks = copy_masks
+        self._packed = packed
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -110,8 +85,11 @@ class Recording(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _relu(self, output: Tensor) -> Tensor:
+        if self._packed:
+            layout = ReluLayout.of(output)
+            self.gates.append(PackedRelu(layout, layout.pack(output)))
         # Tensors of inference mode have no version counter that would show a later write.
-        if self._copy_masks or output.is_inference():
+        elif self._copy_masks or output.is_inference():
             self.gates.append(ReluGate(output > 0, None))
         else:
             self.gates.append(ReluGate(output, output._version))
@@ -120,10 +98,23 @@ class Recording(TorchFunctionMode):
     def _max_pool(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with_indices, spatial_dims = MAX_POOLS[func]
         wants_winners, args, kwargs = split_return_indices(func, args, kwargs)
-        output, winners = with_indices(*args, **kwargs)
-        value = args[0] if args else kwargs["input"]
-        self.gates.append(PoolGate(winners, tuple(value.shape[-spatial_dims:])))
+        value, others = (args[0], args[1:]) if args else (kwargs.pop("input"), ())
+        pooling = partial(_pool, with_indices, others, kwargs)
+        output, winners = pooling(value)
+        plane = tuple(value.shape[-spatial_dims:])
+        if self._packed:
+            packed = PoolLayout(tuple(winners.shape[1:]), plane, WinnerCode.of(pooling, plane))
+            self.gates.append(PackedPool(packed, packed.pack(winners)))
+        else:
+            self.gates.append(PoolGate(winners, plane))
         return (output, winners) if wants_winners else output
+
+
+def _pool(
+    with_indices: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], value: Tensor
+) -> tuple[Tensor, Tensor]:
+    output, winners = with_indices(value, *args, **kwargs)
+    return output, winners
 
 
 def _trains(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -144,16 +135,26 @@ def split_return_indices(
     return wants or always, args[:place], kwargs
 
 
-def record(
-    network: nn.Module, images: Tensor, *, pool_gates: bool, copy_masks: bool = False
-) -> tuple[list[Gate], Tensor]:
+def record(network: nn.Module, images: Tensor, *, pool_gates: bool) -> tuple[list[Gate], Tensor]:
     """Run ``network`` without gradients and return its gates, in call order, and its output.
 
-    ``no_grad`` and not ``inference_mode``: tensors of the latter cannot be used in the backward pass of
-    the quantitative copy.
+    The gates are what the pass leaves anyway, which costs nothing; where the network writes to a ReLU's
+    output, it runs again and masks are copied.
     """
-    with torch.no_grad(), Recording(network, pool_gates=pool_gates, copy_masks=copy_masks) as recording:
+    gates, output = _record(Recording(network, pool_gates=pool_gates), network, images)
+    if all(gate.is_intact() for gate in gates if isinstance(gate, ReluGate)):
+        return gates, output
+    return _record(Recording(network, pool_gates=pool_gates, copy_masks=True), network, images)
+
+
+def record_packed(network: nn.Module, images: Tensor, *, pool_gates: bool) -> list[PackedRelu | PackedPool]:
+    """Run ``network`` without gradients and return its gates, in call order, packed."""
+    gates, _ = _record(Recording(network, pool_gates=pool_gates, packed=True), network, images)
+    return [gate for gate in gates if isinstance(gate, PackedRelu | PackedPool)]
+
+
+def _record(recording: Recording, network: nn.Module, images: Tensor) -> tuple[list[Gate], Tensor]:
+    # no_grad and not inference_mode, whose tensors cannot be used in the quantitative copy's backward pass.
+    with torch.no_grad(), recording:
         output = network(images)
-    if not copy_masks and not all(g.is_intact() for g in recording.gates if isinstance(g, ReluGate)):
-        return record(network, images, pool_gates=pool_gates, copy_masks=True)
     return recording.gates, output

@@ -1,10 +1,4 @@
-"""The quantitative pass: run a network with every gate replaced by the recorded one.
-
-Exactness (METHOD: equal at the start, to the bit). A ReLU's forward and backward both become
-``threshold_backward(value, source, 0)``, which passes a value where the source is positive and puts an
-exact +0 elsewhere: just what torch's own ReLU does in its backward pass. Max-pooling becomes a gather of
-the winners, whose backward pass adds gradients where ``max_pool``'s does.
-"""
+"""The quantitative pass: run a network with every gate replaced by the recorded one."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -12,32 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from fedsq_flwr.gating.record import Gate, PoolGate, ReluGate, split_return_indices
+from fedsq_flwr.gating.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
+from fedsq_flwr.gating.record import split_return_indices
 from fedsq_flwr.gating.support import MAX_POOLS, RELUS
 
 
 class GateMismatchError(RuntimeError):
     """The quantitative pass asked for other gates than were recorded: it took another branch."""
-
-
-class _GateInPlace(torch.autograd.Function):
-    """Gate a tensor in place, as an in-place ReLU would, keeping the network's aliasing as it is."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, source: Tensor) -> Tensor:
-        ctx.mark_dirty(value)
-        ctx.save_for_backward(source)
-        torch.ops.aten.threshold_backward.grad_input(value, source, 0, grad_input=value)
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (source,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(gradient, source, 0), None
 
 
 class Replaying(TorchFunctionMode):
@@ -81,7 +58,19 @@ class Replaying(TorchFunctionMode):
                 f"the quantitative pass used {self._next} gates, the structural pass recorded {len(self._gates)}"
             )
 
-    def _take(self, kind: type[Gate]) -> Any:
+    def _relu(self, value: Tensor, *, in_place: bool) -> Tensor:
+        gate = self._take(value)
+        if isinstance(gate, ReluGate | PackedRelu):
+            return gate.apply(value, in_place=in_place)
+        raise GateMismatchError(f"gate {self._next - 1}: recorded for a max-pooling, asked for by a ReLU")
+
+    def _max_pool(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        gate = self._take(value)
+        if isinstance(gate, PoolGate | PackedPool):
+            return gate.apply(value), gate.winners
+        raise GateMismatchError(f"gate {self._next - 1}: recorded for a ReLU, asked for by a max-pooling")
+
+    def _take(self, value: Tensor) -> Gate:
         if self._grad_enabled and _may_be_checkpointed() and _is_checkpointed():
             raise GateMismatchError(
                 "the network uses torch.utils.checkpoint, which would run it again without its gates; switch it off"
@@ -89,35 +78,12 @@ class Replaying(TorchFunctionMode):
         if self._next == len(self._gates):
             raise GateMismatchError(f"the quantitative pass asks for more than the {self._next} recorded gates")
         gate = self._gates[self._next]
-        if not isinstance(gate, kind):
+        if gate.shape != value.shape:
             raise GateMismatchError(
-                f"gate {self._next}: recorded a {type(gate).__name__}, asked for a {kind.__name__}"
+                f"gate {self._next}: recorded for shape {tuple(gate.shape)}, asked for {tuple(value.shape)}"
             )
         self._next += 1
         return gate
-
-    def _relu(self, value: Tensor, *, in_place: bool) -> Tensor:
-        source = self._take(ReluGate).source
-        if source.shape != value.shape:
-            raise GateMismatchError(
-                f"gate {self._next - 1}: recorded for shape {tuple(source.shape)}, asked for {tuple(value.shape)}"
-            )
-        if source.dtype != value.dtype:  # autocast, or unpacked gates; torch would promote the value instead
-            source = source.to(value.dtype)
-        if in_place:
-            return _GateInPlace.apply(value, source)  # type: ignore[no-any-return]
-        return torch.ops.aten.threshold_backward(value, source, 0)  # type: ignore[no-any-return]
-
-    def _max_pool(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        gate = self._take(PoolGate)
-        winners, dims = gate.winners, len(gate.plane)
-        if (*winners.shape[:-dims], *gate.plane) != value.shape:
-            raise GateMismatchError(
-                f"gate {self._next - 1}: winners of shape {tuple(winners.shape)} do not fit an input of shape "
-                f"{tuple(value.shape)}"
-            )
-        flat = value.flatten(-dims).gather(-1, winners.flatten(-dims))
-        return flat.view(winners.shape), winners
 
 
 def _may_be_checkpointed() -> bool:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from fedsq_flwr.gating import BoundGates
 from fedsq_flwr.learning.precision import autocast
 
 
@@ -19,7 +20,13 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 256, precision: str = "float32"
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int = 256,
+    precision: str = "float32",
+    gates: BoundGates | None = None,
 ) -> Evaluation:
     """Evaluate ``model`` in evaluation mode, without gradients; the mode it was in is restored.
 
@@ -33,6 +40,8 @@ def evaluate(
         Samples at a time.
     precision : {"float32", "bfloat16"}
         Of the forward pass.
+    gates : BoundGates, optional
+        Kept gates of these samples, numbered as they lie in ``images``; for a `DualCopy`.
 
     Raises
     ------
@@ -47,8 +56,12 @@ def evaluate(
     with torch.no_grad():
         for start in range(0, len(labels), batch_size):
             batch = slice(start, start + batch_size)
+            inputs = images[batch]
             with autocast(images.device, precision):
-                logits = model(images[batch])
+                if gates is None:
+                    logits = model(inputs)
+                else:
+                    logits = model(inputs, gates.of(torch.arange(start, start + len(inputs)), inputs))
             loss += float(F.cross_entropy(logits.float(), labels[batch], reduction="sum"))
             correct += int((logits.argmax(1) == labels[batch]).sum())
     model.train(was_training)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from fedsq_flwr.gating import QuantitativeCopy
+from fedsq_flwr.gating import BoundGates, QuantitativeCopy
 from fedsq_flwr.learning.batches import shuffled_batches
 from fedsq_flwr.learning.precision import autocast
 from fedsq_flwr.learning.seeding import derive_seed
@@ -42,6 +42,7 @@ def train_locally(
     *,
     seed: int,
     mu: float = 0.0,
+    gates: BoundGates | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place on one silo's samples.
 
@@ -58,6 +59,9 @@ def train_locally(
     mu : float
         Weight of FedProx's proximal term ``mu / 2 * |w - w_start|^2`` (Li et al., 2020); not in the loss
         that is reported.
+    gates : BoundGates, optional
+        Kept gates of these samples, numbered as they lie in ``images``. Without them a `DualCopy`
+        computes the gates of every batch anew; the numbers are the same.
 
     Returns
     -------
@@ -77,8 +81,10 @@ def train_locally(
         torch.manual_seed(derive_seed(seed, "dropout"))
         for _ in range(settings.epochs):
             for batch in shuffled_batches(len(labels), settings.batch_size, order):
+                inputs = images[batch]
                 with autocast(images.device, settings.precision):
-                    loss = F.cross_entropy(model(images[batch]), labels[batch])
+                    logits = model(inputs) if gates is None else model(inputs, gates.of(batch, inputs))
+                    loss = F.cross_entropy(logits, labels[batch])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 if mu:

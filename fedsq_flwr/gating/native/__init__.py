@@ -1,0 +1,57 @@
+"""Optional C++ kernels for packed gates on a CPU: the operations of ``bits.py``, each in one pass over memory.
+
+They buy time where activations are large and convolutions small (docs/results.md has the figures) and
+change no bit. They are compiled where they are used, by torch's own extension builder, which needs a C++
+compiler and ninja; without them, everything works in pure torch.
+"""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+_SOURCE = Path(__file__).with_name("gate_bits.cpp")
+
+
+class NativeKernelsError(RuntimeError):
+    """The kernels cannot be compiled here; the message says why."""
+
+
+def is_loaded() -> bool:
+    """Tell whether this process has the kernels."""
+    return torch._C._dispatch_has_kernel("fedsq_flwr::gate")
+
+
+def load(directory: Path) -> None:
+    """Compile the kernels, if that has not been done in ``directory``, and load them into this process.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the compiled library is kept; made if it is not there. Half a minute the first time.
+
+    Raises
+    ------
+    NativeKernelsError
+        If there is no compiler or no ninja, or compilation fails.
+    """
+    if is_loaded():
+        return
+    from torch.utils import cpp_extension
+
+    compiler: str = cpp_extension.get_cxx_compiler()  # type: ignore[no-untyped-call]
+    missing = [tool for tool in ("ninja", compiler) if shutil.which(tool) is None]
+    if missing:
+        raise NativeKernelsError(f"the native kernels need {' and '.join(missing)}, which is not installed")
+    build = directory / f"gate-kernels-torch-{torch.__version__}"
+    build.mkdir(parents=True, exist_ok=True)
+    try:
+        cpp_extension.load(
+            "fedsq_gate_bits",
+            [str(_SOURCE)],
+            extra_cflags=["-O3"],
+            build_directory=str(build),
+            is_python_module=False,
+        )
+    except (RuntimeError, OSError) as error:
+        raise NativeKernelsError(f"the native kernels could not be compiled: {str(error).splitlines()[0]}") from error

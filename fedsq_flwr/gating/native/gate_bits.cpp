@@ -1,0 +1,140 @@
+// The two operations of bits.py in one pass over memory each, with gradients; equal to them to the bit.
+// Bit 31 - k of word j is the gate of activation k * words + j; a set bit is a closed gate.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kPlanes = 32;
+constexpr int64_t kGrain = 1 << 15;  // activations that are worth a thread
+
+template <typename Integer>
+void gate_rows(const at::Tensor& source, const at::Tensor& words, const at::Tensor& target) {
+  const int64_t samples = source.size(0), count = source.numel() / std::max<int64_t>(samples, 1);
+  const int64_t per_row = words.size(1), row_stride = words.stride(0);
+  const auto* in = static_cast<const Integer*>(source.const_data_ptr());
+  auto* out = static_cast<Integer*>(target.mutable_data_ptr());
+  const auto* bits = words.const_data_ptr<int32_t>();
+  at::parallel_for(0, samples, std::max<int64_t>(1, kGrain / std::max<int64_t>(count, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int32_t* row = bits + i * row_stride;
+      for (int64_t k = 0; k * per_row < count; ++k) {
+        const int64_t from = i * count + k * per_row, length = std::min(per_row, count - k * per_row);
+        const Integer* p = in + from;
+        Integer* q = out + from;
+        for (int64_t j = 0; j < length; ++j) {
+          const auto closed = static_cast<Integer>(static_cast<int32_t>(static_cast<uint32_t>(row[j]) << k) >> 31);
+          q[j] = p[j] & ~closed;
+        }
+      }
+    }
+  });
+}
+
+// Dense tensors whose memory is in the order of the bits: (samples, ...), channels last or not.
+bool fits(const at::Tensor& value, bool channels_last) {
+  return (channels_last ? value.movedim(1, -1) : value).is_contiguous();
+}
+
+void gate_into(const at::Tensor& source, const at::Tensor& words, const at::Tensor& target) {
+  switch (source.element_size()) {
+    case 2: return gate_rows<int16_t>(source, words, target);
+    case 4: return gate_rows<int32_t>(source, words, target);
+    case 8: return gate_rows<int64_t>(source, words, target);
+    default: TORCH_CHECK(false, "gates are applied to floating-point values, not to ", source.scalar_type());
+  }
+}
+
+at::Tensor gated(const at::Tensor& value, const at::Tensor& words, bool channels_last) {
+  const auto format = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  const at::Tensor source = fits(value, channels_last) ? value : value.contiguous(format);
+  at::Tensor target = at::empty_like(source);
+  gate_into(source, words, target);
+  return target;
+}
+
+struct Gate : public torch::autograd::Function<Gate> {
+  static at::Tensor forward(
+      AutogradContext* context, const at::Tensor& value, const at::Tensor& words, bool channels_last, bool in_place) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    context->save_for_backward({words});
+    context->saved_data["channels_last"] = channels_last;
+    if (!in_place) return gated(value, words, channels_last);
+    if (fits(value, channels_last)) {
+      gate_into(value, words, value);
+    } else {  // a part of a larger tensor
+      value.copy_(gated(value, words, channels_last));
+    }
+    value.unsafeGetTensorImpl()->bump_version();
+    context->mark_dirty({value});
+    return value;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    // Into a new tensor: the incoming gradient is shared at residual adds.
+    const bool channels_last = context->saved_data["channels_last"].toBool();
+    return {gated(gradients[0], context->get_saved_variables()[0], channels_last), {}, {}, {}};
+  }
+};
+
+at::Tensor gate(const at::Tensor& value, const at::Tensor& words, bool channels_last) {
+  return Gate::apply(value, words, channels_last, false);
+}
+
+at::Tensor gate_(const at::Tensor& value, const at::Tensor& words, bool channels_last) {
+  return Gate::apply(value, words, channels_last, true);
+}
+
+template <typename Value>
+void pack_rows(const at::Tensor& rectified, const at::Tensor& packed) {
+  const int64_t samples = rectified.size(0), count = rectified.size(1), per_row = packed.size(1);
+  const Value* in = rectified.const_data_ptr<Value>();
+  auto* out = reinterpret_cast<uint32_t*>(packed.mutable_data_ptr<int32_t>());
+  at::parallel_for(0, samples, std::max<int64_t>(1, kGrain / std::max<int64_t>(count, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      uint32_t* row = out + i * per_row;
+      std::fill(row, row + per_row, 0xffffffffu);
+      for (int64_t k = 0; k * per_row < count; ++k) {
+        const Value* p = in + i * count + k * per_row;
+        const int64_t length = std::min(per_row, count - k * per_row);
+        for (int64_t j = 0; j < length; ++j) {
+          row[j] &= ~(static_cast<uint32_t>(p[j] > Value(0)) << (31 - k));
+        }
+      }
+    }
+  });
+}
+
+at::Tensor pack(const at::Tensor& rectified) {
+  const at::Tensor source = rectified.contiguous();
+  at::Tensor packed = at::empty(
+      {source.size(0), (source.size(1) + kPlanes - 1) / kPlanes}, source.options().dtype(at::kInt));
+  if (source.scalar_type() == at::kDouble) {
+    pack_rows<double>(source, packed);
+  } else {
+    pack_rows<float>(source.to(at::kFloat), packed);
+  }
+  return packed;
+}
+
+}  // namespace
+
+TORCH_LIBRARY(fedsq_flwr, library) {
+  library.def("gate(Tensor value, Tensor words, bool channels_last) -> Tensor");
+  library.def("gate_(Tensor(a!) value, Tensor words, bool channels_last) -> Tensor(a!)");
+  library.def("pack(Tensor rectified) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(fedsq_flwr, CPU, library) {
+  library.impl("pack", pack);
+}
+
+TORCH_LIBRARY_IMPL(fedsq_flwr, CompositeImplicitAutograd, library) {
+  library.impl("gate", gate);
+  library.impl("gate_", gate_);
+}
