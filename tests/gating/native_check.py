@@ -64,4 +64,4 @@ if __name__ == "__main__":
         assert numbers.keys() == pure[name].keys(), name
         for what, value in numbers.items():
             assert same_bits(value, pure[name][what]), (name, what)
-    print(f"{len(pure)} cases equal to the bit")
+    sys.stdout.write(f"{len(pure)} cases equal to the bit\n")

@@ -1,0 +1,45 @@
+"""Time the dual copy against the plain network, side by side in one process."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+
+from fedsq_flwr.gating import native
+from scripts.benchmarks import epochs, evaluation, memory, steps
+from scripts.benchmarks.networks import NETWORKS
+from scripts.benchmarks.tables import machine
+
+BENCHMARKS = {
+    "steps": steps.run,
+    "epochs": epochs.run,
+    "evaluation": evaluation.run,
+    "memory": memory.run,
+}
+
+
+def main() -> None:
+    """Parse the arguments and run what they name."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; default all")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
+    parser.add_argument("--repeats", type=int, default=11, help="alternating repeats (default 11)")
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--native", action="store_true", help="also time the C++ kernels (compiled here first)")
+    options = parser.parse_args()
+    unknown = [name for name in options.benchmarks if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}: allowed are {', '.join(BENCHMARKS)}")
+    torch.set_num_threads(options.threads)
+    print(machine(options.threads, options.repeats))
+    with tempfile.TemporaryDirectory() as build:
+        if options.native:
+            native.load(Path(build))
+        for name in options.benchmarks or BENCHMARKS:
+            print(f"\n## {name}\n", flush=True)
+            BENCHMARKS[name](options.networks, options.repeats, native.is_loaded())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The networks that are timed, with images of the size that they are timed at, and their arms."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fedsq_flwr.backbones import build_backbone
+from fedsq_flwr.gating import BoundGates, DualCopy, GateCache, QuantitativeCopy, native
+
+CLASSES = 10
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A network and the pixels a side of its images."""
+
+    build: Callable[[], nn.Module]
+    size: int
+
+
+NETWORKS = {
+    "resnet18-32": Timed(lambda: torchvision.models.resnet18(num_classes=CLASSES), 32),
+    "resnet18-64": Timed(lambda: torchvision.models.resnet18(num_classes=CLASSES), 64),
+    "vgg11_bn-32": Timed(lambda: torchvision.models.vgg11_bn(num_classes=CLASSES), 32),
+    "alexnet-64": Timed(lambda: torchvision.models.alexnet(num_classes=CLASSES), 64),
+    "resnet20-32": Timed(lambda: build_backbone("resnet20", in_channels=3, classes=CLASSES, seed=0), 32),
+}
+
+
+def build(name: str) -> nn.Module:
+    """Build a network with random weights, the same in every call."""
+    torch.manual_seed(0)
+    return NETWORKS[name].build()
+
+
+def samples(name: str, count: int) -> tuple[Tensor, Tensor]:
+    """Draw images and labels, the same in every call."""
+    generator = torch.Generator().manual_seed(0)
+    size = NETWORKS[name].size
+    images = torch.randn(count, 3, size, size, generator=generator)
+    return images, torch.randint(CLASSES, (count,), generator=generator)
+
+
+@dataclass
+class Arm:
+    """A way to train and evaluate: a model, kept gates if any, and the kernels it uses."""
+
+    model: QuantitativeCopy
+    cache: GateCache | None = None
+    with_native: bool = False
+
+    def gates(self, count: int) -> BoundGates | None:
+        """Bind the gates of the benchmark's images."""
+        if self.cache is None:
+            return None
+        assert isinstance(self.model, DualCopy)
+        return self.cache.bind(self.model, data="benchmark", samples=count)
+
+    def kernels(self) -> AbstractContextManager[object]:
+        """Switch the C++ kernels off for arms that are timed without them."""
+        if self.with_native or not native.is_loaded():
+            return nullcontext()
+        return patch.object(native, "is_loaded", lambda: False)
+
+
+def arms(network: nn.Module, with_native: bool) -> dict[str, Arm]:
+    """Return the arms: the plain network twice, for the noise; the naive dual copy; ours."""
+    found = {
+        "plain": Arm(QuantitativeCopy(network)),
+        "plain again": Arm(QuantitativeCopy(network)),
+        "naive": Arm(DualCopy(network)),
+        "ours": Arm(DualCopy(network), GateCache(2**31)),
+    }
+    if with_native:
+        found["ours, C++"] = Arm(DualCopy(network), GateCache(2**31), with_native=True)
+    return found
