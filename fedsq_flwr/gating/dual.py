@@ -109,7 +109,7 @@ class DualCopy(QuantitativeCopy):
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]
-        """The sha256 of what determines the gates, the same on every silo that may take part; empty if not `gated`."""
+        """The sha256 of what determines the gates, alike on every silo that takes part; empty if not `gated`."""
         if not self.gated:
             return ""
         return structure_fingerprint(self.structural, head=self.head, pool_gates=self.pool_gates)
