@@ -47,16 +47,12 @@ def test_ray_and_one_process_end_with_the_same_bits(tmp_path, run_all_digits):
     assert "2/2" in finished.stdout
 
 
-@pytest.mark.parametrize(
-    "policies",
-    [
-        ("method.refresh_every=1", "head_first_rounds=1", "participation=0.7"),
-        ("method=fedavg", "batch_norm=local", "participation=0.7"),
-    ],
-    ids=["structure and head", "batch norm"],
-)
-def test_what_a_silo_keeps_between_rounds_is_the_same_under_ray(tmp_path, run_all_digits, policies):
-    """Three silos share Ray's actors, so that each finds another silo's model there."""
+def test_what_a_silo_keeps_between_rounds_is_the_same_under_ray(tmp_path, run_all_digits):
+    """Three silos share Ray's actors, so that each finds another silo's model there.
+
+    A lost structure would end the run with an error; a lost batch norm would only change numbers.
+    """
+    policies = ("batch_norm=local", "head_first_rounds=1", "method.release_after=2", "participation=0.7")
     finished = fedsq("rounds=3", *policies, "output=ray", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     ray, inprocess = tmp_path / "ray", run_all_digits("rounds=3", *policies, name="inprocess")
