@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from fedsq_flwr.assembly import build_model, load_task, training_settings
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.federation import FedSQClient
+from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.messages import (
     NUM_PARTITIONS,
     PARTITION_ID,
@@ -51,22 +52,25 @@ def client_of(context: Context) -> FedSQClient:
     config = config_of(key)
     silo, silos = int(context.node_config[PARTITION_ID]), int(context.node_config[NUM_PARTITIONS])
     task = _task(key, silos)
+    classes = len(task.class_names)
     device = choose_device(config.executor.device)
     train_part, held_out = task.train[silo].to(device), task.held_out[silo].to(device)
     return FedSQClient(
-        _model(key, len(task.class_names), threading.get_ident()).to(device),
+        _model(key, classes, threading.get_ident()).to(device),
         train=(train_part.images, train_part.labels),
         held_out=(held_out.images, held_out.labels),
         settings=training_settings(config),
         silo=silo,
         seed=config.seed,
+        memory=SiloMemory(context, _start(key, classes)),
     )
 
 
-# A Ray actor and the in-process executor serve many messages from one process. What does not depend on
-# the silo is built once in it; the model's travelling state is overwritten by every message, and each
-# thread has a model of its own, copied from one that is built under a lock: building draws from torch's
-# global generator, which threads share.
+# A Ray actor and the in-process executor serve many messages, of many silos, from one process. What does
+# not depend on the silo is built once in it. Each thread has a model of its own, copied from one that is
+# built under a lock (building draws from torch's global generator, which threads share) and that nobody
+# writes to. What a message finds in its thread's model does not matter: the travelling state comes with
+# the message, a silo's own batch norm and the structure in force from its memory or from that first model.
 _BUILDING = threading.Lock()
 
 
@@ -84,3 +88,8 @@ def _first_model(key: RunKey, classes: int) -> QuantitativeCopy:
 def _model(key: RunKey, classes: int, thread: int) -> QuantitativeCopy:  # noqa: ARG001 - part of the cache's key
     with _BUILDING:
         return copy.deepcopy(_first_model(key, classes))
+
+
+def _start(key: RunKey, classes: int) -> QuantitativeCopy:
+    with _BUILDING:
+        return _first_model(key, classes)

@@ -9,7 +9,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedProx, Strategy
 
-from fedsq_flwr.assembly import build_model, load_task
+from fedsq_flwr.assembly import build_model, load_task, structure_schedule
 from fedsq_flwr.config import Config
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.federation import FedSQ
@@ -83,12 +83,16 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         task,
         choose_device(config.executor.device),
         config.executor.precision,
+        structure_schedule(config),
     )
     if start.state is not None:
-        model.load(start.state)
+        model.resume(start.round - 1, start.state, start.structure)
     strategy = FedSQ(
         inner_strategy(config),
-        fingerprint=model.fingerprint,
+        fingerprint="" if config.method.gates == "none" else lambda _: model.fingerprint,
+        structure=lambda _: model.structure_arrays(),
+        head_first_rounds=config.head_first_rounds,
+        head=model.head_names(),
         min_replies=config.min_replies,
         seed=config.seed,
         timeout=config.executor.round_timeout,
@@ -101,10 +105,11 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         first=start.round,
         last=config.rounds,
         timeout=config.executor.round_timeout,
+        enter=model.enter,
         evaluate=model.evaluate,
     )
     for finished in rounds:
-        on_round(directory.keep(finished, model.state()))
+        on_round(directory.keep(finished, model.state(), model.structure()))
     directory.finish(config, task, model.fingerprint)
     log.info("the report is %s", write_report(directory.path))
 

@@ -3,8 +3,8 @@
 Both Flower apps and the command line build their parts here, so server and silos cannot disagree.
 """
 
-from fedsq_flwr.assembly.model import build_model, training_settings
+from fedsq_flwr.assembly.model import build_model, structure_schedule, training_settings
 from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.assembly.task import load_task
 
-__all__ = ["build_model", "load_network", "load_task", "training_settings"]
+__all__ = ["build_model", "load_network", "load_task", "structure_schedule", "training_settings"]

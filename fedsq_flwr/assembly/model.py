@@ -4,6 +4,7 @@ from fedsq_flwr.assembly.network import head_size, load_network, random_network
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import TrainingSettings
 from fedsq_flwr.learning.seeding import generator_for
 
@@ -38,6 +39,12 @@ def build_model(config: Config, classes: int) -> QuantitativeCopy:
     else:
         model.replace_head(classes, config.backbone.head, generator_for(config.seed, "head"))
     return model
+
+
+def structure_schedule(config: Config) -> StructureSchedule:
+    """Return which structure is in force in which round."""
+    method = config.method
+    return StructureSchedule(method.freeze_after, method.refresh_every, method.release_after)
 
 
 def training_settings(config: Config) -> TrainingSettings:

@@ -57,6 +57,9 @@ class MethodConfig:
     gates: str = MISSING  # pretrained | random (a control) | none: the network's own ReLUs
     aggregation: str = MISSING  # fedavg | fedprox
     mu: float = MISSING  # weight of FedProx's proximal term, 0 without it
+    freeze_after: int = MISSING  # own ReLUs in so many rounds; then the global model gives the gates. 0: at once
+    refresh_every: int = MISSING  # rounds after which the global model gives the gates; 0: never
+    release_after: int = MISSING  # rounds under fixed gates; then own ReLUs. 0: never
 
 
 @dataclass
@@ -88,7 +91,8 @@ class Config:
     learning_rate: float = MISSING
     momentum: float = MISSING
     weight_decay: float = MISSING
-    batch_norm: str = MISSING  # batch | frozen, the same for every method
+    batch_norm: str = MISSING  # batch | frozen | local, the same for every method
+    head_first_rounds: int = MISSING  # in so many first rounds only the head learns, in every method
     validation_fraction: float = MISSING  # of the samples that are not the test set
     output: str = MISSING  # the run's directory
     resume: bool = MISSING  # go on from output/checkpoints/last

@@ -15,7 +15,7 @@ from fedsq_flwr.errors import ConfigurationError
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "batch_norm": ("batch", "frozen"),
+        "batch_norm": ("batch", "frozen", "local"),
         "data.name": ("digits",),
         "backbone.name": ("resnet20", "resnet32"),
         "backbone.head": ("zeros", "normal", "keep"),
@@ -40,6 +40,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "learning_rate": (0, False),
         "momentum": (0, True),
         "weight_decay": (0, True),
+        "head_first_rounds": (0, True),
         "validation_fraction": (0, False),
         "data.held_out_fraction": (0, True),
         "data.min_held_out": (1, True),
@@ -52,6 +53,9 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "partition.alpha": (0, False),
         "partition.min_size": (1, True),
         "method.mu": (0, True),
+        "method.freeze_after": (0, True),
+        "method.refresh_every": (0, True),
+        "method.release_after": (0, True),
         "executor.client_cpus": (1, True),
         "executor.client_gpus": (0, True),
         "executor.threads": (1, True),
@@ -101,8 +105,29 @@ def _check_relations(config: Config) -> None:
         file = Path(weights).expanduser()
         _require(config, "backbone.weights", file.suffix == ".safetensors", "mnist, random or a .safetensors file")
         _require(config, "backbone.weights", file.is_file(), "there is no such file")
+    _check_structure(config)
+    _require(
+        config,
+        "resume",
+        not (config.resume and config.batch_norm == "local"),
+        "not with batch_norm=local: the silos keep their batch norm for the length of a run only",
+    )
     keeps_random_head = config.backbone.head == "keep" and weights == "random"
     _require(config, "backbone.head", not keeps_random_head, "keep needs pretrained weights")
+
+
+def _check_structure(config: Config) -> None:
+    method = config.method
+    for name in ("freeze_after", "refresh_every", "release_after"):
+        gated = method.gates != "none" or getattr(method, name) == 0
+        _require(config, f"method.{name}", gated, "must be 0 where method.gates is none")
+    from_the_start = method.freeze_after == 0 or method.gates == "pretrained"
+    _require(config, "method.freeze_after", from_the_start, "must be 0 unless method.gates is pretrained")
+    in_order = method.release_after == 0 or method.release_after > method.freeze_after
+    _require(config, "method.release_after", in_order, "must be 0 or above method.freeze_after")
+    for name in ("freeze_after", "refresh_every"):
+        averaged = config.batch_norm != "local" or getattr(method, name) == 0
+        _require(config, f"method.{name}", averaged, "must be 0 with batch_norm=local: no batch norm is averaged")
 
 
 def _require(config: Config, name: str, holds: bool, allowed: str) -> None:

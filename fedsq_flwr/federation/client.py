@@ -5,8 +5,9 @@ from flwr.client import NumPyClient
 from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
-from fedsq_flwr.federation.messages import FINGERPRINT, ROUND
-from fedsq_flwr.gating import QuantitativeCopy
+from fedsq_flwr.federation.memory import SiloMemory
+from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings, derive_seed, evaluate, train_locally
 
 Samples = tuple[Tensor, Tensor]
@@ -30,6 +31,14 @@ class FedSQClient(NumPyClient):
         Partition id: with ``seed`` and the round it seeds the order of the samples.
     seed : int
         The run's seed.
+    memory : SiloMemory, optional
+        What the silo keeps between rounds; needed where batch norm is local, or where the structure
+        changes during the run.
+
+    Raises
+    ------
+    ValueError
+        If batch norm is local and there is no memory for it.
     """
 
     def __init__(
@@ -41,13 +50,17 @@ class FedSQClient(NumPyClient):
         settings: TrainingSettings,
         silo: int,
         seed: int,
+        memory: SiloMemory | None = None,
     ) -> None:
+        if memory is None and model.local_state():
+            raise ValueError("batch_norm='local' needs memory=SiloMemory(context, start): a silo keeps its own")
         self.model = model
         self.train = train
         self.held_out = held_out
         self.settings = settings
         self.silo = silo
         self.seed = seed
+        self.memory = memory
 
     def check_names(self, names: list[str]) -> None:
         """Raise ValueError unless ``names`` are what the quantitative copy consists of, in its order."""
@@ -66,8 +79,9 @@ class FedSQClient(NumPyClient):
         parameters : list of ndarray
             The quantitative state, in the order of `QuantitativeCopy.quantitative_state`.
         config : dict
-            ``server-round``; ``fingerprint`` of the server's structure; ``proximal-mu`` if the inner
-            strategy is FedProx.
+            ``server-round``; ``fingerprint`` of the server's structure, or ``own-relus`` in a round
+            without one; ``head-only`` where only the head learns; ``proximal-mu`` if the inner strategy
+            is FedProx.
 
         Returns
         -------
@@ -77,13 +91,17 @@ class FedSQClient(NumPyClient):
         Raises
         ------
         ValueError
-            If the server's structure is not this silo's, or the arrays do not fit.
+            If the server's structure is not this silo's, or the arrays do not fit, or a local batch norm
+            is not finite after training.
         """
         self._load(parameters, config)
+        self.model.learn_head_only(bool(config.get(HEAD_ONLY, False)))
         images, labels = self.train
         seed = derive_seed(self.seed, "train", int(config[ROUND]), self.silo)
         mu = float(config.get("proximal-mu", 0.0))
         result = train_locally(self.model, images, labels, self.settings, seed=seed, mu=mu)
+        if self.memory is not None:
+            self.memory.keep_local(self.model)
         state = [tensor.cpu().numpy() for tensor in self.model.quantitative_state().values()]
         return state, result.examples, {"train_loss": result.loss, "train_seconds": result.seconds}
 
@@ -105,15 +123,25 @@ class FedSQClient(NumPyClient):
         return result.loss, result.examples, {"accuracy": result.accuracy}
 
     def _load(self, parameters: NDArrays, config: dict[str, Scalar]) -> None:
-        theirs, own = str(config.get(FINGERPRINT, "")), self.model.fingerprint
+        self._enter_structure(str(config.get(FINGERPRINT, "")), own_relus=bool(config.get(OWN_RELUS, False)))
+        names = self.model.quantitative_state()
+        state = {name: torch.from_numpy(array) for name, array in zip(names, parameters, strict=True)}
+        self.model.load_quantitative_state(state)
+        if self.memory is not None:
+            self.memory.load_local(self.model)
+
+    def _enter_structure(self, theirs: str, *, own_relus: bool) -> None:
+        """Put the server's structure in force: own ReLUs, the one in the model, or one from memory."""
+        if isinstance(self.model, DualCopy):
+            self.model.gated = not own_relus
+            if self.memory is not None and self.model.fingerprint != theirs:
+                self.memory.load_structure(self.model, theirs)
+        own = self.model.fingerprint
         if theirs != own:
             raise ValueError(
                 f"refuses: the server's structural fingerprint is {_short(theirs)}, "
                 f"this silo's is {_short(own)}; both must use the same pretrained weights and gating options"
             )
-        names = self.model.quantitative_state()
-        state = {name: torch.from_numpy(array) for name, array in zip(names, parameters, strict=True)}
-        self.model.load_quantitative_state(state)
 
 
 def _short(fingerprint: str) -> str:

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, cast
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common import Scalar
 
+from fedsq_flwr.federation.memory import keep_structure
+
 if TYPE_CHECKING:
     from fedsq_flwr.federation.client import FedSQClient
 
 ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
+STRUCTURE = "structure"
 ROUND = "server-round"
 FINGERPRINT = "fingerprint"
+OWN_RELUS = "own-relus"
+HEAD_ONLY = "head-only"
 WEIGHT = "num-examples"
 PARTITION_ID = "partition-id"
 NUM_PARTITIONS = "num-partitions"
@@ -26,10 +31,14 @@ NUM_PARTITIONS = "num-partitions"
 def answer_query(message: Message, context: Context) -> Message:
     """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
 
-    Node ids are random in every run; partition ids are what sampling and summing are ordered by.
+    Node ids are random in every run; partition ids are what sampling and summing are ordered by. If the
+    server sends a structure along, it is kept in the context, and its fingerprint said back.
     """
-    identity = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
-    return Message(RecordDict({CONFIG: ConfigRecord(identity)}), reply_to=message)  # type: ignore[arg-type]
+    answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
+    if STRUCTURE in message.content.array_records:
+        answer[FINGERPRINT] = str(message.content.config_records[CONFIG][FINGERPRINT])
+        keep_structure(context, str(answer[FINGERPRINT]), message.content.array_records[STRUCTURE])
+    return Message(RecordDict({CONFIG: ConfigRecord(answer)}), reply_to=message)  # type: ignore[arg-type]
 
 
 def answer_train(client: "FedSQClient", message: Message) -> Message:

@@ -15,6 +15,7 @@ from fedsq_flwr.federation.messages import WEIGHT, count_bytes
 from fedsq_flwr.federation.strategy import Exchange, FedSQ
 from fedsq_flwr.learning import Evaluation
 
+Enter = Callable[[int], None]
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
 
 
@@ -36,6 +37,8 @@ class Round:
         What the records of all messages from and to the silos held.
     seconds : float
         Of the whole round, by the clock.
+    fingerprint : str
+        Of the structure in force; empty where the ReLUs were the network's own.
     """
 
     number: int
@@ -46,6 +49,7 @@ class Round:
     bytes_up: int
     bytes_down: int
     seconds: float
+    fingerprint: str = ""
 
     def train_loss(self) -> float:
         """Return the mean training loss over all samples of the silos that were averaged."""
@@ -60,7 +64,15 @@ class Round:
 
 
 def run_rounds(
-    strategy: FedSQ, grid: Grid, arrays: ArrayRecord, *, first: int, last: int, timeout: float, evaluate: Evaluate
+    strategy: FedSQ,
+    grid: Grid,
+    arrays: ArrayRecord,
+    *,
+    first: int,
+    last: int,
+    timeout: float,
+    enter: Enter,
+    evaluate: Evaluate,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
 
@@ -74,6 +86,8 @@ def run_rounds(
         The model that round ``first`` starts from.
     timeout : float
         Seconds to wait for the replies to one kind of message.
+    enter : callable
+        Told the number of each round before it begins: puts the server's structure of the round in force.
     evaluate : callable
         Evaluates an averaged model on the server's sets.
 
@@ -84,6 +98,7 @@ def run_rounds(
     """
     for number in range(first, last + 1):
         started = time.perf_counter()
+        enter(number)
         down = list(strategy.configure_train(number, arrays, ConfigRecord(), grid))
         up = list(grid.send_and_receive(down, timeout=timeout))
         averaged, _ = strategy.aggregate_train(number, up)
@@ -94,13 +109,15 @@ def run_rounds(
         strategy.aggregate_evaluate(number, answers)
 
         server = evaluate(arrays)
+        trained, evaluated = strategy.training, strategy.evaluation
         yield Round(
             number=number,
             arrays=arrays,
-            training=strategy.training,
-            evaluation=strategy.evaluation,
+            training=trained,
+            evaluation=evaluated,
             server=server,
-            bytes_up=count_bytes(up) + count_bytes(answers),
-            bytes_down=count_bytes(down) + count_bytes(questions),
+            bytes_up=count_bytes(up) + count_bytes(answers) + trained.bytes_up + evaluated.bytes_up,
+            bytes_down=count_bytes(down) + count_bytes(questions) + trained.bytes_down + evaluated.bytes_down,
             seconds=time.perf_counter() - started,
+            fingerprint=strategy.fingerprint_of(number),
         )

@@ -1,11 +1,13 @@
 """The server's copy of the model: what the rounds start from, and what judges each average."""
 
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import ArrayRecord
 from torch import Tensor
 
 from fedsq_flwr.data import FederatedData
-from fedsq_flwr.gating import QuantitativeCopy
+from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import Evaluation, evaluate
 
 
@@ -22,38 +24,96 @@ class ServerModel:
         Where to evaluate.
     precision : str
         ``float32`` or ``bfloat16``.
+    schedule : StructureSchedule
+        Which structure is in force in which round; without effect where there are no fixed gates.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Of the structure in force; empty where the ReLUs are the network's own.
     """
 
     def __init__(
-        self, model: QuantitativeCopy, task: FederatedData, device: torch.device, precision: str = "float32"
+        self,
+        model: QuantitativeCopy,
+        task: FederatedData,
+        device: torch.device,
+        precision: str = "float32",
+        schedule: StructureSchedule = StructureSchedule(),  # noqa: B008 - immutable
     ) -> None:
         self._model = model.to(device)
         self._sets = {"validation": task.validation.to(device), "test": task.test.to(device)}
         self._precision = precision
-        self.fingerprint = model.fingerprint
+        self._schedule = schedule
+        self._source: int | None = 0
+        self.fingerprint = self._own = model.fingerprint
 
     def state(self) -> dict[str, Tensor]:
         """Return the quantitative state as it is now, on the CPU, as a copy."""
         return {name: tensor.cpu().clone() for name, tensor in self._model.quantitative_state().items()}
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Load a quantitative state.
+    def structure(self) -> dict[str, Tensor] | None:
+        """Return the structural state in force if it came up during the run; None if silos have it, or need none."""
+        if not isinstance(self._model, DualCopy) or self.fingerprint in ("", self._own):
+            return None
+        return self._model.structural_state()
+
+    def structure_arrays(self) -> ArrayRecord | None:
+        """Return `structure` as named arrays."""
+        structure = self.structure()
+        return None if structure is None else to_arrays(structure)
+
+    def head_names(self) -> list[str]:
+        """Return the names of those arrays that are the head's."""
+        return list(self._model.head_state())
+
+    def enter(self, server_round: int) -> None:
+        """Put the structure of ``server_round`` in force; the average of the round before it must be loaded.
 
         Raises
         ------
         ValueError
-            If it is another network's.
+            If the structure is of an earlier round, which this model has not gone through.
+        """
+        source = self._schedule.source(server_round)
+        if not isinstance(self._model, DualCopy) or source == self._source:
+            return
+        if source:
+            if source != server_round - 1:
+                raise ValueError(f"round {server_round} needs the structure of round {source}, which is not here")
+            self._model.refresh_structure()
+        self._put_in_force(source)
+
+    def resume(self, server_round: int, state: dict[str, Tensor], structure: dict[str, Tensor] | None) -> None:
+        """Go on after ``server_round``: load its average, and the structure that was in force in it.
+
+        Raises
+        ------
+        ValueError
+            If either is another network's.
         """
         self._model.load_quantitative_state(state)
+        if isinstance(self._model, DualCopy):
+            if structure is not None:
+                self._model.load_structural_state(structure)
+            self._put_in_force(self._schedule.source(server_round))
 
     def arrays(self) -> ArrayRecord:
         """Return what travels: the quantitative state as named arrays, and nothing else."""
-        return ArrayRecord({name: Array(tensor.numpy()) for name, tensor in self.state().items()})
+        return to_arrays(self.state())
 
     def evaluate(self, arrays: ArrayRecord) -> dict[str, Evaluation]:
-        """Load an averaged model and evaluate it on the validation and the test set."""
-        self.load({name: torch.from_numpy(array.numpy()) for name, array in arrays.items()})
+        """Load an averaged model and evaluate it on the validation and the test set.
+
+        Where batch norm is local to the silos, the server's is the start's.
+        """
+        self._model.load_quantitative_state(to_state(arrays))
         return {
             name: evaluate(self._model, data.images, data.labels, precision=self._precision)
             for name, data in self._sets.items()
         }
+
+    def _put_in_force(self, source: int | None) -> None:
+        if isinstance(self._model, DualCopy):
+            self._source, self._model.gated = source, source is not None
+            self.fingerprint = self._model.fingerprint

@@ -1,8 +1,9 @@
 """FedSQ as a Flower strategy: an inner strategy averages, FedSQ sees to what is averaged."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedsq_flwr.errors import RunFailedError
-from fedsq_flwr.federation.messages import FINGERPRINT, ROUND, WEIGHT
+from fedsq_flwr.federation.handout import Handout
+from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
 from fedsq_flwr.federation.roster import OrderedGrid, Roster, seeded_sampling
 from fedsq_flwr.federation.screening import Expectation, abstains, describe_arrays, find_fault, usual_metrics
 from fedsq_flwr.learning import derive_seed
@@ -31,11 +33,15 @@ class Exchange:
         The metrics of each silo whose reply was used.
     dropped : dict
         Why each other silo's reply was not.
+    bytes_down, bytes_up : int
+        What handing out a new structure before the exchange took.
     """
 
     sampled: list[int] = field(default_factory=list)
     metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
     dropped: dict[int, str] = field(default_factory=dict)
+    bytes_down: int = 0
+    bytes_up: int = 0
 
 
 class FedSQ(Strategy):
@@ -53,6 +59,14 @@ class FedSQ(Strategy):
         The strategy that averages; `FedAvg()` by default.
     fingerprint : str or function of the round
         `DualCopy.fingerprint` of the structure in force; the empty string where there are no fixed gates.
+        A function that returns the empty string tells the silos to use their own ReLUs in that round.
+    structure : function of the round, optional
+        Returns the structure in force (`DualCopy.structural_state`, as arrays) where silos do not have it
+        from the start, else None. Each silo is handed it once, before it is first needed.
+    head_first_rounds : int
+        In so many first rounds only the head learns; the other arrays keep every bit that they had.
+    head : collection of str
+        Names of the head's arrays (`QuantitativeCopy.head_state`); needed for ``head_first_rounds``.
     min_replies : int
         Fewest usable replies of a training round; with fewer the run ends with an error.
     seed : int
@@ -67,7 +81,7 @@ class FedSQ(Strategy):
 
     Notes
     -----
-    Structural tensors are never sent: the arrays are just what the caller passes, which is
+    No round's message holds a structural tensor: the arrays are just what the caller passes, which is
     `DualCopy.quantitative_state`. The client app must answer `query` messages (`answer_query`).
     """
 
@@ -76,19 +90,29 @@ class FedSQ(Strategy):
         inner: Strategy | None = None,
         *,
         fingerprint: str | Callable[[int], str] = "",
+        structure: Callable[[int], ArrayRecord | None] | None = None,
+        head_first_rounds: int = 0,
+        head: Collection[str] = (),
         min_replies: int = 1,
         seed: int = 0,
         timeout: float = 600.0,
     ) -> None:
         if min_replies < 1:
             raise ValueError(f"min_replies={min_replies}: must be at least 1")
+        if head_first_rounds and not head:
+            raise ValueError(f"head_first_rounds={head_first_rounds}: needs the names of the head's arrays")
         self.inner = FedAvg() if inner is None else inner
         self.fingerprint = fingerprint
+        self.structure = structure
+        self.head_first_rounds = head_first_rounds
+        self.head = frozenset(head)
         self.min_replies = min_replies
         self.seed = seed
         self.roster = Roster(timeout)
         self.training = Exchange()
         self.evaluation = Exchange()
+        self._handout = Handout(timeout)
+        self._sent = ArrayRecord()
         self._arrays: dict[str, tuple[str, tuple[int, ...]]] = {}
 
     def summary(self) -> None:
@@ -104,11 +128,13 @@ class FedSQ(Strategy):
         Raises
         ------
         RunFailedError
-            If too few silos connect, or they do not say who they are.
+            If too few silos connect, or they do not say who they are, or the arrays lack the head's.
         """
-        self._arrays = describe_arrays(arrays)
+        if self._is_head_only(server_round) and not self.head <= arrays.keys():
+            raise RunFailedError(f"round {server_round}: the arrays lack {sorted(self.head - arrays.keys())}")
+        self._sent, self._arrays = arrays, describe_arrays(arrays)
         messages = self._configure("train", server_round, arrays, config, grid)
-        self.training = Exchange(sampled=[self._silo(m.metadata.dst_node_id) for m in messages])
+        self.training = self._open_exchange(server_round, messages, grid)
         return messages
 
     def aggregate_train(
@@ -144,7 +170,7 @@ class FedSQ(Strategy):
             As `configure_train`.
         """
         messages = self._configure("evaluate", server_round, arrays, config, grid)
-        self.evaluation = Exchange(sampled=[self._silo(m.metadata.dst_node_id) for m in messages])
+        self.evaluation = self._open_exchange(server_round, messages, grid)
         return messages
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -163,16 +189,27 @@ class FedSQ(Strategy):
     def _configure(
         self, kind: str, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        # Without fixed gates nothing is said: Flower cannot count the bytes of an empty string.
-        fingerprint = self._fingerprint(server_round)
-        extended = ConfigRecord(
-            {**config, ROUND: server_round, **({FINGERPRINT: fingerprint} if fingerprint else {})}
-        )
+        extended = ConfigRecord({**config, ROUND: server_round})
+        if fingerprint := self.fingerprint_of(server_round):
+            extended[FINGERPRINT] = fingerprint
+        elif callable(self.fingerprint):  # said in a word: Flower cannot count the bytes of an empty string
+            extended[OWN_RELUS] = True
+        if kind == "train" and self._is_head_only(server_round):
+            extended[HEAD_ONLY] = True
         view = OrderedGrid(grid, self.roster)
         configure = self.inner.configure_train if kind == "train" else self.inner.configure_evaluate
         with seeded_sampling(derive_seed(self.seed, "sample", kind, server_round)):
             messages = list(configure(server_round, arrays, extended, view))
         return sorted(messages, key=lambda message: self._silo(message.metadata.dst_node_id))
+
+    def _open_exchange(self, server_round: int, messages: list[Message], grid: Grid) -> Exchange:
+        """Note whom ``messages`` go to, once all of them have the structure that they will be asked to use."""
+        nodes = [message.metadata.dst_node_id for message in messages]
+        exchange = Exchange(sampled=[self._silo(node) for node in nodes])
+        if self.structure is not None:
+            fingerprint, structure = self.fingerprint_of(server_round), partial(self.structure, server_round)
+            exchange.bytes_down, exchange.bytes_up = self._handout.send(grid, nodes, fingerprint, structure)
+        return exchange
 
     def _screen(
         self,
@@ -181,8 +218,11 @@ class FedSQ(Strategy):
         exchange: Exchange,
         arrays: dict[str, tuple[str, tuple[int, ...]]],
     ) -> list[Message]:
-        expected = Expectation(server_round, self._fingerprint(server_round), arrays, self._weight_key)
+        expected = Expectation(server_round, self.fingerprint_of(server_round), arrays, self._weight_key)
         by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies}
+        for reply in by_silo.values():
+            if reply.has_error():
+                self._handout.forget(reply.metadata.src_node_id)
         faults = {silo: find_fault(reply, expected) for silo, reply in by_silo.items()}
         sound = {silo: by_silo[silo].content for silo in sorted(by_silo) if faults[silo] is None}
         if sound:
@@ -201,25 +241,36 @@ class FedSQ(Strategy):
         return [by_silo[silo] for silo in sorted(exchange.metrics)]
 
     def _as_sent(self, server_round: int, averaged: ArrayRecord) -> ArrayRecord:
-        """Give the average the dtypes that were sent (FedAdam computes in float64), if it is a model at all."""
+        """Give the average the dtypes that were sent (FedAdam computes in float64), if it is a model at all.
+
+        While only the head learns, the body is as it was sent: an average of equal values need not be equal.
+        """
         described = describe_arrays(averaged)
         if {name: shape for name, (_, shape) in described.items()} != {n: s for n, (_, s) in self._arrays.items()}:
             raise RunFailedError(
                 f"round {server_round}: {type(self.inner).__name__} changed names or shapes of arrays"
             )
-        values = {name: averaged[name].numpy().astype(dtype, copy=False) for name, (dtype, _) in self._arrays.items()}
+        head_only = self._is_head_only(server_round)
+        source = {name: self._sent if head_only and name not in self.head else averaged for name in self._arrays}
+        values = {
+            name: source[name][name].numpy().astype(dtype, copy=False) for name, (dtype, _) in self._arrays.items()
+        }
         for name, value in values.items():
             if not np.isfinite(value).all():
                 by = type(self.inner).__name__
                 raise RunFailedError(f"round {server_round}: the average of array '{name}' by {by} is not finite")
         return ArrayRecord({name: Array(value) for name, value in values.items()})
 
+    def fingerprint_of(self, server_round: int) -> str:
+        """Return the fingerprint of the structure in force in ``server_round``; empty without fixed gates."""
+        return self.fingerprint(server_round) if callable(self.fingerprint) else self.fingerprint
+
+    def _is_head_only(self, server_round: int) -> bool:
+        return server_round <= self.head_first_rounds
+
     @property
     def _weight_key(self) -> str:
         return str(getattr(self.inner, "weighted_by_key", WEIGHT))
-
-    def _fingerprint(self, server_round: int) -> str:
-        return self.fingerprint(server_round) if callable(self.fingerprint) else self.fingerprint
 
     def _silo(self, node_id: int) -> int:
         return self.roster.silo(node_id)

@@ -2,12 +2,14 @@
 
 ``batch`` (default): batch statistics in training; running statistics are averaged with the weights and
 used in evaluation. ``frozen``: the pretrained statistics stay, scale and shift learn; then training is
-affine under fixed gates too, and the statistics need not travel. The source is silent; our choice.
+affine under fixed gates too, and the statistics need not travel. ``local``: scale, shift and statistics
+learn as under ``batch`` but stay at each silo, and all else is averaged (FedBN: Li et al., 2021,
+arXiv 2102.07623). The source of FedSQ is silent; the default is our choice.
 """
 
 from torch import nn
 
-POLICIES = ("batch", "frozen")
+POLICIES = ("batch", "frozen", "local")
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _STATISTICS = ("running_mean", "running_var")
 
@@ -31,12 +33,22 @@ def travelling_buffers(network: nn.Module, policy: str) -> list[str]:
 
     ``num_batches_tracked`` never travels: it is an integer, and nothing that we use depends on it.
     """
-    if policy == "frozen":
+    if policy != "batch":
         return []
     return [
-        f"{name}.{buffer}" if name else buffer
+        name for name in _tensors_of_batch_norms(network, parameters=False) if name.rpartition(".")[2] in _STATISTICS
+    ]
+
+
+def staying_tensors(network: nn.Module, policy: str) -> list[str]:
+    """Names of the parameters and buffers that each silo keeps to itself: all of batch norm under ``local``."""
+    return _tensors_of_batch_norms(network, parameters=True) if policy == "local" else []
+
+
+def _tensors_of_batch_norms(network: nn.Module, *, parameters: bool) -> list[str]:
+    return [
+        f"{name}.{tensor}" if name else tensor
         for name, module in network.named_modules()
         if isinstance(module, _BATCH_NORMS)
-        for buffer in _STATISTICS
-        if getattr(module, buffer) is not None
+        for tensor, _ in [*(module.named_parameters() if parameters else []), *module.named_buffers()]
     ]

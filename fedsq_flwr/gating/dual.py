@@ -8,17 +8,18 @@ our reading of it::
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fedsq_flwr.gating.calls import Gate
-from fedsq_flwr.gating.fingerprint import structure_fingerprint
+from fedsq_flwr.gating.fingerprint import gate_tensors, structure_fingerprint
 from fedsq_flwr.gating.gates import Gates
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.record import record, record_packed
 from fedsq_flwr.gating.replay import Replaying
+from fedsq_flwr.gating.states import copy_state
 from fedsq_flwr.gating.support import check_modules
 
 
@@ -30,7 +31,7 @@ class DualCopy(QuantitativeCopy):
     network : nn.Module
         Any classifier made of affine layers, ReLUs (modules, functions or methods, in place or not),
         max-poolings, batch norms, dropout and residual adds. It is copied twice and left as it is.
-    batch_norm : {"batch", "frozen"}
+    batch_norm : {"batch", "frozen", "local"}
         Policy of the quantitative copy; the structural one always uses its running statistics.
     pool_gates : bool
         Take max-pooling winners from the structural copy. Without it the map is not affine.
@@ -42,7 +43,10 @@ class DualCopy(QuantitativeCopy):
     structural : nn.Module
         The frozen copy. Its tensors are buffers, so `parameters` holds just what learns.
     quantitative : nn.Module
-        The copy that learns, and the only one that is ever sent.
+        The copy that learns, and the only one that rounds send and average.
+    gated : bool
+        Whether the gates are in force. Set it to False and the quantitative copy goes on with its own
+        ReLUs, and there is no fingerprint.
 
     Raises
     ------
@@ -65,6 +69,7 @@ class DualCopy(QuantitativeCopy):
         check_modules(network)
         super().__init__(network, batch_norm=batch_norm, head=head)
         self.pool_gates = pool_gates
+        self.gated = True
         self.structural = _frozen_copy(network)
 
     def forward(self, images: Tensor, gates: Gates | None = None) -> Tensor:
@@ -83,7 +88,13 @@ class DualCopy(QuantitativeCopy):
             If the number, kinds or shapes of the gates do not fit the pass: another branch, another
             network, another batch size. Gates of the same shapes cannot be told apart: keep them by
             `fingerprint` and by sample.
+        ValueError
+            If gates are given while `gated` is False.
         """
+        if not self.gated:
+            if gates is not None:
+                raise ValueError("gates are given, but the dual copy is not gated: its ReLUs are its own")
+            return super().forward(images)
         if torch.compiler.is_compiling():  # the tracer does not run function modes as Python does
             return torch.compiler.disable(self._forward)(images, gates)  # type: ignore[no-untyped-call, no-any-return]
         return self._forward(images, gates)
@@ -103,12 +114,28 @@ class DualCopy(QuantitativeCopy):
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]
-        """The sha256 of what determines the gates; the same on every silo that may take part."""
+        """The sha256 of what determines the gates, alike on every silo that takes part; empty if not `gated`."""
+        if not self.gated:
+            return ""
         return structure_fingerprint(self.structural, head=self.head, pool_gates=self.pool_gates)
 
     def refresh_structure(self) -> None:
         """Take the quantitative copy as it is now for the structural copy; the fingerprint changes."""
         self.structural = _frozen_copy(self.quantitative)
+
+    def structural_state(self) -> dict[str, Tensor]:
+        """Return what determines the gates: name -> tensor (not copied), without the head, ordered by name."""
+        return dict(gate_tensors(self.structural, head=self.head))
+
+    def load_structural_state(self, state: Mapping[str, Tensor]) -> None:
+        """Copy ``state``, as made by `structural_state`, into the structural copy; the fingerprint changes.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, or a shape differs; nothing has been copied then.
+        """
+        copy_state("structural state", self.structural_state(), state)
 
     def train(self, mode: bool = True) -> "DualCopy":
         """Switch the quantitative copy's mode; the structural copy stays in evaluation mode."""

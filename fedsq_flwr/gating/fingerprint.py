@@ -29,20 +29,22 @@ def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: b
     for name, module in network.named_modules():
         if not _within(name, head):
             digest.update(f"|{name}:{type(module).__qualname__}({module.extra_repr()})".encode())
-    for name, tensor in _tensors(network):
-        if not _within(name, head) and not name.endswith("num_batches_tracked"):
-            digest.update(f"|{name}:{tuple(tensor.shape)}:{tensor.dtype}=".encode())
-            digest.update(_bytes(tensor))
+    for name, tensor in gate_tensors(network, head=head):
+        digest.update(f"|{name}:{tuple(tensor.shape)}:{tensor.dtype}=".encode())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def gate_tensors(network: nn.Module, *, head: str | None) -> Iterator[tuple[str, Tensor]]:
+    """Yield, by name, the tensors that determine the gates: not the head's, nor ``num_batches_tracked``."""
+    # One sorted list, so that it does not matter which tensors are parameters and which are buffers.
+    for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()], key=lambda item: item[0]):
+        if not _within(name, head) and not name.endswith("num_batches_tracked"):
+            yield name, tensor
 
 
 def _within(name: str, head: str | None) -> bool:
     return head is not None and (name == head or name.startswith(f"{head}."))
-
-
-def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    # One sorted list, so that it does not matter which tensors are parameters and which are buffers.
-    yield from sorted([*network.named_parameters(), *network.named_buffers()], key=lambda item: item[0])
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.gating.batch_norm import apply_policy, check_policy, travelling_buffers
+from fedsq_flwr.gating.batch_norm import apply_policy, check_policy, staying_tensors, travelling_buffers
 from fedsq_flwr.gating.head import find_head, new_head
+from fedsq_flwr.gating.states import copy_state
 
 
 class QuantitativeCopy(nn.Module):
@@ -21,10 +22,15 @@ class QuantitativeCopy(nn.Module):
     ----------
     network : nn.Module
         The pretrained classifier; it is copied and left as it is.
-    batch_norm : {"batch", "frozen"}
+    batch_norm : {"batch", "frozen", "local"}
         Policy for batch normalisation, see `fedsq_flwr.gating.batch_norm`.
     head : str, optional
         Name of the head; by default the last linear layer.
+
+    Attributes
+    ----------
+    head_only : bool
+        Whether only the head learns, see `learn_head_only`.
 
     Raises
     ------
@@ -41,6 +47,8 @@ class QuantitativeCopy(nn.Module):
         self.batch_norm = batch_norm
         self.head = find_head(network, head)
         self.quantitative = copy.deepcopy(network)
+        self.head_only = False
+        self._resting: list[nn.Parameter] = []  # what would learn if the head did not learn alone
         self.train(network.training)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -48,20 +56,61 @@ class QuantitativeCopy(nn.Module):
         return self.quantitative(images)  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> "QuantitativeCopy":
-        """Switch to training or evaluation mode, within the batch-norm policy."""
+        """Switch to training or evaluation mode, within the batch-norm policy.
+
+        While only the head learns, the body stays in evaluation mode.
+        """
         super().train(mode)
+        if self.head_only and self.head is not None:
+            self.quantitative.eval()
+            self.quantitative.get_submodule(self.head).train(mode)
         apply_policy(self.quantitative, self.batch_norm)
         return self
+
+    def learn_head_only(self, head_only: bool = True) -> None:
+        """Let only the head learn, or again all that learnt before.
+
+        The body's parameters then have no gradient, and the body stays in evaluation mode: neither its
+        batch-norm statistics nor its dropout are active.
+
+        Raises
+        ------
+        ValueError
+            If the network has no linear layer and no head was named.
+        """
+        if head_only == self.head_only:
+            return
+        head = {id(p) for p in self._head_module().parameters()}
+        if head_only:
+            self._resting = [p for p in self.quantitative.parameters() if p.requires_grad and id(p) not in head]
+        for parameter in self._resting:
+            parameter.requires_grad_(not head_only)
+        self.head_only = head_only
+        self.train(self.training)
 
     def quantitative_state(self) -> dict[str, Tensor]:
         """Return just what travels: name -> tensor (detached, not copied), in the network's own order.
 
         Weights, biases, and running statistics where the policy averages them; all floating-point.
+        Nothing of batch norm where it is local.
         """
-        parameters = dict(self.quantitative.named_parameters())
-        buffers = dict(self.quantitative.named_buffers())
-        names = [*parameters, *travelling_buffers(self.quantitative, self.batch_norm)]
-        return {name: {**parameters, **buffers}[name].detach() for name in names}
+        own, staying = self._named_tensors(), set(staying_tensors(self.quantitative, self.batch_norm))
+        names = [name for name, _ in self.quantitative.named_parameters() if name not in staying]
+        names += travelling_buffers(self.quantitative, self.batch_norm)
+        return {name: own[name].detach() for name in names}
+
+    def head_state(self) -> dict[str, Tensor]:
+        """Return that part of `quantitative_state` which is the head's; empty without a head."""
+        if self.head is None:
+            return {}
+        head, own = self._head_module(), self._named_tensors()
+        within = {id(tensor) for tensor in (*head.parameters(), *head.buffers())}
+        return {name: tensor for name, tensor in self.quantitative_state().items() if id(own[name]) in within}
+
+    def local_state(self) -> dict[str, Tensor]:
+        """Return what stays at the silo: name -> tensor; all of batch norm where it is local, else nothing."""
+        own = self._named_tensors()
+        return {name: own[name].detach() for name in staying_tensors(self.quantitative, self.batch_norm)}
 
     def load_quantitative_state(self, state: Mapping[str, Tensor]) -> None:
         """Copy ``state``, as made by `quantitative_state`, into the quantitative copy.
@@ -71,18 +120,17 @@ class QuantitativeCopy(nn.Module):
         ValueError
             If a name is missing or unknown, or a shape differs; nothing has been copied then.
         """
-        own = self.quantitative_state()
-        if own.keys() != state.keys():
-            missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-            raise ValueError(f"quantitative state: missing {missing}, unknown {unknown}")
-        for name, tensor in own.items():
-            if tensor.shape != state[name].shape:
-                raise ValueError(
-                    f"quantitative state: '{name}' has shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-                )
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(state[name])
+        copy_state("quantitative state", self.quantitative_state(), state)
+
+    def load_local_state(self, state: Mapping[str, Tensor]) -> None:
+        """Copy ``state``, as made by `local_state`, into the quantitative copy.
+
+        Raises
+        ------
+        ValueError
+            As `load_quantitative_state`.
+        """
+        copy_state("local state", self.local_state(), state)
 
     def replace_head(
         self, classes: int, initialisation: str = "zeros", generator: torch.Generator | None = None
@@ -103,11 +151,17 @@ class QuantitativeCopy(nn.Module):
         ValueError
             If the network has no linear head, or the initialisation is unknown.
         """
-        if self.head is None:
-            raise ValueError("the network has no linear layer: name its head by `head=` to replace it")
-        old = self.quantitative.get_submodule(self.head)
-        self.quantitative.set_submodule(self.head, new_head(old, classes, initialisation, generator))
+        new = new_head(self._head_module(), classes, initialisation, generator)
+        self.quantitative.set_submodule(str(self.head), new)
 
     def to_plain(self) -> nn.Module:
         """Return a copy of the quantitative network with its own ReLUs and no structural copy."""
         return copy.deepcopy(self.quantitative)
+
+    def _head_module(self) -> nn.Module:
+        if self.head is None:
+            raise ValueError("the network has no linear layer: name its head by `head=`")
+        return self.quantitative.get_submodule(self.head)
+
+    def _named_tensors(self) -> dict[str, Tensor]:
+        return {**dict(self.quantitative.named_parameters()), **dict(self.quantitative.named_buffers())}

@@ -20,7 +20,8 @@ class Checkpoints:
     ----------
     directory : Path
         Where it is, or will be. Holds ``last`` and ``best``, each with a file of the quantitative state,
-        whose metadata is the round's line of the history.
+        whose metadata is the round's line of the history, and, where the structure came up during the
+        run, a file of the structural state, named by its fingerprint.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -30,9 +31,29 @@ class Checkpoints:
         """Return the file of the checkpoint ``name``."""
         return self.directory / name / FILE
 
-    def save(self, name: str, state: Mapping[str, Tensor], line: Mapping[str, Any]) -> None:
-        """Write the checkpoint ``name`` (``last`` or ``best``), replacing the one before it."""
-        save_weights(self.path(name), state, {"line": json.dumps(line)})
+    def save(
+        self,
+        name: str,
+        state: Mapping[str, Tensor],
+        line: Mapping[str, Any],
+        structure: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write the checkpoint ``name`` (``last`` or ``best``), replacing the one before it.
+
+        The structure is written before the state that names it, and an older one is removed afterwards,
+        so that a run that dies in between leaves a whole checkpoint.
+        """
+        metadata = {"line": json.dumps(line)}
+        directory = self.directory / name
+        if structure is not None:
+            file = directory / f"structural-{line['fingerprint'][:16]}.safetensors"
+            metadata["structure"] = file.name
+            if not file.exists():
+                save_weights(file, structure, {"fingerprint": str(line["fingerprint"])})
+        save_weights(self.path(name), state, metadata)
+        for older in directory.glob("structural-*.safetensors"):
+            if older.name != metadata.get("structure"):
+                older.unlink()
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the state and the history line of the checkpoint ``name``.
@@ -46,3 +67,16 @@ class Checkpoints:
         if "line" not in metadata:
             raise WeightsError(f"{self.path(name)} is no checkpoint: it does not say which round it is of")
         return state, json.loads(metadata["line"])
+
+    def load_structure(self, name: str) -> dict[str, Tensor] | None:
+        """Return the structural state of the checkpoint ``name``, or None if it is the start's, or there is none.
+
+        Raises
+        ------
+        WeightsError
+            If a file is missing or damaged.
+        """
+        _, metadata = read_weights(self.path(name))
+        if "structure" not in metadata:
+            return None
+        return read_weights(self.directory / name / Path(metadata["structure"]).name)[0]

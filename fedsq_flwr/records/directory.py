@@ -28,10 +28,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run starts: its first round, and the state to load if that is not the first of all."""
+    """Where a run starts: its first round, and what to load if that is not the first of all.
+
+    ``structure`` is None where the round before had the start's structure, or none.
+    """
 
     round: int
     state: dict[str, Tensor] | None
+    structure: dict[str, Tensor] | None = None
 
 
 class RunDirectory:
@@ -67,7 +71,7 @@ class RunDirectory:
         if config.resume and self.checkpoints.path("last").exists():
             state, line = self.checkpoints.load("last")
             self.history.repair(line)
-            start = Start(int(line["round"]) + 1, state)
+            start = Start(int(line["round"]) + 1, state, self.checkpoints.load_structure("last"))
             self._earlier_seconds = sum(earlier["seconds"] for earlier in self.history.read())
         write_config(self.path / "config.yaml", config)
         write_json(self.path / "partition.json", describe_partition(config, task))
@@ -94,13 +98,16 @@ class RunDirectory:
                 "executor (not its threads) may change"
             )
 
-    def keep(self, finished: Round, state: dict[str, Tensor]) -> Line:
-        """Keep a finished round: checkpoints first, then its line, so that a run that dies can go on."""
+    def keep(self, finished: Round, state: dict[str, Tensor], structure: dict[str, Tensor] | None = None) -> Line:
+        """Keep a finished round: checkpoints first, then its line, so that a run that dies can go on.
+
+        ``structure`` is the structural state of the round, where it came up during the run.
+        """
         line = line_of(finished)
         lines = self.history.read()
-        self.checkpoints.save("last", state, line)
+        self.checkpoints.save("last", state, line, structure)
         if best_line([*lines, line]) is line:
-            self.checkpoints.save("best", state, line)
+            self.checkpoints.save("best", state, line, structure)
         self.history.append(line)
         return line
 

@@ -33,6 +33,7 @@ def line_of(finished: Round) -> Line:
         **_spread(list(accuracies.values())),
         "bytes_up": finished.bytes_up,
         "bytes_down": finished.bytes_down,
+        "fingerprint": finished.fingerprint,
     }
 
 

@@ -13,6 +13,16 @@ def about_partition(settings: Settings) -> str:
     return "equal random shares" if settings.partition == "iid" else settings.partition
 
 
+def about_batch_norm(policy: str) -> str:
+    """Say what the accuracies mean where batch norm stays at the silos; empty under the other policies."""
+    if policy != "local":
+        return ""
+    return (
+        "Batch norm is local: the server judges the averaged weights with the start's batch norm, each silo "
+        "with its own, so that the silos' figures are the fair ones."
+    )
+
+
 def of_accuracy(run: Run) -> str:
     """Write the sentence under the figure of accuracies."""
     best = run.summary.best_round

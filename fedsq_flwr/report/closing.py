@@ -39,7 +39,7 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console)
     lines = [Text(), Text(title, style="bold")]
     lines += [
         Text.assemble(f"  {label:<{LABEL}}", (value, "bold"), f"  {detail}".rstrip())
-        for label, value, detail in _results(outcome)
+        for label, value, detail in [*_results(outcome), *_remarks(fields.text("batch_norm"))]
     ]
     # Paths are never broken or cut: they are there to be copied.
     lines += [Text(), *(Text(f"  {label:<9}{value}") for label, value in _paths(directory))]
@@ -59,6 +59,13 @@ def _results(outcome: Summary) -> list[tuple[str, str, str]]:
         rows.append(("worst silo", numerals.accuracy(outcome.silo_worst), detail))
     traffic = f"{numerals.traffic(outcome.bytes_up)} up, {numerals.traffic(outcome.bytes_down)} down"
     return [*rows, ("traffic", traffic, "")]
+
+
+def _remarks(batch_norm: str) -> list[tuple[str, str, str]]:
+    """Say what the accuracies mean where they do not speak for themselves."""
+    if batch_norm != "local":
+        return []
+    return [("batch norm", "local", "the silos' own figures are the fair ones")]
 
 
 def _paths(directory: Path) -> list[tuple[str, str]]:

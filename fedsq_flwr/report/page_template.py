@@ -53,6 +53,9 @@ TEMPLATE = """\
  Mean validation accuracy over the rounds, the area under its curve: {{ number.accuracy(summary.accuracy_auc) }}.
 {% endif %}
 </p>
+{% if caption.about_batch_norm(settings.batch_norm) %}
+<p class="note">{{ caption.about_batch_norm(settings.batch_norm) }}</p>
+{% endif %}
 {% for note in run.notes %}
 <p class="note">{{ note }}</p>
 {% endfor %}
@@ -126,7 +129,7 @@ TEMPLATE = """\
 <tbody>
 <tr><th scope="row">Experiment</th><td>{{ settings.experiment }}</td></tr>
 <tr><th scope="row">Gates' fingerprint</th><td>
-{% if summary.fingerprint %}<code class="hash">{{ summary.fingerprint }}</code>{% elif settings.gates == "none" %}none: this method has no fixed gates{% else %}not recorded{% endif %}
+{% if summary.fingerprint %}<code class="hash">{{ summary.fingerprint }}</code>{% elif settings.gates == "none" %}none: this method has no fixed gates{% elif summary.fingerprint == "" %}none at the end: the network's own ReLUs{% else %}not recorded{% endif %}
 </td></tr>
 {% if summary.weights_sha256 %}
 <tr><th scope="row">Final weights (sha256)</th><td><code class="hash">{{ summary.weights_sha256 }}</code></td></tr>

@@ -47,6 +47,21 @@ def test_ray_and_one_process_end_with_the_same_bits(tmp_path, run_all_digits):
     assert "2/2" in finished.stdout
 
 
+def test_what_a_silo_keeps_between_rounds_is_the_same_under_ray(tmp_path, run_all_digits):
+    """Three silos share Ray's actors, so that each finds another silo's model there.
+
+    A lost structure would end the run with an error; a lost batch norm would only change numbers.
+    """
+    policies = ("batch_norm=local", "head_first_rounds=1", "method.release_after=2", "participation=0.7")
+    finished = fedsq("rounds=3", *policies, "output=ray", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    ray, inprocess = tmp_path / "ray", run_all_digits("rounds=3", *policies, name="inprocess")
+    assert read_summary(ray)["weights_sha256"] == read_summary(inprocess)["weights_sha256"]
+    for there, here in zip(read_history(ray), read_history(inprocess), strict=True):
+        same = ("loss", "test_accuracy", "silo_accuracies", "fingerprint", "bytes_up", "bytes_down", "dropped")
+        assert {key: there[key] for key in same} == {key: here[key] for key in same}
+
+
 def test_a_run_in_which_every_silo_fails_ends_non_zero_with_the_reason(tmp_path):
     finished = fedsq("learning_rate=1e30", "output=out", cwd=tmp_path)
     assert finished.returncode == 1

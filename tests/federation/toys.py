@@ -15,7 +15,7 @@ FINGERPRINT = "f" * 64
 def echo(message: Message) -> ConfigRecord:
     """What a silo says back: round and fingerprint."""
     config = message.content[CONFIG]
-    return ConfigRecord({key: config[key] for key in ("server-round", "fingerprint")})
+    return ConfigRecord({key: config[key] for key in ("server-round", "fingerprint") if key in config})
 
 
 def toy_app(spoil: Change = lambda silo, content: None, seen: list[Message] | None = None) -> ClientApp:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
-from tests.gating.gated_networks import batch_for, build, same_bits
+from tests.gating.gated_networks import batch_for, build, perturb, same_bits
 
 MODELS = pytest.mark.parametrize("model_class", [DualCopy, QuantitativeCopy])
 
@@ -52,7 +52,7 @@ def test_scale_and_shift_learn_and_travel_under_either_policy(model_class: type,
         assert model.quantitative.get_parameter(name).grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("batch_norm", ["batch", "frozen"])
+@pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
 def test_the_structural_statistics_never_move(batch_norm: str, images: Tensor) -> None:
     dual = DualCopy(build("residual add"), batch_norm=batch_norm).train()
     before = statistics(dual.structural)
@@ -61,7 +61,7 @@ def test_the_structural_statistics_never_move(batch_norm: str, images: Tensor) -
     assert all(same_bits(before[name], tensor) for name, tensor in statistics(dual.structural).items())
 
 
-@pytest.mark.parametrize("batch_norm", ["batch", "frozen"])
+@pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
 @pytest.mark.parametrize("name", ["CIFAR ResNet-8", "torchvision ResNet-18", "linear layers"])
 def test_the_count_of_batches_never_travels(name: str, batch_norm: str) -> None:
     state = DualCopy(build(name), batch_norm=batch_norm).quantitative_state()
@@ -70,9 +70,50 @@ def test_the_count_of_batches_never_travels(name: str, batch_norm: str) -> None:
 
 
 @MODELS
+def test_local_batch_norm_learns_as_by_batch_and_none_of_it_travels(model_class: type, images: Tensor) -> None:
+    model = model_class(build("residual add"), batch_norm="local").train()
+    before = {name: tensor.clone() for name, tensor in model.quantitative.named_parameters()}
+    before |= statistics(model.quantitative)
+    model(images).square().sum().backward()
+    torch.optim.SGD(model.parameters(), 0.1).step()
+    after = dict(model.quantitative.named_parameters()) | statistics(model.quantitative)
+    assert not any(torch.equal(before[name], after[name]) for name in before if name.startswith("norm."))
+    assert not any(name.startswith("norm.") for name in model.quantitative_state())
+    assert {"norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"} <= model.local_state().keys()
+
+
+@MODELS
+@pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
+@pytest.mark.parametrize("name", ["CIFAR ResNet-8", "linear layers"])
+def test_what_learns_travels_or_stays_and_never_both(model_class: type, name: str, batch_norm: str) -> None:
+    model = model_class(build(name), batch_norm=batch_norm)
+    travels, stays = model.quantitative_state().keys(), model.local_state().keys()
+    assert travels.isdisjoint(stays)
+    assert {name for name, _ in model.quantitative.named_parameters()} <= travels | stays
+    assert (stays != set()) is (batch_norm == "local")
+
+
+@MODELS
+def test_the_local_state_moves_a_silos_batch_norm_to_another_model(model_class: type, images: Tensor) -> None:
+    model, other = (model_class(build("residual add"), batch_norm="local") for _ in range(2))
+    perturb(model.quantitative, only="norm")
+    model.train()(images)
+    assert not torch.equal(model.eval()(images), other.eval()(images))
+    other.load_local_state(model.local_state())
+    assert same_bits(model.eval()(images), other.eval()(images))
+    assert other.quantitative.norm.num_batches_tracked == 1
+
+
+@MODELS
+def test_a_local_state_that_does_not_fit_is_refused(model_class: type) -> None:
+    with pytest.raises(ValueError, match=r"local state: missing \['norm.bias'"):
+        model_class(build("residual add"), batch_norm="local").load_local_state({})
+
+
+@MODELS
 def test_an_unknown_policy_is_refused_by_name(model_class: type) -> None:
-    with pytest.raises(ValueError, match=r"batch_norm='local': allowed are batch, frozen"):
-        model_class(build("residual add"), batch_norm="local")
+    with pytest.raises(ValueError, match=r"batch_norm='nope': allowed are batch, frozen, local"):
+        model_class(build("residual add"), batch_norm="nope")
 
 
 @MODELS

@@ -96,3 +96,60 @@ def test_the_copies_move_to_another_dtype_together() -> None:
     dual = DualCopy(network).double()
     assert {tensor.dtype for tensor in dual.structural.buffers() if tensor.is_floating_point()} == {torch.float64}
     assert dual(images.double()).dtype == torch.float64
+
+
+def test_a_structural_state_loaded_elsewhere_gives_the_same_gates_and_fingerprint(
+    dual: DualCopy, images: Tensor
+) -> None:
+    other = DualCopy(build("residual add"))
+    other.replace_head(3)  # heads may differ: they come after the last gate
+    perturb(dual.quantitative)
+    dual.train()(images)
+    dual.refresh_structure()
+    assert other.fingerprint != dual.fingerprint
+
+    other.load_structural_state(dual.structural_state())
+
+    assert other.fingerprint == dual.fingerprint
+    assert all(
+        torch.equal(a, b) for a, b in zip(dual.gates(images).masks(), other.gates(images).masks(), strict=True)
+    )
+    assert list(other.structural.parameters()) == []
+
+
+def test_the_structural_state_is_what_the_fingerprint_covers(dual: DualCopy) -> None:
+    state = dual.structural_state()
+    assert not any(name.startswith("fc.") or "num_batches" in name for name in state)
+    for name in state:
+        before = dual.fingerprint
+        state[name].view(-1)[0] += 1
+        assert dual.fingerprint != before
+
+
+def test_tied_weights_come_to_one_fingerprint_too() -> None:
+    dual, other = DualCopy(build("tied weights")), DualCopy(build("tied weights"))
+    perturb(dual.quantitative)
+    dual.refresh_structure()
+    other.load_structural_state(dual.structural_state())
+    assert other.fingerprint == dual.fingerprint
+
+
+def test_a_structural_state_that_does_not_fit_changes_nothing(dual: DualCopy) -> None:
+    before = dual.fingerprint
+    with pytest.raises(ValueError, match=r"structural state: missing \['a.weight'"):
+        dual.load_structural_state({})
+    assert dual.fingerprint == before
+
+
+def test_a_released_copy_has_its_own_relus_and_no_fingerprint(dual: DualCopy, images: Tensor) -> None:
+    perturb(dual.quantitative)
+    gated, fingerprint = dual(images), dual.fingerprint
+    dual.gated = False
+    assert same_bits(dual(images), dual.to_plain()(images))
+    assert not torch.equal(dual(images), gated)
+    assert dual.fingerprint == ""
+    with pytest.raises(ValueError, match="its ReLUs are its own"):
+        dual(images, dual.gates(images))
+    dual.gated = True
+    assert same_bits(dual(images), gated)
+    assert dual.fingerprint == fingerprint

@@ -167,3 +167,12 @@ def test_the_summary_without_held_out_samples(make_run):
         silo["accuracy"] = None
     files.summary.update(silo_accuracy_worst=None, silo_accuracy_mean=None)
     assert "worst silo" not in summary_of(files)
+
+
+def test_the_summary_says_whose_figures_are_fair_where_batch_norm_is_local(make_run):
+    files = make_run()
+    assert "batch norm" not in summary_of(files)
+    files.summary["batch_norm"] = "local"
+    (line,) = (line for line in summary_of(files).splitlines() if "batch norm" in line)
+    assert "local  the silos' own figures are the fair ones" in line
+    assert len(line) <= 80

@@ -1,0 +1,74 @@
+"""What a silo keeps from round to round, in Flower's ``Context.state``: it is the silo's own, and ends with the run.
+
+A process may serve many silos (Ray, one process) or one message only (a SuperNode), so nothing of a silo
+may be kept in the model between two messages.
+"""
+
+import torch
+from flwr.app import ArrayRecord, Context
+from torch import Tensor
+
+from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+
+_STRUCTURE = "structure-"
+
+
+class SiloMemory:
+    """The memory of one silo in one run.
+
+    Parameters
+    ----------
+    context : Context
+        Flower's context of the message that is being answered.
+    start : QuantitativeCopy
+        The model as every silo starts with it; it is only read.
+    """
+
+    def __init__(self, context: Context, start: QuantitativeCopy) -> None:
+        self._records = context.state
+        # A context is of one run; its id is in the name all the same, since statistics of another run would
+        # not show as an error.
+        self._batch_norm = f"batch-norm-of-run-{context.run_id}"
+        self._start = start
+
+    def load_local(self, model: QuantitativeCopy) -> None:
+        """Give ``model`` this silo's own batch norm: as it last kept it, else the start's."""
+        kept = self._records.array_records.get(self._batch_norm)
+        model.load_local_state(self._start.local_state() if kept is None else to_state(kept))
+
+    def keep_local(self, model: QuantitativeCopy) -> None:
+        """Keep the batch norm of ``model`` as this silo's own, where it is local.
+
+        Raises
+        ------
+        ValueError
+            If a value is not finite: the silo would go on with it in every later round.
+        """
+        state = model.local_state()
+        broken = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
+        if broken is not None:
+            raise ValueError(f"the silo's own '{broken}' is not finite after training")
+        if state:
+            self._records[self._batch_norm] = to_arrays(state)
+
+    def load_structure(self, model: DualCopy, fingerprint: str) -> None:
+        """Give ``model`` the structure called ``fingerprint``, if the silo has been sent it or started with it."""
+        state = self._structure(fingerprint)
+        if state is not None:
+            model.load_structural_state(state)
+
+    def _structure(self, fingerprint: str) -> dict[str, Tensor] | None:
+        kept = self._records.array_records.get(_STRUCTURE + fingerprint)
+        if kept is not None:
+            return to_state(kept)
+        if isinstance(self._start, DualCopy) and self._start.fingerprint == fingerprint:
+            return self._start.structural_state()
+        return None
+
+
+def keep_structure(context: Context, fingerprint: str, arrays: ArrayRecord) -> None:
+    """Keep the structure that the server sent, in place of any before it; it is checked when it is used."""
+    for name in [name for name in context.state if name.startswith(_STRUCTURE)]:
+        del context.state[name]
+    context.state[_STRUCTURE + fingerprint] = arrays
