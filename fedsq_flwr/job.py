@@ -13,6 +13,7 @@ from rich.console import Console
 from fedsq_flwr.assembly import load_task
 from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.config import Config
+from fedsq_flwr.config.backbones import is_path
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
 from fedsq_flwr.executors.simulation import run_simulation
@@ -72,7 +73,7 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
         output=str(output.absolute()),
         cache_dir=str(Path(config.cache_dir).expanduser().absolute()),
         backbone=dataclasses.replace(
-            config.backbone, weights=str(weights.absolute()) if weights.is_file() else config.backbone.weights
+            config.backbone, weights=str(weights.absolute()) if is_path(str(weights)) else config.backbone.weights
         ),
     )
     paths = {
