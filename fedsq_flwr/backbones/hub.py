@@ -18,8 +18,8 @@ def hub_weights(name: str) -> WeightsFile:
     """Return the weights ``hf:owner/name[/file][@revision]``, from the hub's cache or downloaded to it.
 
     What the repository's ``config.json`` says under ``pretrained_cfg`` (timm's convention) of mean,
-    deviation, input size and licence is taken where the file itself does not say it. The source names
-    the commit, whatever the revision was.
+    deviation, input size and licence is taken where the file itself does not say how images were normalised.
+    The source names the commit, whatever the revision was.
 
     Raises
     ------
@@ -32,30 +32,34 @@ def hub_weights(name: str) -> WeightsFile:
             f"backbone.weights={name}: write hf:owner/name, hf:owner/name/file or either with @revision"
         )
     repository, wanted, revision = parts["repository"], parts["file"], parts["revision"]
-    reasons = []
+    path, reasons = None, []
     for file in [wanted] if wanted else FILES:
         path, reason = _cached(repository, file, revision)
         if path is not None:
             break
-        reasons.append(reason)
+        reasons.append(f"{file}: {reason}")
     if path is None:
         raise WeightsError(
-            f"backbone.weights={name}: {'; '.join(dict.fromkeys(reasons))}; "
-            "download the file and give backbone.weights its path"
+            f"backbone.weights={name}: {'; '.join(reasons)}; download the file and give backbone.weights its path"
         )
     commit = path.parts[path.parts.index("snapshots") + 1]
-    said = {**_configured(repository, commit), **stated(path)}
+    said = stated(path)
+    if "mean" not in said:
+        said = {**_configured(repository, commit), **said}
     return WeightsFile(path=path, source=f"hf:{repository}/{file}@{commit}", **said)
 
 
 def _cached(repository: str, file: str, revision: str | None) -> tuple[Path | None, str]:
-    """Return the file, or the first line of the reason why it cannot be had."""
+    """Return the file, or why it cannot be had."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repository, file, revision=revision)), ""
-    except (OSError, ValueError) as error:  # the hub's errors, refused connections and bad names among them
-        return None, f"{file}: {' '.join(str(error).split()).partition('. ')[0]}"
+    except LocalEntryNotFoundError:
+        return None, "not in the hub's cache, and the hub cannot be reached"
+    except (OSError, ValueError) as error:  # the hub's other errors and bad names among them
+        return None, " ".join(str(error).split()).partition(". ")[0]
 
 
 def _configured(repository: str, commit: str) -> dict[str, Any]:
