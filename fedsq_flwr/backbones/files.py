@@ -35,7 +35,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"weights file {path} does not exist")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch.load of a damaged file may raise almost anything
+    except Exception as error:  # torch.load of a damaged file may raise almost anything
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
             f"weights file {path} cannot be read as tensors alone, without running code: {reason[0]}"

@@ -55,5 +55,8 @@ def prepare(
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     if images.shape[1] != channels:
         images = images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    shift, scale = (torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (mean, deviation))
+    shift, scale = (
+        torch.as_tensor(values, dtype=torch.float32, device=images.device).view(-1, 1, 1)
+        for values in (mean, deviation)
+    )
     return LabelledImages(((images - shift) / scale).contiguous(), data.labels)
