@@ -28,7 +28,7 @@ def torchvision_weights(backbone: str, name: str) -> WeightsFile:
 
     published = {weights.name: weights for weights in get_model_weights(backbone) if weights.meta["categories"]}
     if name not in published:
-        raise WeightsError(f"backbone.weights={name}: for {backbone} torchvision has {', '.join(published)}")
+        raise WeightsError(f"backbone.weights={name}: allowed for {backbone} are {', '.join(published)}")
     weights = published[name]
     preset = weights.transforms()
     mean, deviation = tuple(preset.mean), tuple(preset.std)

@@ -78,12 +78,12 @@ def test_torchvisions_weights_are_taken_from_torchs_cache(checkpoints: Path) -> 
 
 def test_an_unknown_name_is_answered_with_those_that_torchvision_has() -> None:
     assert problem("resnet50", "IMAGENET1K_V9") == (
-        "backbone.weights=IMAGENET1K_V9: for resnet50 torchvision has IMAGENET1K_V1, IMAGENET1K_V2"
+        "backbone.weights=IMAGENET1K_V9: allowed for resnet50 are IMAGENET1K_V1, IMAGENET1K_V2"
     )
 
 
 def test_weights_without_a_classifier_are_not_offered() -> None:
-    assert problem("vgg16", "IMAGENET1K_FEATURES").endswith("torchvision has IMAGENET1K_V1")
+    assert problem("vgg16", "IMAGENET1K_FEATURES").endswith("allowed for vgg16 are IMAGENET1K_V1")
 
 
 @pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if network.torchvision])
