@@ -12,7 +12,10 @@ from rich.console import Console
 
 from fedsq_flwr.assembly import load_task
 from fedsq_flwr.assembly.network import load_network
+from fedsq_flwr.backbones import locate_weights
 from fedsq_flwr.config import Config
+from fedsq_flwr.config.backbones import is_path
+from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
 from fedsq_flwr.executors.simulation import run_simulation
@@ -65,15 +68,15 @@ def _check_parts(config: Config) -> None:
 
 
 def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> tuple[Config, list[str]]:
-    """Make paths absolute, in the settings and in the overrides: the apps run in other directories."""
-    weights = Path(config.backbone.weights).expanduser()
+    """Make paths absolute, in the settings and in the overrides: the apps run in other directories.
+
+    Weights of the hub are pinned to their commit: every process then has the same, and need not ask for it.
+    """
     absolute = dataclasses.replace(
         config,
         output=str(output.absolute()),
         cache_dir=str(Path(config.cache_dir).expanduser().absolute()),
-        backbone=dataclasses.replace(
-            config.backbone, weights=str(weights.absolute()) if weights.is_file() else config.backbone.weights
-        ),
+        backbone=dataclasses.replace(config.backbone, weights=_pinned_weights(config.backbone)),
     )
     paths = {
         "output": absolute.output,
@@ -81,6 +84,12 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
         "backbone.weights": absolute.backbone.weights,
     }
     return absolute, [*overrides, *(f"{name}={_quoted(path)}" for name, path in paths.items())]
+
+
+def _pinned_weights(backbone: BackboneConfig) -> str:
+    if backbone.weights.startswith("hf:"):
+        return locate_weights(backbone.name, backbone.weights).source
+    return str(Path(backbone.weights).expanduser().absolute()) if is_path(backbone.weights) else backbone.weights
 
 
 def _quoted(value: str) -> str:

@@ -9,7 +9,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedProx, Strategy
 
-from fedsq_flwr.assembly import build_model, load_task, structure_schedule
+from fedsq_flwr.assembly import describe_weights, load_start, load_task, model_of, structure_schedule
 from fedsq_flwr.config import Config
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.federation import FedSQ
@@ -78,8 +78,11 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
     config = dataclasses.replace(config, silos=roster.num_partitions or len(nodes))
     task = load_task(config, config.silos)
     start = directory.open(config, task)
+    classes = len(task.class_names)
+    pretrained = load_start(config, classes)
+    weights = describe_weights(config, pretrained)
     model = ServerModel(
-        build_model(config, len(task.class_names)),
+        model_of(config, classes, pretrained.network),
         task,
         choose_device(config.executor.device),
         config.executor.precision,
@@ -110,7 +113,7 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
     )
     for finished in rounds:
         on_round(directory.keep(finished, model.state(), model.structure()))
-    directory.finish(config, task, model.fingerprint)
+    directory.finish(config, task, model.fingerprint, weights)
     log.info("the report is %s", write_report(directory.path))
 
 

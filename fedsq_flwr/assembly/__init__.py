@@ -3,8 +3,17 @@
 Both Flower apps and the command line build their parts here, so server and silos cannot disagree.
 """
 
-from fedsq_flwr.assembly.model import build_model, structure_schedule, training_settings
-from fedsq_flwr.assembly.network import load_network
+from fedsq_flwr.assembly.model import build_model, model_of, structure_schedule, training_settings
+from fedsq_flwr.assembly.network import describe_weights, load_network, load_start
 from fedsq_flwr.assembly.task import load_task
 
-__all__ = ["build_model", "load_network", "load_task", "structure_schedule", "training_settings"]
+__all__ = [
+    "build_model",
+    "describe_weights",
+    "load_network",
+    "load_start",
+    "load_task",
+    "model_of",
+    "structure_schedule",
+    "training_settings",
+]

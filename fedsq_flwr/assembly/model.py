@@ -1,8 +1,9 @@
 """The model of a method: the quantitative copy alone, or under the gates that the method names."""
 
-from fedsq_flwr.assembly.network import head_size, load_network, random_network
+from torch import nn
+
+from fedsq_flwr.assembly.network import load_network, random_network
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import TrainingSettings
@@ -22,7 +23,11 @@ def build_model(config: Config, classes: int) -> QuantitativeCopy:
     ConfigurationError
         If the pretrained head is to be kept and has another number of classes than the data.
     """
-    network = load_network(config, classes)
+    return model_of(config, classes, load_network(config, classes))
+
+
+def model_of(config: Config, classes: int, network: nn.Module) -> QuantitativeCopy:
+    """Build the model of `build_model` from the pretrained ``network``, which `load_start` gives."""
     model: QuantitativeCopy
     if config.method.gates == "none":
         model = QuantitativeCopy(network, batch_norm=config.batch_norm)
@@ -31,12 +36,7 @@ def build_model(config: Config, classes: int) -> QuantitativeCopy:
         model.quantitative.load_state_dict(network.state_dict())
     else:
         model = DualCopy(network, batch_norm=config.batch_norm)
-    if config.backbone.head == "keep":
-        if (kept := head_size(config.backbone, classes)) != classes:
-            raise ConfigurationError(
-                f"backbone.head=keep: the pretrained head has {kept} classes, the data {classes}"
-            )
-    else:
+    if config.backbone.head != "keep":
         model.replace_head(classes, config.backbone.head, generator_for(config.seed, "head"))
     return model
 

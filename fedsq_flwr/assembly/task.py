@@ -1,11 +1,12 @@
 """The task of a run: its data set, fitted to the backbone and shared out among the silos."""
 
 from dataclasses import replace
+from functools import partial
 
+from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import FederatedData, load_source, share_out
-from fedsq_flwr.data.images import LabelledImages, prepare
-from fedsq_flwr.data.sources import MNIST_NORMALISATION
+from fedsq_flwr.data.images import prepare
 
 
 def load_task(config: Config, silos: int) -> FederatedData:
@@ -18,10 +19,16 @@ def load_task(config: Config, silos: int) -> FederatedData:
     ------
     DataError
         If the data do not suffice for the silos.
+    ConfigurationError, WeightsError
+        If it cannot be told how the weights want their images.
     """
+    mean, deviation = normalisation(config.backbone)
+    fit = partial(
+        prepare, size=config.backbone.image_size, channels=config.backbone.in_channels, mean=mean, deviation=deviation
+    )
     source = load_source(config.data.name)
     return share_out(
-        replace(source, pool=_fit(config, source.pool), test=_fit(config, source.test)),
+        replace(source, pool=fit(source.pool), test=fit(source.test)),
         silos=silos,
         partition=config.partition.name,
         alpha=config.partition.alpha,
@@ -31,8 +38,3 @@ def load_task(config: Config, silos: int) -> FederatedData:
         min_held_out=config.data.min_held_out,
         seed=config.seed,
     )
-
-
-def _fit(config: Config, images: LabelledImages) -> LabelledImages:
-    backbone = config.backbone
-    return prepare(images, size=backbone.image_size, channels=backbone.in_channels, **MNIST_NORMALISATION)

@@ -2,13 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedsq_flwr.errors import WeightsError
 
@@ -51,43 +53,32 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     WeightsError
         If the file is missing, is no safetensors file, is cut short, or does not match its own digest.
     """
-    if not path.is_file():
-        raise WeightsError(f"weights file {path} does not exist")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"weights file {path} cannot be read as safetensors: {error}") from error
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     if "digest" in metadata and metadata["digest"] != state_digest(state):
         raise WeightsError(f"weights file {path} is damaged: its tensors do not match its digest")
     return state, metadata
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load all weights and statistics of ``network`` from a safetensors file.
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file, and no tensor.
 
     Raises
     ------
     WeightsError
-        If the file cannot be read, or a name is missing or unknown, or a shape differs; the message
-        names the tensors. ``num_batches_tracked`` may be absent.
+        If the file is missing or is no safetensors file.
     """
-    state, _ = read_weights(path)
-    own = network.state_dict()
-    counters = {name for name in own if name.endswith("num_batches_tracked")}
-    missing, unknown = sorted(own.keys() - state.keys() - counters), sorted(state.keys() - own.keys())
-    if missing or unknown:
-        raise WeightsError(f"weights file {path}: missing {_some(missing)}, unknown {_some(unknown)}")
-    reshaped = [name for name in state if state[name].shape != own[name].shape]
-    if reshaped:
-        name = reshaped[0]
-        raise WeightsError(
-            f"weights file {path}: '{name}' has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
-        )
-    network.load_state_dict({**{name: own[name] for name in counters}, **state})
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
 
 
-def _some(names: list[str], most: int = 4) -> str:
-    shown = ", ".join(names[:most]) or "nothing"
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"weights file {path} cannot be read as safetensors: {error}") from error

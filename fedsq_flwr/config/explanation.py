@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fedsq_flwr.config.schema import Config
@@ -38,7 +38,18 @@ def explain(error: Exception) -> str:
             return _no_such_setting(str(known.full_key or error))
     if isinstance(cause, OmegaConfBaseException):
         return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
+    if isinstance(error, OverrideParseException) and "LexerNoViableAlt" in str(error):
+        return _needs_quotes(error.override, str(error))
     return str(error).partition("See https")[0]
+
+
+def _needs_quotes(override: str, told: str) -> str:
+    """Say what to write where Hydra's lexer stopped; its caret stands below the character."""
+    first, _, caret = told.partition("\n")
+    character = first[min(caret.partition("\n")[0].find("^"), len(first) - 1)]
+    name, _, value = override.partition("=")
+    quoted = value.replace("'", "\\'")
+    return f"{override}: the {character} needs quotes, and these need the shell's: \"{name}='{quoted}'\""
 
 
 def _no_such_setting(name: str) -> str:

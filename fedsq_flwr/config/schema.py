@@ -33,9 +33,11 @@ class BackboneConfig:
     """The pretrained network that both copies start from."""
 
     name: str = MISSING  # a network in fedsq_flwr/backbones/registry.py
-    weights: str = MISSING  # mnist (trained here, cached) | random | path of a .safetensors file
+    weights: str = MISSING  # mnist (trained here, cached) | random | torchvision's name | a file | hf:owner/name
     in_channels: int = MISSING
     image_size: int = MISSING  # pixels a side; images are resized to it
+    mean: list[float] | None = MISSING  # of the pixels, by channel or one for all; null: as the weights state
+    deviation: list[float] | None = MISSING
     head: str = MISSING  # zeros | normal | keep: the quantitative copy's last layer at the start
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
 

@@ -7,9 +7,9 @@ load torch just to say that a word is misspelt; a test holds the two together.
 import math
 from collections.abc import Mapping
 from functools import reduce
-from pathlib import Path
 from types import MappingProxyType
 
+from fedsq_flwr.config.backbones import NETWORKS, complaints
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
 
@@ -17,7 +17,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "batch_norm": ("batch", "frozen", "local"),
         "data.name": ("digits",),
-        "backbone.name": ("resnet20", "resnet32"),
+        "backbone.name": tuple(NETWORKS),
         "backbone.head": ("zeros", "normal", "keep"),
         "partition.name": ("dirichlet", "iid"),
         "method.gates": ("pretrained", "random", "none"),
@@ -100,11 +100,6 @@ def _check_relations(config: Config) -> None:
     _require(config, "min_replies", config.min_replies <= sampled, f"at most the {sampled} silos of a round")
     if config.method.aggregation != "fedprox":
         _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
-    weights = config.backbone.weights
-    if weights not in ("mnist", "random"):
-        file = Path(weights).expanduser()
-        _require(config, "backbone.weights", file.suffix == ".safetensors", "mnist, random or a .safetensors file")
-        _require(config, "backbone.weights", file.is_file(), "there is no such file")
     _check_structure(config)
     _require(
         config,
@@ -112,8 +107,11 @@ def _check_relations(config: Config) -> None:
         not (config.resume and config.batch_norm == "local"),
         "not with batch_norm=local: the silos keep their batch norm for the length of a run only",
     )
-    keeps_random_head = config.backbone.head == "keep" and weights == "random"
-    _require(config, "backbone.head", not keeps_random_head, "keep needs pretrained weights")
+    for name, allowed in complaints(config.backbone):
+        _require(config, f"backbone.{name}", False, allowed)
+    alone = config.executor.name == "inprocess" and NETWORKS[config.backbone.name].dropout
+    allowed = f"must be 0 or 1 in-process for {config.backbone.name}: threads would share its dropout's generator"
+    _require(config, "executor.workers", not alone or config.executor.workers <= 1, allowed)
 
 
 def _check_structure(config: Config) -> None:

@@ -36,15 +36,27 @@ class LabelledImages:
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
 
-def prepare(data: LabelledImages, *, size: int, channels: int, mean: float, deviation: float) -> LabelledImages:
+def prepare(
+    data: LabelledImages,
+    *,
+    size: int,
+    channels: int,
+    mean: float | Sequence[float],
+    deviation: float | Sequence[float],
+) -> LabelledImages:
     """Resize to ``size`` pixels a side (bilinear, anti-aliased), set the channels, and normalise.
 
-    One channel becomes several by repetition; several become one by their mean. The pipeline is
-    deterministic, so the gates of a sample never change.
+    One channel becomes several by repetition; several become one by their mean. ``mean`` and
+    ``deviation`` of the pixels (between 0 and 1) are one number for all channels, or one for each. The
+    pipeline is deterministic, so the gates of a sample never change.
     """
     images = data.images
     if images.shape[-2:] != (size, size):
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     if images.shape[1] != channels:
         images = images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    return LabelledImages(((images - mean) / deviation).contiguous(), data.labels)
+    shift, scale = (
+        torch.as_tensor(values, dtype=torch.float32, device=images.device).view(-1, 1, 1)
+        for values in (mean, deviation)
+    )
+    return LabelledImages(((images - shift) / scale).contiguous(), data.labels)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fedsq_flwr.config import Config
+from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.executors.grid import InProcessGrid
 
 
@@ -33,6 +34,17 @@ def run_inprocess(config: Config, overrides: Sequence[str], on_round: Callable[[
     # Composed once before there are threads: Hydra's composition is not safe among them.
     config_of(("", text))
     run_config = {"experiment": "", "overrides": text}
-    workers = config.executor.workers or max(1, (os.cpu_count() or 1) // config.executor.threads)
+    workers = workers_of(config)
     with InProcessGrid(client_app.app, silos=config.silos, run_config=run_config, workers=workers) as grid:
         server_app.run_federation(grid, config, RunDirectory(config.output), on_round)
+
+
+def workers_of(config: Config) -> int:
+    """Return how many silos train side by side; by default as many as the cores allow.
+
+    With dropout it is one: local training draws it from torch's global generator, which threads share,
+    so that the numbers would depend on who comes first.
+    """
+    if NETWORKS[config.backbone.name].dropout:
+        return 1
+    return config.executor.workers or max(1, (os.cpu_count() or 1) // config.executor.threads)

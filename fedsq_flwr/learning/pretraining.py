@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from fedsq_flwr.learning.batches import shuffled_batches
+from fedsq_flwr.learning.seeding import seed_global_generators
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def pretrain(
     )
     order = torch.Generator().manual_seed(settings.seed)
     network.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)  # for dropout
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        seed_global_generators(settings.seed, images.device)  # for dropout
         for epoch in range(1, settings.epochs + 1):
             total = 0.0
             for batch in shuffled_batches(len(labels), settings.batch_size, order):

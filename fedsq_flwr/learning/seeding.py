@@ -18,3 +18,16 @@ def derive_seed(seed: int, *path: int | str) -> int:
 def generator_for(seed: int, *path: int | str) -> torch.Generator:
     """Return a CPU generator for the stream named by ``path``."""
     return torch.Generator().manual_seed(derive_seed(seed, *path))
+
+
+def seed_global_generators(seed: int, device: torch.device) -> None:
+    """Seed the CPU's global generator and that of ``device``, which dropout draws from, and no other.
+
+    `torch.manual_seed` would reseed every GPU of the machine.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)

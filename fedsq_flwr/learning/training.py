@@ -10,7 +10,7 @@ from torch import Tensor
 from fedsq_flwr.gating import BoundGates, QuantitativeCopy
 from fedsq_flwr.learning.batches import shuffled_batches
 from fedsq_flwr.learning.precision import autocast
-from fedsq_flwr.learning.seeding import derive_seed
+from fedsq_flwr.learning.seeding import derive_seed, seed_global_generators
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def train_locally(
     total = 0.0
     model.train()
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
-        torch.manual_seed(derive_seed(seed, "dropout"))
+        seed_global_generators(derive_seed(seed, "dropout"), images.device)
         for _ in range(settings.epochs):
             for batch in shuffled_batches(len(labels), settings.batch_size, order):
                 inputs = images[batch]

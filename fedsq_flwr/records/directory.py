@@ -111,8 +111,8 @@ class RunDirectory:
         self.history.append(line)
         return line
 
-    def finish(self, config: Config, task: FederatedData, fingerprint: str) -> None:
-        """Write ``summary.json``."""
+    def finish(self, config: Config, task: FederatedData, fingerprint: str, weights: dict[str, Any]) -> None:
+        """Write ``summary.json``; ``weights`` describes those that the run started from."""
         lines = self.history.read()
         final, _ = self.checkpoints.load("last")
         accuracies = best_line(lines)["silo_accuracies"]
@@ -137,6 +137,7 @@ class RunDirectory:
             "per_silo": per_silo,
             "wall_seconds": self._earlier_seconds + time.perf_counter() - self._opened,
             "fingerprint": fingerprint,
+            "weights": weights,
             "weights_sha256": state_digest(final),
             "versions": _versions(),
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsq_flwr.assembly import network
+from fedsq_flwr.assembly import pretraining
 from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.learning.threads import torch_threads
@@ -33,7 +33,7 @@ def source(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         generator = torch.Generator().manual_seed(0)
         return LabelledImages(torch.rand(64, 1, 28, 28, generator=generator), torch.arange(64) % 10)
 
-    monkeypatch.setattr(network, "load_mnist_subset", load)
+    monkeypatch.setattr(pretraining, "load_mnist_subset", load)
     return loaded
 
 

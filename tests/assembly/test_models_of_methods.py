@@ -1,5 +1,8 @@
 """Every method starts from the same quantitative copy; only the gates differ."""
 
+import hashlib
+import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 from torch import nn
 
 import fedsq_flwr.conf
-from fedsq_flwr.assembly import build_model, load_network, training_settings
+from fedsq_flwr.assembly import build_model, describe_weights, load_network, load_start, training_settings
 from fedsq_flwr.backbones import build_backbone, save_weights, state_digest
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import ConfigurationError, WeightsError
@@ -154,6 +157,89 @@ def test_weights_of_another_network_are_refused_by_name(settings, tmp_path: Path
     save_weights(path, {"conv1.weight": torch.zeros(1)}, {})
     with pytest.raises(WeightsError, match="missing bn1"):
         build_model(settings(f"backbone.weights='{path}'"), 10)
+
+
+@pytest.mark.parametrize("classes", [4, 100])
+@pytest.mark.parametrize("method", ["fedavg", "fedsq", "fedsq_random_gates"])
+def test_a_file_with_a_head_of_another_size_is_taken_where_the_head_is_new(
+    settings, tmp_path: Path, method: str, classes: int
+) -> None:
+    path = tmp_path / "own.safetensors"
+    network = own_weights(path, classes)
+    model = build_model(settings(f"method={method}", f"backbone.weights='{path}'"), 10)
+    assert model(IMAGES).shape == (8, 10)
+    assert torch.equal(model.quantitative.layer3[2].conv2.weight, network.layer3[2].conv2.weight)
+
+
+def test_a_head_of_another_size_or_none_cannot_be_kept(settings, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    network = own_weights(path, 100)
+    config = settings(f"backbone.weights='{path}'", "backbone.head=keep")
+    with pytest.raises(
+        ConfigurationError, match=r"^backbone\.head=keep: the pretrained head has 100 classes, the data 10"
+    ):
+        load_network(config, 10)
+    save_weights(path, {n: t for n, t in network.state_dict().items() if not n.startswith("fc.")}, {})
+    with pytest.raises(ConfigurationError, match=r"^backbone\.head=keep: the pretrained head is absent, the data"):
+        load_network(config, 10)
+
+
+def test_a_kept_head_of_another_name_is_taken(settings, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    network = build_backbone("resnet20", in_channels=1, classes=10, seed=77)
+    save_weights(path, {n.replace("fc.", "linear."): t for n, t in network.state_dict().items()}, {})
+    model = build_model(settings(f"backbone.weights='{path}'", "backbone.head=keep"), 10)
+    assert torch.equal(model.quantitative.fc.weight, network.fc.weight)
+
+
+def test_what_was_adapted_is_logged_and_recorded(settings, tmp_path: Path, caplog) -> None:
+    path = tmp_path / "own.safetensors"
+    network = build_backbone("resnet20", in_channels=1, classes=7, seed=77)
+    said = {"mean": "[0.5]", "deviation": "[0.25]", "input_size": "16", "licence": "MIT"}
+    save_weights(path, {f"module.{n}": t for n, t in network.state_dict().items()}, said)
+    config = settings(f"backbone.weights='{path}'")
+    with caplog.at_level(logging.INFO):
+        start = load_start(config, 10)
+    assert any("prefix module. removed" in message for message in caplog.messages)
+    record = describe_weights(config, start)
+    assert record == {
+        "source": "local file",
+        "file": str(path),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "licence": "MIT",
+        "input_size": 16,
+        "mean": [0.5],
+        "deviation": [0.25],
+        "classes": 7,
+        "adapted": [
+            "prefix module. removed",
+            "left out fc.bias, fc.weight",
+            "head other size (7 classes)",
+        ],
+    }
+    json.dumps(record)
+
+
+def test_of_random_weights_only_the_normalisation_is_recorded(settings) -> None:
+    config = settings("backbone.weights=random")
+    record = describe_weights(config, load_start(config, 10))
+    assert record == {"source": "random", "mean": [0.1307], "deviation": [0.3081]}
+
+
+def test_a_file_that_is_not_what_torchvision_publishes_is_told(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    path.parent.mkdir(parents=True)
+    published = build_backbone("resnet18", in_channels=3, classes=1000, seed=1)
+    torch.save(published.state_dict(), path)
+    config = compose_config(["backbone=resnet18", "backbone.image_size=32"])
+    model = build_model(config, 10)
+    assert torch.equal(model.quantitative.layer4[1].conv2.weight, published.layer4[1].conv2.weight)
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    record = describe_weights(config, load_start(config, 10))
+    assert any("is not what was published" in message for message in caplog.messages)
+    assert (record["classes"], record["input_size"]) == (1000, 224)
+    assert "head other size (1000 classes)" in record["adapted"]
 
 
 def test_a_silo_trains_as_the_settings_say() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedsq_flwr.assembly import load_network
-from fedsq_flwr.assembly.network import pretrained_file
+from fedsq_flwr.assembly.pretraining import pretrained_file
 from fedsq_flwr.backbones import save_weights, state_digest
 from fedsq_flwr.backbones.weights import read_weights
 from fedsq_flwr.learning.threads import torch_threads
@@ -117,7 +117,7 @@ def test_an_interrupted_pretraining_leaves_no_file(settings, cache: Path, monkey
     def interrupted(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fedsq_flwr.assembly.network.pretrain", interrupted)
+    monkeypatch.setattr("fedsq_flwr.assembly.pretraining.pretrain", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pretrained_file(settings())
     assert not list(cache.glob("*"))

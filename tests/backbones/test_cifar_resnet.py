@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.backbones import BACKBONES, build_backbone
+from fedsq_flwr.backbones import build_backbone
 from fedsq_flwr.backbones.cifar_resnet import BasicBlock
 
 
@@ -13,7 +13,15 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize(("name", "millions", "layers"), [("resnet20", 0.27, 20), ("resnet32", 0.46, 32)])
+@pytest.mark.parametrize(
+    ("name", "millions", "layers"),
+    [
+        ("resnet20", 0.27, 20),
+        ("resnet32", 0.46, 32),
+        ("resnet44", 0.66, 44),
+        ("resnet56", 0.85, 56),
+    ],
+)
 def test_size_and_depth_are_those_of_table_6(name: str, millions: float, layers: int) -> None:
     network = build_backbone(name, in_channels=3, classes=10, seed=0)
     assert parameters(network) / 1e6 == pytest.approx(millions, abs=0.005)
@@ -70,10 +78,12 @@ def test_a_block_shows_its_stride_and_padding() -> None:
     assert BasicBlock(16, 32, 2).extra_repr() == "stride=2, padding=8"
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", ["resnet20", "resnet32", "resnet44", "resnet56", "resnet18", "squeezenet1_1", "densenet121", "googlenet"]
+)
 def test_random_weights_depend_on_the_seed_only(name: str) -> None:
     def weights(seed: int) -> list[Tensor]:
-        return list(build_backbone(name, in_channels=1, classes=10, seed=seed).state_dict().values())
+        return list(build_backbone(name, in_channels=3, classes=10, seed=seed).state_dict().values())
 
     torch.manual_seed(1)
     first = weights(5)

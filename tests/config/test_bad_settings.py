@@ -56,7 +56,31 @@ BAD = {
     "method.freeze_after=3 method.release_after=3": ("method.release_after=3", "0 or above method.freeze_after"),
     "executor.precision=float16": ("executor.precision=float16", "float32, bfloat16"),
     "backbone.weights=/no/such.safetensors": ("backbone.weights=/no/such.safetensors", "no such file"),
-    "backbone.weights=imagenet": ("backbone.weights=imagenet", "mnist, random or a .safetensors file"),
+    "backbone.weights=imagenet": (
+        "backbone.weights=imagenet",
+        "mnist, random",
+        "IMAGENET1K_V1",
+        ".safetensors",
+        "hf:",
+    ),
+    "backbone.weights=/no/such.pth": ("backbone.weights=/no/such.pth", "no such file"),
+    "backbone.weights=IMAGENET1K_V1": ("backbone.weights=IMAGENET1K_V1", "torchvision has no weights for resnet20"),
+    "backbone.weights=hf:owner": ("backbone.weights=hf:owner", "hf:owner/name[/file][@revision]"),
+    "backbone.weights=~/x.safetensors": (
+        "backbone.weights=~/x.safetensors",
+        "the ~ needs quotes",
+        "\"backbone.weights='~/x.safetensors'\"",
+    ),
+    "backbone=resnet18 backbone.in_channels=1": ("backbone.in_channels=1", "must be 3 for resnet18"),
+    "backbone=vgg11 backbone.image_size=31": ("backbone.image_size=31", "at least 32 for vgg11"),
+    "backbone=squeezenet1_1 backbone.head=zeros": ("backbone.head=zeros", "must be keep", "convolution"),
+    "backbone.mean=[0.5]": ("backbone.deviation=None", "given together"),
+    "backbone.deviation=[0.5]": ("backbone.mean=None", "given together"),
+    "backbone.mean=[0.5,0.5] backbone.deviation=[1]": ("backbone.mean=[0.5, 0.5]", "each of the 1 channels"),
+    "backbone.mean=[nan] backbone.deviation=[1]": ("backbone.mean=[nan]", "finite"),
+    "backbone.mean=[0.5] backbone.deviation=[0]": ("backbone.deviation=[0.0]", "above 0"),
+    "backbone.mean=auto": ("backbone.mean", "auto"),
+    "executor=inprocess executor.workers=2 backbone=alexnet": ("executor.workers=2", "0 or 1", "alexnet", "dropout"),
     "backbone.weights=random backbone.head=keep": ("backbone.head=keep", "pretrained weights"),
     "output=''": ("output=", "directory"),
     "learning_rte=0.1": ("learning_rte", "no such setting", "did you mean learning_rate"),
@@ -104,18 +128,42 @@ def test_a_value_of_two_lines_is_still_told_in_one(setting: str) -> None:
     assert setting in complaint(f"{setting}='two\nlines'")
 
 
-def test_weights_that_are_a_directory_or_no_safetensors_file_are_refused(tmp_path: Path) -> None:
-    pickle = tmp_path / "weights.pt"
+def test_weights_that_are_a_directory_or_of_another_format_are_refused(tmp_path: Path) -> None:
+    pickle = tmp_path / "weights.pkl"
     pickle.touch()
-    assert "a .safetensors file" in complaint(f"backbone.weights={pickle}")
-    (tmp_path / "folder.safetensors").mkdir()
-    assert "there is no such file" in complaint(f"backbone.weights={tmp_path}/folder.safetensors")
+    assert "a .safetensors, .pth or .pt file" in complaint(f"backbone.weights={pickle}")
+    for suffix in (".safetensors", ".pth", ".pt"):
+        (tmp_path / f"folder{suffix}").mkdir()
+        assert "there is no such file" in complaint(f"backbone.weights={tmp_path}/folder{suffix}")
 
 
-def test_weights_that_are_there_are_taken(tmp_path: Path) -> None:
-    file = tmp_path / "weights.safetensors"
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+def test_weights_that_are_there_are_taken(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"weights{suffix}"
     file.touch()
     assert compose_config([f"backbone.weights={file}"]).backbone.weights == str(file)
+
+
+@pytest.mark.parametrize(
+    "name", ["hf:owner/name", "hf:owner/name@v1.0", "hf:o/n/a/b.safetensors", "hf:o/n/b.safetensors@refs/pr/1"]
+)
+def test_weights_on_the_hub_may_be_named(name: str) -> None:
+    assert compose_config([f"backbone.weights={name}"]).backbone.weights == name
+
+
+@pytest.mark.parametrize("backbone", ["alexnet", "squeezenet1_1"])
+@pytest.mark.parametrize("overrides", [["executor.workers=0"], ["executor.workers=1"], ["executor=simulation"]])
+def test_dropout_may_be_trained_one_silo_at_a_time_or_in_processes(backbone: str, overrides: list[str]) -> None:
+    assert compose_config([f"backbone={backbone}", "executor=inprocess", *overrides])
+
+
+def test_silos_without_dropout_may_train_side_by_side() -> None:
+    assert compose_config(["backbone=densenet121", "executor=inprocess", "executor.workers=4"]).executor.workers == 4
+
+
+def test_a_value_with_a_quote_is_shown_quoted() -> None:
+    message = complaint("output=it's")
+    assert message.endswith("\"output='it\\'s'\"")
 
 
 @pytest.mark.parametrize("name", CHOICES)

@@ -3,6 +3,8 @@
 import pytest
 
 from fedsq_flwr.backbones import BACKBONES
+from fedsq_flwr.config import compose_config
+from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.config.validation import CHOICES
 from fedsq_flwr.data import SOURCES
 from fedsq_flwr.data.partitions import PARTITIONS
@@ -26,3 +28,11 @@ IMPLEMENTED = {
 def test_the_choices_are_what_is_implemented(setting: str) -> None:
     assert set(CHOICES[setting]) == set(IMPLEMENTED[setting])
     assert len(CHOICES[setting]) == len(IMPLEMENTED[setting])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_has_a_file_of_settings_that_composes(name: str) -> None:
+    backbone = compose_config([f"backbone={name}"]).backbone
+    assert backbone.name == name
+    assert (backbone.weights == "IMAGENET1K_V1") is NETWORKS[name].torchvision
+    assert (backbone.mean, backbone.deviation) == (None, None)

@@ -23,6 +23,22 @@ def test_pixels_are_normalised_by_mean_and_deviation() -> None:
     torch.testing.assert_close(prepared(pixels, size=2, mean=0.25, deviation=0.25), expected)
 
 
+def test_each_channel_may_have_its_own_mean_and_deviation() -> None:
+    pixels = torch.full((2, 3, 4, 4), 0.5)
+    result = prepare(images(pixels), size=4, channels=3, mean=(0.0, 0.25, 0.5), deviation=(1.0, 0.25, 2.0)).images
+    assert [result[:, channel].unique().tolist() for channel in range(3)] == [[0.5], [1.0], [0.0]]
+
+
+def test_one_number_and_a_list_of_it_give_the_same_bits() -> None:
+    pixels = torch.rand(4, 3, 4, 4)
+    one = prepare(images(pixels), size=4, channels=3, mean=0.1307, deviation=0.3081).images
+    assert torch.equal(one, (pixels - 0.1307) / 0.3081)
+    for values in ([0.1307], [0.1307] * 3):
+        assert torch.equal(
+            one, prepare(images(pixels), size=4, channels=3, mean=values, deviation=[0.3081] * len(values)).images
+        )
+
+
 @pytest.mark.parametrize(("before", "after"), [((8, 8), 16), ((28, 28), 16), ((5, 9), 7), ((16, 16), 16)])
 def test_images_are_resized_to_a_square(before: tuple[int, int], after: int) -> None:
     assert prepared(torch.rand(3, 1, *before), size=after).shape == (3, 1, after, after)

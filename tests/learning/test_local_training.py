@@ -68,6 +68,14 @@ def test_global_random_states_are_left_as_they_were(network, images, labels) -> 
     assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())
 
 
+def test_training_on_the_cpu_reseeds_no_gpu(network, images, labels, monkeypatch) -> None:
+    def seeded(_seed: int) -> None:
+        raise AssertionError("a GPU's generator was reseeded, and nothing restores it")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded)
+    trained(network, images, labels)
+
+
 def by_hand(model: QuantitativeCopy, images: Tensor, labels: Tensor, mu: float) -> None:
     """SGD on the loss with FedProx's term written out, ``mu / 2 * |w - w_start|^2``."""
     parameters = list(model.parameters())

