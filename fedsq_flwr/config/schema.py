@@ -90,6 +90,8 @@ class Config:
     weight_decay: float = MISSING
     batch_norm: str = MISSING  # batch | frozen, the same for every method
     validation_fraction: float = MISSING  # of the samples that are not the test set
+    diagnostics: bool = MISSING  # gate flips, averaging gap and drift, into each line of the history
+    diagnostics_size: int = MISSING  # images of the validation set, the first ones, that they look at
     output: str = MISSING  # the run's directory
     resume: bool = MISSING  # go on from output/checkpoints/last
     cache_dir: str = MISSING  # weights that were pretrained here

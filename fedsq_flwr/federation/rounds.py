@@ -5,17 +5,19 @@ rounds from 1 in every call; this loop makes the same calls in the same order, f
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from flwr.app import ArrayRecord, ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.messages import WEIGHT, count_bytes
+from fedsq_flwr.federation.probe import Diagnostics
 from fedsq_flwr.federation.strategy import Exchange, FedSQ
 from fedsq_flwr.learning import Evaluation
 
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
+Examine = Callable[[ArrayRecord, ArrayRecord, Sequence[Message]], Diagnostics]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Round:
         What the records of all messages from and to the silos held.
     seconds : float
         Of the whole round, by the clock.
+    fingerprint : str
+        Of the structure in force; empty without fixed gates.
+    diagnostics : Diagnostics or None
+        If they were asked for.
     """
 
     number: int
@@ -46,6 +52,8 @@ class Round:
     bytes_up: int
     bytes_down: int
     seconds: float
+    fingerprint: str = ""
+    diagnostics: Diagnostics | None = None
 
     def train_loss(self) -> float:
         """Return the mean training loss over all samples of the silos that were averaged."""
@@ -60,7 +68,15 @@ class Round:
 
 
 def run_rounds(
-    strategy: FedSQ, grid: Grid, arrays: ArrayRecord, *, first: int, last: int, timeout: float, evaluate: Evaluate
+    strategy: FedSQ,
+    grid: Grid,
+    arrays: ArrayRecord,
+    *,
+    first: int,
+    last: int,
+    timeout: float,
+    evaluate: Evaluate,
+    examine: Examine | None = None,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
 
@@ -76,6 +92,8 @@ def run_rounds(
         Seconds to wait for the replies to one kind of message.
     evaluate : callable
         Evaluates an averaged model on the server's sets.
+    examine : callable, optional
+        Diagnoses a round, given the model it started from, the average, and the replies that were averaged.
 
     Raises
     ------
@@ -84,6 +102,7 @@ def run_rounds(
     """
     for number in range(first, last + 1):
         started = time.perf_counter()
+        start = arrays
         down = list(strategy.configure_train(number, arrays, ConfigRecord(), grid))
         up = list(grid.send_and_receive(down, timeout=timeout))
         averaged, _ = strategy.aggregate_train(number, up)
@@ -94,6 +113,7 @@ def run_rounds(
         strategy.aggregate_evaluate(number, answers)
 
         server = evaluate(arrays)
+        diagnostics = examine(start, arrays, strategy.averaged(up)) if examine is not None else None
         yield Round(
             number=number,
             arrays=arrays,
@@ -103,4 +123,6 @@ def run_rounds(
             bytes_up=count_bytes(up) + count_bytes(answers),
             bytes_down=count_bytes(down) + count_bytes(questions),
             seconds=time.perf_counter() - started,
+            fingerprint=strategy.fingerprint_of(number),
+            diagnostics=diagnostics,
         )

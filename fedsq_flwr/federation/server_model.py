@@ -2,10 +2,10 @@
 
 import torch
 from flwr.app import Array, ArrayRecord
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsq_flwr.data import FederatedData
-from fedsq_flwr.gating import QuantitativeCopy
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import Evaluation, evaluate
 
 
@@ -50,10 +50,20 @@ class ServerModel:
         """Return what travels: the quantitative state as named arrays, and nothing else."""
         return ArrayRecord({name: Array(tensor.numpy()) for name, tensor in self.state().items()})
 
+    def evaluate_plain(self, state: dict[str, Tensor]) -> dict[str, Evaluation] | None:
+        """Load a state and evaluate its plain form, with its own ReLUs; None if the model has no other form."""
+        if not isinstance(self._model, DualCopy):
+            return None
+        self.load(state)
+        return self._evaluate(self._model.to_plain())
+
     def evaluate(self, arrays: ArrayRecord) -> dict[str, Evaluation]:
         """Load an averaged model and evaluate it on the validation and the test set."""
         self.load({name: torch.from_numpy(array.numpy()) for name, array in arrays.items()})
+        return self._evaluate(self._model)
+
+    def _evaluate(self, network: nn.Module) -> dict[str, Evaluation]:
         return {
-            name: evaluate(self._model, data.images, data.labels, precision=self._precision)
+            name: evaluate(network, data.images, data.labels, precision=self._precision)
             for name, data in self._sets.items()
         }

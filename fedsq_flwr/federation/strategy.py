@@ -160,11 +160,20 @@ class FedSQ(Strategy):
         usable = self._screen(server_round, counting, self.evaluation, {})
         return self.inner.aggregate_evaluate(server_round, usable) if usable else None
 
+    def averaged(self, replies: Iterable[Message]) -> list[Message]:
+        """Return those of the last round's training ``replies`` that were averaged, by partition id."""
+        by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies}
+        return [by_silo[silo] for silo in sorted(self.training.metrics)]
+
+    def fingerprint_of(self, server_round: int) -> str:
+        """Return the fingerprint of the structure in force in a round; empty without fixed gates."""
+        return self.fingerprint(server_round) if callable(self.fingerprint) else self.fingerprint
+
     def _configure(
         self, kind: str, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         # Without fixed gates nothing is said: Flower cannot count the bytes of an empty string.
-        fingerprint = self._fingerprint(server_round)
+        fingerprint = self.fingerprint_of(server_round)
         extended = ConfigRecord(
             {**config, ROUND: server_round, **({FINGERPRINT: fingerprint} if fingerprint else {})}
         )
@@ -181,7 +190,7 @@ class FedSQ(Strategy):
         exchange: Exchange,
         arrays: dict[str, tuple[str, tuple[int, ...]]],
     ) -> list[Message]:
-        expected = Expectation(server_round, self._fingerprint(server_round), arrays, self._weight_key)
+        expected = Expectation(server_round, self.fingerprint_of(server_round), arrays, self._weight_key)
         by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies}
         faults = {silo: find_fault(reply, expected) for silo, reply in by_silo.items()}
         sound = {silo: by_silo[silo].content for silo in sorted(by_silo) if faults[silo] is None}
@@ -217,9 +226,6 @@ class FedSQ(Strategy):
     @property
     def _weight_key(self) -> str:
         return str(getattr(self.inner, "weighted_by_key", WEIGHT))
-
-    def _fingerprint(self, server_round: int) -> str:
-        return self.fingerprint(server_round) if callable(self.fingerprint) else self.fingerprint
 
     def _silo(self, node_id: int) -> int:
         return self.roster.silo(node_id)
