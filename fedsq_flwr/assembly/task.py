@@ -1,5 +1,6 @@
 """The task of a run: its data set, fitted to the backbone and shared out among the silos."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fedsq_flwr.config.schema import Config
@@ -21,7 +22,7 @@ def load_task(config: Config, silos: int) -> FederatedData:
     """
     source = load_source(config.data.name)
     return share_out(
-        replace(source, pool=_fit(config, source.pool), test=_fit(config, source.test)),
+        replace(source, pool=fit_images(config, source.pool), test=fit_images(config, source.test)),
         silos=silos,
         partition=config.partition.name,
         alpha=config.partition.alpha,
@@ -33,6 +34,12 @@ def load_task(config: Config, silos: int) -> FederatedData:
     )
 
 
-def _fit(config: Config, images: LabelledImages) -> LabelledImages:
+def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
+    """Fit images, between 0 and 1, to the backbone: the input pipeline of training, evaluation and prediction."""
     backbone = config.backbone
-    return prepare(images, size=backbone.image_size, channels=backbone.in_channels, **MNIST_NORMALISATION)
+    return prepare(images, size=backbone.image_size, channels=backbone.in_channels, **normalisation(config))
+
+
+def normalisation(_: Config) -> Mapping[str, float]:
+    """Return the ``mean`` and ``deviation`` that images are normalised by: those of the pretrained weights."""
+    return MNIST_NORMALISATION

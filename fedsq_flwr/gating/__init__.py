@@ -6,7 +6,7 @@ This room imports torch and numpy only, and can be used without Flower.
 from fedsq_flwr.gating.averaging import AveragingGap, WeightDrift, averaging_gap, weight_drift
 from fedsq_flwr.gating.diagnostics import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
 from fedsq_flwr.gating.dual import DualCopy
-from fedsq_flwr.gating.export import export_dual, export_plain, save_program
+from fedsq_flwr.gating.export import export_dual, export_plain
 from fedsq_flwr.gating.gates import Gates
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.replay import GateMismatchError
@@ -28,6 +28,5 @@ __all__ = [
     "flip_rate",
     "gate_flips",
     "own_gates",
-    "save_program",
     "weight_drift",
 ]

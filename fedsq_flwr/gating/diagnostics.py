@@ -135,9 +135,7 @@ class _Naming(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _plain_pass(
-    model: QuantitativeCopy, images: Tensor, *, pool_gates: bool
-) -> tuple[Gates, list[tuple[str, str]]]:
+def _plain_pass(model: QuantitativeCopy, images: Tensor, *, pool_gates: bool) -> tuple[Gates, list[tuple[str, str]]]:
     was_training = model.training
     model.eval()
     try:

@@ -1,13 +1,11 @@
-"""Either form of a trained network as a program of its own: `torch.export`, a ``.pt2`` file.
+"""Either form of a trained network as a program of its own, by `torch.export`.
 
-The loaded program needs torch alone: not this package, nor the class of the network. Non-strict export
-traces with Python's own function modes at work, so that gates recorded and replayed become plain
-operators of the graph (`threshold_backward`, `gather`).
+Saved by `torch.export.save` and loaded again, the program needs torch alone: not this package, nor the
+class of the network. Non-strict export traces with Python's own function modes at work, so that gates
+recorded and replayed become plain operators of the graph (`threshold_backward`, `gather`).
 """
 
 import copy
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -47,21 +45,6 @@ def export_plain(model: QuantitativeCopy, images: Tensor) -> ExportedProgram:
     Parameters and errors are those of `export_dual`; any `QuantitativeCopy` will do.
     """
     return _export(model.to_plain(), images)
-
-
-def save_program(program: ExportedProgram, path: Path, notes: Mapping[str, str]) -> None:
-    """Write ``program`` to ``path`` (``.pt2``), whole or not at all.
-
-    ``notes`` are texts by file name that travel in it; `torch.export.load` hands them out by its
-    ``extra_files``.
-    """
-    beside = path.with_name(f".{path.name}")
-    try:
-        with beside.open("wb") as file:
-            torch.export.save(program, file, extra_files=dict(notes))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _export(network: nn.Module, images: Tensor) -> ExportedProgram:
