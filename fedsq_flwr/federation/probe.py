@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from flwr.app import ArrayRecord, Message
+from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
 from fedsq_flwr.federation.messages import WEIGHT
@@ -68,7 +68,7 @@ class Probe:
         self._images = images
         self._start = None if isinstance(model, DualCopy) else fixed_gates(model, images)
 
-    def examine(self, start: ArrayRecord, averaged: ArrayRecord, replies: Sequence[Message]) -> Diagnostics:
+    def examine(self, start: ArrayRecord, averaged: ArrayRecord, replies: Sequence[RecordDict]) -> Diagnostics:
         """Diagnose a round.
 
         Parameters
@@ -77,8 +77,8 @@ class Probe:
             The model that was sent to the silos.
         averaged : ArrayRecord
             The average; it stays loaded in the model.
-        replies : sequence of Message
-            The usable replies.
+        replies : sequence of RecordDict
+            What the silos sent whose replies were averaged.
         """
         self._model.load_quantitative_state(_tensors(averaged))
         # A dual copy is asked afresh: its structure may be another one than in the first round.
@@ -95,9 +95,9 @@ class Probe:
         )
 
 
-def _states(replies: Sequence[Message]) -> Iterator[tuple[float, dict[str, Tensor]]]:
+def _states(replies: Sequence[RecordDict]) -> Iterator[tuple[float, dict[str, Tensor]]]:
     for reply in replies:
-        (arrays,), (metrics,) = reply.content.array_records.values(), reply.content.metric_records.values()
+        (arrays,), (metrics,) = reply.array_records.values(), reply.metric_records.values()
         yield float(metrics[WEIGHT]), _tensors(arrays)  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.messages import WEIGHT, count_bytes
@@ -17,7 +17,7 @@ from fedsq_flwr.federation.strategy import Exchange, FedSQ
 from fedsq_flwr.learning import Evaluation
 
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
-Examine = Callable[[ArrayRecord, ArrayRecord, Sequence[Message]], Diagnostics]
+Examine = Callable[[ArrayRecord, ArrayRecord, Sequence[RecordDict]], Diagnostics]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def run_rounds(
     evaluate : callable
         Evaluates an averaged model on the server's sets.
     examine : callable, optional
-        Diagnoses a round, given the model it started from, the average, and the replies that were averaged.
+        Diagnoses a round, given the model it started from, the average, and the contents of the replies
+        that were averaged.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
@@ -160,9 +160,9 @@ class FedSQ(Strategy):
         usable = self._screen(server_round, counting, self.evaluation, {})
         return self.inner.aggregate_evaluate(server_round, usable) if usable else None
 
-    def averaged(self, replies: Iterable[Message]) -> list[Message]:
-        """Return those of the last round's training ``replies`` that were averaged, by partition id."""
-        by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies}
+    def averaged(self, replies: Iterable[Message]) -> list[RecordDict]:
+        """Return the contents of those of the last round's training ``replies`` that were averaged, by partition id."""
+        by_silo = {self._silo(reply.metadata.src_node_id): reply.content for reply in replies if reply.has_content()}
         return [by_silo[silo] for silo in sorted(self.training.metrics)]
 
     def fingerprint_of(self, server_round: int) -> str:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedsq_flwr.federation.probe import Diagnostics
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.records.history import Line
@@ -36,7 +37,7 @@ def line_of(finished: Round) -> Line:
         "bytes_up": finished.bytes_up,
         "bytes_down": finished.bytes_down,
         "fingerprint": finished.fingerprint,
-        **({"diagnostics": dataclasses.asdict(finished.diagnostics)} if finished.diagnostics is not None else {}),
+        **({} if finished.diagnostics is None else {"diagnostics": _as_json(finished.diagnostics)}),
     }
 
 
@@ -82,6 +83,10 @@ def plain_figures(
         "plain_final_accuracy": final["test"].accuracy if final else None,
         "plain_final_validation_accuracy": final["validation"].accuracy if final else None,
     }
+
+
+def _as_json(diagnostics: Diagnostics) -> Line:
+    return {**dataclasses.asdict(diagnostics), "layers": [dataclasses.asdict(layer) for layer in diagnostics.layers]}
 
 
 def _spread(accuracies: list[float]) -> dict[str, float | None]:

@@ -167,3 +167,14 @@ def test_the_summary_without_held_out_samples(make_run):
         silo["accuracy"] = None
     files.summary.update(silo_accuracy_worst=None, silo_accuracy_mean=None)
     assert "worst silo" not in summary_of(files)
+
+
+def test_the_summary_tells_the_plain_forms_accuracy_in_one_line(make_run):
+    files = make_run()
+    files.write()
+    assert "own ReLUs" not in summary_of(files)
+    names = ("plain_best_accuracy", "plain_test_accuracy", "plain_final_validation_accuracy", "plain_final_accuracy")
+    files.summary.update(zip(names, (0.91, 0.82, 0.73, 0.64), strict=True))
+    results = summary_of(files).split("\n\n")[0].splitlines()
+    assert "  test with its own ReLUs    0.820  of the best; final 0.640 (plain form)" in results
+    assert all(len(line) <= 80 for line in results)
