@@ -13,7 +13,7 @@ from fedsq_flwr.assembly import build_model, load_task
 from fedsq_flwr.config import Config
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.federation import FedSQ
-from fedsq_flwr.federation.probe import Probe
+from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.roster import Roster
 from fedsq_flwr.federation.rounds import run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
@@ -84,7 +84,7 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
     model = ServerModel(network, task, device, config.executor.precision)
     # Made before a resumed state is loaded: FedAvg's gates are compared with those of its start.
     images = task.validation.images[: config.diagnostics_size].to(device)
-    probe = Probe(network, images) if config.diagnostics else None
+    examiner = Examiner(network, images) if config.diagnostics else None
     if start.state is not None:
         model.load(start.state)
     strategy = FedSQ(
@@ -103,7 +103,7 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         last=config.rounds,
         timeout=config.executor.round_timeout,
         evaluate=model.evaluate,
-        examine=probe.examine if probe is not None else None,
+        examine=examiner.examine if examiner is not None else None,
     )
     for finished in rounds:
         on_round(directory.keep(finished, model.state()))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
+from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.messages import WEIGHT, count_bytes
-from fedsq_flwr.federation.probe import Diagnostics
 from fedsq_flwr.federation.strategy import Exchange, FedSQ
 from fedsq_flwr.learning import Evaluation
 

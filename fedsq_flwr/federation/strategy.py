@@ -161,7 +161,7 @@ class FedSQ(Strategy):
         return self.inner.aggregate_evaluate(server_round, usable) if usable else None
 
     def averaged(self, replies: Iterable[Message]) -> list[RecordDict]:
-        """Return the contents of those of the last round's training ``replies`` that were averaged, by partition id."""
+        """Return what those of the last round's training ``replies`` hold that were averaged, by partition id."""
         by_silo = {self._silo(reply.metadata.src_node_id): reply.content for reply in replies if reply.has_content()}
         return [by_silo[silo] for silo in sorted(self.training.metrics)]
 

@@ -82,7 +82,8 @@ def averaging_gap(model: QuantitativeCopy, states: Iterable[tuple[float, State]]
     own = {name: tensor.clone() for name, tensor in model.quantitative_state().items()}
     was_training = model.training
     model.eval()
-    gates = model.gates(images) if isinstance(model, DualCopy) else None
+    # A structure without a fingerprint is not in force: the ReLUs are the network's own.
+    gates = model.gates(images) if isinstance(model, DualCopy) and model.fingerprint else None
 
     def logits(state: State) -> Tensor:
         model.load_quantitative_state(state)

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedsq_flwr.federation.probe import Diagnostics
+from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.records.history import Line

@@ -31,7 +31,7 @@ class Diagnosis:
 
 
 def parse_diagnosis(fields: Fields) -> Diagnosis:
-    """Read what a probe found in a round."""
+    """Read what the examiner found in a round."""
     averaging, drift = fields.inner("averaging"), fields.inner("drift")
     return Diagnosis(
         images=fields.whole("images"),

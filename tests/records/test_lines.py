@@ -3,7 +3,7 @@ import json
 import pytest
 from flwr.app import ArrayRecord
 
-from fedsq_flwr.federation.probe import Diagnostics
+from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.strategy import Exchange
 from fedsq_flwr.gating import AveragingGap, LayerGates, WeightDrift

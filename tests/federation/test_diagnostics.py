@@ -1,11 +1,11 @@
-"""What a round's probe is given and makes of it."""
+"""What a round's examiner is given and makes of it."""
 
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from torch import Tensor, nn
 
-from fedsq_flwr.federation.probe import Probe
+from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.rounds import run_rounds
 from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy, averaging_gap, fixed_gates, gate_flips
@@ -38,11 +38,11 @@ def test_a_round_is_diagnosed_from_its_replies(kind) -> None:
     model, other = kind(network()), kind(network())
     start = record(model.quantitative_state())
     fixed = fixed_gates(model, IMAGES)
-    probe = Probe(model, IMAGES)
+    examiner = Examiner(model, IMAGES)
     model.load_quantitative_state(shifted(model, -0.7))  # a resumed run's state does not move what is compared with
     states = [(1, shifted(other, 0.3)), (3, shifted(other, -0.1))]
     averaged = shifted(other, 0.0)
-    found = probe.examine(start, record(averaged), [reply(state, weight) for weight, state in states])
+    found = examiner.examine(start, record(averaged), [reply(state, weight) for weight, state in states])
     assert found.images == 16
     other.load_quantitative_state(averaged)
     assert found.layers == gate_flips(other, IMAGES, fixed)

@@ -1,7 +1,7 @@
 """The diagnostics of a round, on the server: gate flips, averaging gap and drift on a fixed set of images.
 
 Nothing of it changes a number of the run. The replies are read one at a time, and the round holds them
-anyway until it is over, so that a probe needs no more memory than a model or two.
+anyway until it is over, so that this needs no more memory than a model or two.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from fedsq_flwr.gating import (
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What a probe found in a round.
+    """What an examiner found in a round.
 
     Attributes
     ----------
@@ -51,14 +51,14 @@ class Diagnostics:
     drift: WeightDrift
 
 
-class Probe:
+class Examiner:
     """Diagnoses rounds on a fixed set of images.
 
     Parameters
     ----------
     model : QuantitativeCopy
         As every round starts from at first. Without fixed gates of its own, its gates now are the ones
-        that later rounds are compared with: make the probe before a resumed state is loaded.
+        that later rounds are compared with: make the examiner before a resumed state is loaded.
     images : Tensor
         ``(N, C, H, W)``, 8 or more, from the server's validation set; taken as one batch, in float32.
     """
