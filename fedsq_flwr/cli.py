@@ -1,4 +1,4 @@
-"""The command line: ``fedsq run [HYDRA OVERRIDES]`` and ``fedsq report DIR...``."""
+"""The command line: ``fedsq run [HYDRA OVERRIDES]``, ``report``, ``predict``, ``export``."""
 
 import argparse
 import os
@@ -27,11 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 if it did what was asked; 1 after an error, told in one line; 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(prog="fedsq", description="Federated fine-tuning under fixed ReLU gates.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("run", help="run a federation; takes Hydra overrides (fedsq run --help)", add_help=False)
-    report = commands.add_parser("report", help="write report.html anew for finished or broken-off runs")
-    report.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run's directory")
+    parser = _parser()
     chosen, rest = parser.parse_known_args(arguments)
     if chosen.command != "run" and rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -39,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with one_line_errors():
             if chosen.command == "run":
                 _run(rest)
-            else:
+            elif chosen.command == "report":
                 _report(chosen.directories)
+            elif chosen.command == "predict":
+                _predict(chosen)
+            else:
+                _export(chosen)
     except FedSQError as error:
         Console(stderr=True).print(f"fedsq: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
@@ -48,6 +48,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Console(stderr=True).print("fedsq: interrupted; finished rounds are kept", style="red")
         return INTERRUPTED
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fedsq", description="Federated fine-tuning under fixed ReLU gates.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("run", help="run a federation; takes Hydra overrides (fedsq run --help)", add_help=False)
+    report = commands.add_parser("report", help="write report.html anew for finished or broken-off runs")
+    report.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run's directory")
+    predict = commands.add_parser("predict", help="classify a folder of images with a run's model")
+    export = commands.add_parser("export", help="write a run's model as a torch.export program (.pt2)")
+    for command in (predict, export):
+        command.add_argument(
+            "checkpoint",
+            type=Path,
+            metavar="CHECKPOINT",
+            help="a run's directory (its best), or its checkpoints/last",
+        )
+        command.add_argument(
+            "--form",
+            choices=("dual", "plain"),
+            help="under the fixed gates, or the same weights with their own ReLUs (default: as the method trains)",
+        )
+    predict.add_argument("folder", type=Path, metavar="FOLDER", help="images, in subfolders too")
+    predict.add_argument("--output", type=Path, metavar="FILE.csv", help="where to write (default: standard output)")
+    export.add_argument("--output", type=Path, metavar="FILE.pt2", required=True, help="where to write")
+    return parser
 
 
 def _run(overrides: list[str]) -> None:
@@ -94,6 +120,18 @@ def _report(directories: list[Path]) -> None:
 
     for directory in directories:
         print(write_report(directory))  # noqa: T201 - the path is this command's output
+
+
+def _predict(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.predict import predict
+
+    predict(chosen.checkpoint, chosen.folder, chosen.form, chosen.output)
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.export import export
+
+    print(export(chosen.checkpoint, chosen.form, chosen.output))  # noqa: T201 - as above
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from fedsq_flwr.assembly import describe_weights, load_start, load_task, model_o
 from fedsq_flwr.config import Config
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.federation import FedSQ
+from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.roster import Roster
 from fedsq_flwr.federation.rounds import run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
@@ -81,13 +82,12 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
     classes = len(task.class_names)
     pretrained = load_start(config, classes)
     weights = describe_weights(config, pretrained)
-    model = ServerModel(
-        model_of(config, classes, pretrained.network),
-        task,
-        choose_device(config.executor.device),
-        config.executor.precision,
-        structure_schedule(config),
-    )
+    device = choose_device(config.executor.device)
+    network = model_of(config, classes, pretrained.network)
+    model = ServerModel(network, task, device, config.executor.precision, structure_schedule(config))
+    # Made before a resumed state is loaded: FedAvg's gates are compared with those of its start.
+    images = task.validation.images[: config.diagnostics_size].to(device)
+    examiner = Examiner(network, images) if config.diagnostics else None
     if start.state is not None:
         model.resume(start.round - 1, start.state, start.structure)
     strategy = FedSQ(
@@ -110,10 +110,11 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         timeout=config.executor.round_timeout,
         enter=model.enter,
         evaluate=model.evaluate,
+        examine=examiner.examine if examiner is not None else None,
     )
     for finished in rounds:
         on_round(directory.keep(finished, model.state(), model.structure()))
-    directory.finish(config, task, model.fingerprint, weights)
+    directory.finish(config, task, model, weights)
     log.info("the report is %s", write_report(directory.path))
 
 

@@ -1,12 +1,11 @@
 """The task of a run: its data set, fitted to the backbone and shared out among the silos."""
 
 from dataclasses import replace
-from functools import partial
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import FederatedData, load_source, share_out
-from fedsq_flwr.data.images import prepare
+from fedsq_flwr.data.images import LabelledImages, prepare
 
 
 def load_task(config: Config, silos: int) -> FederatedData:
@@ -22,13 +21,9 @@ def load_task(config: Config, silos: int) -> FederatedData:
     ConfigurationError, WeightsError
         If it cannot be told how the weights want their images.
     """
-    mean, deviation = normalisation(config.backbone)
-    fit = partial(
-        prepare, size=config.backbone.image_size, channels=config.backbone.in_channels, mean=mean, deviation=deviation
-    )
     source = load_source(config.data.name)
     return share_out(
-        replace(source, pool=fit(source.pool), test=fit(source.test)),
+        replace(source, pool=fit_images(config, source.pool), test=fit_images(config, source.test)),
         silos=silos,
         partition=config.partition.name,
         alpha=config.partition.alpha,
@@ -38,3 +33,16 @@ def load_task(config: Config, silos: int) -> FederatedData:
         min_held_out=config.data.min_held_out,
         seed=config.seed,
     )
+
+
+def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
+    """Fit images, between 0 and 1, to the backbone: the input pipeline of training, evaluation and prediction.
+
+    Raises
+    ------
+    ConfigurationError, WeightsError
+        If it cannot be told how the weights want their images.
+    """
+    backbone = config.backbone
+    mean, deviation = normalisation(backbone)
+    return prepare(images, size=backbone.image_size, channels=backbone.in_channels, mean=mean, deviation=deviation)

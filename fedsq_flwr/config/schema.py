@@ -96,6 +96,8 @@ class Config:
     batch_norm: str = MISSING  # batch | frozen | local, the same for every method
     head_first_rounds: int = MISSING  # in so many first rounds only the head learns, in every method
     validation_fraction: float = MISSING  # of the samples that are not the test set
+    diagnostics: bool = MISSING  # gate flips, averaging gap and drift, into each line of the history
+    diagnostics_size: int = MISSING  # images of the validation set, the first ones, that they look at
     output: str = MISSING  # the run's directory
     resume: bool = MISSING  # go on from output/checkpoints/last
     cache_dir: str = MISSING  # weights that were pretrained here

@@ -42,6 +42,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "weight_decay": (0, True),
         "head_first_rounds": (0, True),
         "validation_fraction": (0, False),
+        "diagnostics_size": (8, True),
         "data.held_out_fraction": (0, True),
         "data.min_held_out": (1, True),
         "backbone.in_channels": (1, True),

@@ -5,18 +5,20 @@ rounds from 1 in every call; this loop makes the same calls in the same order, f
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from flwr.app import ArrayRecord, ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
+from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.messages import WEIGHT, count_bytes
 from fedsq_flwr.federation.strategy import Exchange, FedSQ
 from fedsq_flwr.learning import Evaluation
 
 Enter = Callable[[int], None]
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
+Examine = Callable[[ArrayRecord, ArrayRecord, Sequence[RecordDict]], Diagnostics]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Round:
         Of the whole round, by the clock.
     fingerprint : str
         Of the structure in force; empty where the ReLUs were the network's own.
+    diagnostics : Diagnostics or None
+        If they were asked for.
     """
 
     number: int
@@ -50,6 +54,7 @@ class Round:
     bytes_down: int
     seconds: float
     fingerprint: str = ""
+    diagnostics: Diagnostics | None = None
 
     def train_loss(self) -> float:
         """Return the mean training loss over all samples of the silos that were averaged."""
@@ -73,6 +78,7 @@ def run_rounds(
     timeout: float,
     enter: Enter,
     evaluate: Evaluate,
+    examine: Examine | None = None,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
 
@@ -90,6 +96,9 @@ def run_rounds(
         Told the number of each round before it begins: puts the server's structure of the round in force.
     evaluate : callable
         Evaluates an averaged model on the server's sets.
+    examine : callable, optional
+        Diagnoses a round, given the model it started from, the average, and the contents of the replies
+        that were averaged.
 
     Raises
     ------
@@ -99,6 +108,7 @@ def run_rounds(
     for number in range(first, last + 1):
         started = time.perf_counter()
         enter(number)
+        start = arrays
         down = list(strategy.configure_train(number, arrays, ConfigRecord(), grid))
         up = list(grid.send_and_receive(down, timeout=timeout))
         averaged, _ = strategy.aggregate_train(number, up)
@@ -110,6 +120,7 @@ def run_rounds(
 
         server = evaluate(arrays)
         trained, evaluated = strategy.training, strategy.evaluation
+        diagnostics = examine(start, arrays, strategy.averaged(up)) if examine is not None else None
         yield Round(
             number=number,
             arrays=arrays,
@@ -120,4 +131,5 @@ def run_rounds(
             bytes_down=count_bytes(down) + count_bytes(questions) + trained.bytes_down + evaluated.bytes_down,
             seconds=time.perf_counter() - started,
             fingerprint=strategy.fingerprint_of(number),
+            diagnostics=diagnostics,
         )

@@ -2,7 +2,7 @@
 
 import torch
 from flwr.app import ArrayRecord
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.federation.arrays import to_arrays, to_state
@@ -102,14 +102,24 @@ class ServerModel:
         """Return what travels: the quantitative state as named arrays, and nothing else."""
         return to_arrays(self.state())
 
+    def evaluate_plain(self, state: dict[str, Tensor]) -> dict[str, Evaluation] | None:
+        """Load a state and evaluate its plain form, with its own ReLUs; None if the model has no other form."""
+        if not isinstance(self._model, DualCopy):
+            return None
+        self._model.load_quantitative_state(state)
+        return self._evaluate(self._model.to_plain())
+
     def evaluate(self, arrays: ArrayRecord) -> dict[str, Evaluation]:
         """Load an averaged model and evaluate it on the validation and the test set.
 
         Where batch norm is local to the silos, the server's is the start's.
         """
         self._model.load_quantitative_state(to_state(arrays))
+        return self._evaluate(self._model)
+
+    def _evaluate(self, network: nn.Module) -> dict[str, Evaluation]:
         return {
-            name: evaluate(self._model, data.images, data.labels, precision=self._precision)
+            name: evaluate(network, data.images, data.labels, precision=self._precision)
             for name, data in self._sets.items()
         }
 

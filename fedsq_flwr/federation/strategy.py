@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
@@ -186,6 +186,15 @@ class FedSQ(Strategy):
         usable = self._screen(server_round, counting, self.evaluation, {})
         return self.inner.aggregate_evaluate(server_round, usable) if usable else None
 
+    def averaged(self, replies: Iterable[Message]) -> list[RecordDict]:
+        """Return what those of the last round's training ``replies`` hold that were averaged, by partition id."""
+        by_silo = {self._silo(reply.metadata.src_node_id): reply.content for reply in replies if reply.has_content()}
+        return [by_silo[silo] for silo in sorted(self.training.metrics)]
+
+    def fingerprint_of(self, server_round: int) -> str:
+        """Return the fingerprint of the structure in force in a round; empty without fixed gates."""
+        return self.fingerprint(server_round) if callable(self.fingerprint) else self.fingerprint
+
     def _configure(
         self, kind: str, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
@@ -260,10 +269,6 @@ class FedSQ(Strategy):
                 by = type(self.inner).__name__
                 raise RunFailedError(f"round {server_round}: the average of array '{name}' by {by} is not finite")
         return ArrayRecord({name: Array(value) for name, value in values.items()})
-
-    def fingerprint_of(self, server_round: int) -> str:
-        """Return the fingerprint of the structure in force in ``server_round``; empty without fixed gates."""
-        return self.fingerprint(server_round) if callable(self.fingerprint) else self.fingerprint
 
     def _is_head_only(self, server_round: int) -> bool:
         return server_round <= self.head_first_rounds

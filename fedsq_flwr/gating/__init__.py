@@ -3,20 +3,34 @@
 This room imports torch and numpy only, and can be used without Flower.
 """
 
+from fedsq_flwr.gating.averaging import AveragingGap, WeightDrift, averaging_gap, weight_drift
 from fedsq_flwr.gating.cache import BoundGates, GateCache, digest
+from fedsq_flwr.gating.diagnostics import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
 from fedsq_flwr.gating.dual import DualCopy
+from fedsq_flwr.gating.export import export_dual, export_plain
 from fedsq_flwr.gating.gates import Gates
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.replay import GateMismatchError
 from fedsq_flwr.gating.support import UnsupportedActivationError
 
 __all__ = [
+    "AveragingGap",
     "BoundGates",
     "DualCopy",
     "GateCache",
     "GateMismatchError",
     "Gates",
+    "LayerGates",
     "QuantitativeCopy",
     "UnsupportedActivationError",
+    "WeightDrift",
+    "averaging_gap",
     "digest",
+    "export_dual",
+    "export_plain",
+    "fixed_gates",
+    "flip_rate",
+    "gate_flips",
+    "own_gates",
+    "weight_drift",
 ]

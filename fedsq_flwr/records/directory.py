@@ -18,9 +18,10 @@ from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.federation.rounds import Round
+from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.history import History, Line
-from fedsq_flwr.records.lines import best_line, figures, line_of
+from fedsq_flwr.records.lines import best_line, figures, line_of, plain_figures
 
 #: Version of the layout of summary.json.
 SCHEMA = 1
@@ -94,8 +95,8 @@ class RunDirectory:
         before = read_config(self.path / "config.yaml")
         for name in _differences(before, config):
             raise ConfigurationError(
-                f"{name}: differs from the run in output={config.output}; to resume it, only rounds and the "
-                "executor (not its threads) may change"
+                f"{name}: differs from the run in output={config.output}; to resume it, only rounds, "
+                "diagnostics and the executor (not its threads) may change"
             )
 
     def keep(self, finished: Round, state: dict[str, Tensor], structure: dict[str, Tensor] | None = None) -> Line:
@@ -111,9 +112,14 @@ class RunDirectory:
         self.history.append(line)
         return line
 
-    def finish(self, config: Config, task: FederatedData, fingerprint: str, weights: dict[str, Any]) -> None:
-        """Write ``summary.json``; ``weights`` describes those that the run started from."""
+    def finish(self, config: Config, task: FederatedData, model: ServerModel, weights: dict[str, Any]) -> None:
+        """Write ``summary.json``.
+
+        ``weights`` describes those that the run started from; the accuracies of the plain form are measured
+        here, with ``model``.
+        """
         lines = self.history.read()
+        best, _ = self.checkpoints.load("best")
         final, _ = self.checkpoints.load("last")
         accuracies = best_line(lines)["silo_accuracies"]
         per_silo = [
@@ -134,9 +140,10 @@ class RunDirectory:
             "learning_rate": config.learning_rate,
             "batch_norm": config.batch_norm,
             **figures(lines),
+            **plain_figures(model.evaluate_plain(best), model.evaluate_plain(final)),
             "per_silo": per_silo,
             "wall_seconds": self._earlier_seconds + time.perf_counter() - self._opened,
-            "fingerprint": fingerprint,
+            "fingerprint": model.fingerprint,
             "weights": weights,
             "weights_sha256": state_digest(final),
             "versions": _versions(),
@@ -175,7 +182,7 @@ def _differences(before: Config, now: Config) -> list[str]:
     """Return the settings that differ, other than those that may change when a run is resumed."""
     old, new = dataclasses.asdict(before), dataclasses.asdict(now)
     threads = old["executor"]["threads"] != new["executor"]["threads"]
-    free = ("rounds", "output", "resume", "executor", "cache_dir")
+    free = ("rounds", "output", "resume", "executor", "cache_dir", "diagnostics")
     changed = [name for name in new if name not in free and old[name] != new[name]]
     return [*changed, *(["executor.threads"] if threads else [])]
 

@@ -1,10 +1,13 @@
 """From a finished round to its line in the history, and from all lines to the summary's figures."""
 
+import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.rounds import Round
+from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.records.history import Line
 
 
@@ -34,6 +37,7 @@ def line_of(finished: Round) -> Line:
         "bytes_up": finished.bytes_up,
         "bytes_down": finished.bytes_down,
         "fingerprint": finished.fingerprint,
+        **({} if finished.diagnostics is None else {"diagnostics": _as_json(finished.diagnostics)}),
     }
 
 
@@ -55,6 +59,7 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
         "accuracy_auc": statistics.fmean(line["accuracy"] for line in lines),
         "test_accuracy": best["test_accuracy"],
         "final_accuracy": last["test_accuracy"],
+        "final_validation_accuracy": last["accuracy"],
         "silo_accuracy_mean": best["silo_accuracy_mean"],
         "silo_accuracy_worst": best["silo_accuracy_worst"],
         "silo_accuracy_std": best["silo_accuracy_std"],
@@ -62,6 +67,26 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
         "bytes_down": sum(line["bytes_down"] for line in lines),
         "train_seconds": sum(line["train_seconds"] for line in lines),
     }
+
+
+def plain_figures(
+    best: Mapping[str, Evaluation] | None, final: Mapping[str, Evaluation] | None
+) -> dict[str, float | None]:
+    """Return the accuracies of the plain form, the quantitative weights with their own ReLUs.
+
+    Their names are those of the dual form's behind ``plain_``; all None where there is no dual form. Best
+    is the round that the dual form's validation accuracy chose.
+    """
+    return {
+        "plain_best_accuracy": best["validation"].accuracy if best else None,
+        "plain_test_accuracy": best["test"].accuracy if best else None,
+        "plain_final_accuracy": final["test"].accuracy if final else None,
+        "plain_final_validation_accuracy": final["validation"].accuracy if final else None,
+    }
+
+
+def _as_json(diagnostics: Diagnostics) -> Line:
+    return {**dataclasses.asdict(diagnostics), "layers": [dataclasses.asdict(layer) for layer in diagnostics.layers]}
 
 
 def _spread(accuracies: list[float]) -> dict[str, float | None]:

@@ -1,6 +1,9 @@
 """The sentences of the page that depend on the run."""
 
+from collections.abc import Sequence
+
 from fedsq_flwr.report import numerals
+from fedsq_flwr.report.diagnosis import Diagnosis
 from fedsq_flwr.report.records import Drop, Partition, Round, Run, Settings, SiloResult, Summary, is_finite
 
 SILOS_NAMED = 12  # in one sentence
@@ -63,6 +66,29 @@ def of_silos(summary: Summary) -> str:
     absent = [str(silo.silo) for silo in summary.per_silo if silo.accuracy is None]
     left_out = f"; not shown, for want of held-out samples: {_silos(absent)}" if absent else ""
     return f"The model of round {summary.best_round} on each silo's own held-out samples{grain}{left_out}."
+
+
+def of_flips(diagnoses: Sequence[tuple[int, Diagnosis]], settings: Settings) -> str:
+    """Write the sentences under the picture of the flipped gates."""
+    number, last = diagnoses[-1]
+    fixed = "the gates of the start" if settings.gates == "none" else "the fixed gates"
+    pooled = ", and of max-pooling winners," if any(layer.pools for layer in last.layers) else ""
+    return (
+        f"Per cent of the averaged model's own ReLU signs{pooled} that differ from {fixed}, on "
+        f"{last.images} validation images: {numerals.percent(last.flip_rate)} of all signs in round {number}. The "
+        f"strongest colour is 50 %, as by chance. Bars: the share of {fixed} that is open; ticks: of the model's own."
+    )
+
+
+def of_averaging(diagnoses: Sequence[tuple[int, Diagnosis]]) -> str:
+    """Write the sentences under the figure of the averaging gap."""
+    number, last = diagnoses[-1]
+    far = f"{numerals.loss(last.gap)} over {numerals.loss(last.spread)} in round {number}"
+    return (
+        "Above: the distance between the averaged model's logits and the mean of the silos' logits, relative to the "
+        f"spread of the silos' ({far}); 0 would be averaging without loss. Below: how far in weights the silos went "
+        "from the model they were sent, and how far their mean did."
+    )
 
 
 def of_drops(drops: tuple[Drop, ...]) -> str:

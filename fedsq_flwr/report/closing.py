@@ -53,6 +53,9 @@ def _results(outcome: Summary) -> list[tuple[str, str, str]]:
         ("test accuracy of the best", numerals.accuracy(outcome.test_accuracy), ""),
         ("final test accuracy", numerals.accuracy(outcome.final_accuracy), ""),
     ]
+    if outcome.plain is not None:
+        detail = f"of the best; final {numerals.accuracy(outcome.plain.final_test)} (plain form)"
+        rows.append(("test with its own ReLUs", numerals.accuracy(outcome.plain.best_test), detail))
     worst = captions.worst_silo(outcome)
     if worst is not None:
         detail = f"silo {worst.silo}; mean of the silos {numerals.accuracy(outcome.silo_mean)}"

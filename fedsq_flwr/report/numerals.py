@@ -10,6 +10,11 @@ def accuracy(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}"
 
 
+def percent(value: float | None) -> str:
+    """Write a fraction as per cent with one decimal."""
+    return NOTHING if value is None else f"{100 * value:.1f} %"
+
+
 def loss(value: float | None) -> str:
     """Write three decimals, or powers of ten where a loss ran away."""
     if value is None:

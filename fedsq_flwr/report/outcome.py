@@ -17,6 +17,7 @@ def summarise(rounds: tuple[Round, ...], partition: Partition | None) -> Summary
         accuracy_auc=None,
         test_accuracy=best.test_accuracy if best else None,
         final_accuracy=rounds[-1].test_accuracy,
+        plain=None,
         per_silo=_per_silo(best, partition),
         silo_mean=best.silo_mean if best else None,
         silo_worst=best.silo_worst if best else None,

@@ -65,7 +65,7 @@ def render(run: Run) -> str:
 def _figures(run: Run) -> list[tuple[Markup, str]]:
     """Draw the figures and write their captions."""
     # matplotlib takes a second to import, which those who only want the terminal need not wait for.
-    from fedsq_flwr.report import figures, partition_figure
+    from fedsq_flwr.report import diagnosis_figures, figures, partition_figure
 
     best = run.summary.best_round
     pairs = [
@@ -77,6 +77,10 @@ def _figures(run: Run) -> list[tuple[Markup, str]]:
     if run.partition is not None:
         picture = partition_figure.partition_picture(run.partition)
         pairs.append((picture, captions.of_partition(run.partition, run.settings)))
+    diagnoses = [(line.round, line.diagnosis) for line in run.rounds if line.diagnosis is not None]
+    if diagnoses:
+        pairs.append((diagnosis_figures.flips_by_layer(diagnoses), captions.of_flips(diagnoses, run.settings)))
+        pairs.append((diagnosis_figures.averaging_by_round(diagnoses), captions.of_averaging(diagnoses)))
     # matplotlib escapes the texts that it draws.
     return [(Markup(picture), caption) for picture, caption in pairs]  # noqa: S704
 

@@ -56,6 +56,11 @@ TEMPLATE = """\
 {% if caption.about_batch_norm(settings.batch_norm) %}
 <p class="note">{{ caption.about_batch_norm(settings.batch_norm) }}</p>
 {% endif %}
+{% if summary.plain %}
+<p class="note">With its own ReLUs in place of the fixed gates (the plain form), the best model reaches
+ {{ number.accuracy(summary.plain.best_validation) }} on validation and {{ number.accuracy(summary.plain.best_test) }} on test, the last
+ one {{ number.accuracy(summary.plain.final_validation) }} and {{ number.accuracy(summary.plain.final_test) }}.</p>
+{% endif %}
 {% for note in run.notes %}
 <p class="note">{{ note }}</p>
 {% endfor %}

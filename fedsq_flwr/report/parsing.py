@@ -1,7 +1,8 @@
 """From the objects in a run's files to records."""
 
+from fedsq_flwr.report.diagnosis import parse_diagnosis
 from fedsq_flwr.report.fields import Fields
-from fedsq_flwr.report.records import Drop, Partition, Round, Settings, SiloResult, Summary
+from fedsq_flwr.report.records import Drop, Partition, PlainForm, Round, Settings, SiloResult, Summary
 
 SUMMARY_SCHEMA = 1
 
@@ -28,6 +29,7 @@ def parse_round(fields: Fields) -> Round:
         silo_std=fields.optional_number("silo_accuracy_std"),
         bytes_up=fields.optional_whole("bytes_up"),
         bytes_down=fields.optional_whole("bytes_down"),
+        diagnosis=parse_diagnosis(fields.inner("diagnostics")) if "diagnostics" in fields else None,
     )
 
 
@@ -51,6 +53,7 @@ def parse_summary(fields: Fields) -> Summary:
         accuracy_auc=fields.number("accuracy_auc"),
         test_accuracy=fields.number("test_accuracy"),
         final_accuracy=fields.number("final_accuracy"),
+        plain=_plain_form(fields),
         per_silo=tuple(silos),
         silo_mean=fields.optional_number("silo_accuracy_mean"),
         silo_worst=fields.optional_number("silo_accuracy_worst"),
@@ -104,6 +107,12 @@ def parse_settings(fields: Fields, text: str) -> Settings:
         batch_norm=fields.text("batch_norm"),
         text=text,
     )
+
+
+def _plain_form(fields: Fields) -> PlainForm | None:
+    names = ("plain_best_accuracy", "plain_test_accuracy", "plain_final_validation_accuracy", "plain_final_accuracy")
+    values = [value for value in map(fields.optional_number, names) if value is not None]
+    return PlainForm(*values) if len(values) == len(names) else None
 
 
 def _drop(fields: Fields) -> Drop:

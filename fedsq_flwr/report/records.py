@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
+from fedsq_flwr.report.diagnosis import Diagnosis
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -40,6 +42,7 @@ class Round:
     silo_std: float | None
     bytes_up: int | None
     bytes_down: int | None
+    diagnosis: Diagnosis | None
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,28 @@ class SiloResult:
 
 
 @dataclass(frozen=True)
+class PlainForm:
+    """Accuracies of a fixed-gates model's weights with their own ReLUs: of the best and of the last round."""
+
+    best_validation: float
+    best_test: float
+    final_validation: float
+    final_test: float
+
+
+@dataclass(frozen=True)
 class Summary:
-    """The outcome of a run: from ``summary.json``, or from the history of a run that has none."""
+    """The outcome of a run: from ``summary.json``, or from the history of a run that has none.
+
+    ``plain`` are the accuracies with the network's own ReLUs in place of fixed gates.
+    """
 
     best_round: int | None
     best_accuracy: float | None
     accuracy_auc: float | None
     test_accuracy: float | None
     final_accuracy: float | None
+    plain: PlainForm | None
     per_silo: tuple[SiloResult, ...]
     silo_mean: float | None
     silo_worst: float | None

@@ -1,10 +1,14 @@
+import json
+
 import pytest
 from flwr.app import ArrayRecord
 
+from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.strategy import Exchange
+from fedsq_flwr.gating import AveragingGap, LayerGates, WeightDrift
 from fedsq_flwr.learning import Evaluation
-from fedsq_flwr.records.lines import best_line, figures, line_of
+from fedsq_flwr.records.lines import best_line, figures, line_of, plain_figures
 
 
 def finished(**changes):
@@ -55,3 +59,35 @@ def test_best_is_chosen_on_validation_and_the_earliest_wins_a_tie():
     assert (summary["test_accuracy"], summary["final_accuracy"]) == (0.6, 0.7)
     assert summary["accuracy_auc"] == pytest.approx((0.5 + 0.8 + 0.8 + 0.7) / 4)
     assert (summary["bytes_up"], summary["bytes_down"]) == (40, 80)
+
+
+def test_diagnostics_are_in_the_line_only_if_they_were_asked_for():
+    assert "diagnostics" not in line_of(finished())
+    found = Diagnostics(
+        images=8,
+        flip_rate=0.1,
+        layers=(LayerGates("relu", "relu", 5, 0.1, 0.5, 0.6), LayerGates("pool", "max_pool", 5, 0.2, None, None)),
+        averaging=AveragingGap(2, 0.5, 2.0, 0.25),
+        drift=WeightDrift(1.0, 0.5, 40.0),
+    )
+    written = line_of(finished(diagnostics=found))["diagnostics"]
+    assert written == json.loads(json.dumps(written))  # as a reader of the file will see it
+    assert (written["images"], written["flip_rate"]) == (8, 0.1)
+    assert written["layers"][1] == {
+        **{"layer": "pool", "kind": "max_pool", "gates": 5, "flip_rate": 0.2},
+        **{"density": None, "own_density": None},
+    }
+    assert written["averaging"] == {"states": 2, "gap": 0.5, "spread": 2.0, "relative": 0.25}
+    assert written["drift"] == {"mean": 1.0, "of_mean": 0.5, "start": 40.0}
+
+
+def test_the_line_names_the_structure_in_force():
+    assert line_of(finished(fingerprint="f" * 64))["fingerprint"] == "f" * 64
+
+
+def test_accuracies_of_the_plain_form_are_null_without_one():
+    best = {"validation": Evaluation(0.4, 0.9, 10), "test": Evaluation(0.5, 0.8, 20)}
+    last = {"validation": Evaluation(0.4, 0.7, 10), "test": Evaluation(0.5, 0.6, 20)}
+    names = ("plain_best_accuracy", "plain_test_accuracy", "plain_final_validation_accuracy", "plain_final_accuracy")
+    assert [plain_figures(best, last)[name] for name in names] == [0.9, 0.8, 0.7, 0.6]
+    assert plain_figures(None, None) == dict.fromkeys(names)

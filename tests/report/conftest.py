@@ -129,6 +129,27 @@ class RunFiles:
             "versions": {"fedsq_flwr": "0.1.0", "python": "3.11.7", "torch": "2.14.1", "flwr": "1.41.0"},
         }
 
+    def diagnose(self, layers: list[str], *numbers: int) -> None:
+        """Let the rounds named have diagnostics; flips grow from layer to layer and from round to round."""
+        for number in numbers:
+            self.history[number - 1]["diagnostics"] = {
+                "images": 64,
+                "flip_rate": 0.01 * number,
+                "layers": [
+                    {
+                        "layer": layer,
+                        "kind": "max_pool" if "pool" in layer else "relu",
+                        "gates": 100,
+                        "flip_rate": round(0.01 * number + 0.001 * place, 4),
+                        "density": None if "pool" in layer else 0.5,
+                        "own_density": None if "pool" in layer else 0.4,
+                    }
+                    for place, layer in enumerate(layers)
+                ],
+                "averaging": {"states": 10, "gap": 0.5, "spread": 8.0, "relative": 0.0625},
+                "drift": {"mean": 1.5, "of_mean": 1.0, "start": 43.0},
+            }
+
     def drop(self, number: int, silo: int, reason: str) -> None:
         """Let a silo's reply be refused in a round."""
         line = self.history[number - 1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.errors import DataError
-from fedsq_flwr.report import captions, figures, numerals, partition_figure, read_run, write_report
+from fedsq_flwr.report import captions, diagnosis_figures, figures, numerals, partition_figure, read_run, write_report
 from fedsq_flwr.report import page as page_module
 
 
@@ -266,3 +266,63 @@ def test_nothing_but_the_page_is_left_behind(make_run, no_figures, monkeypatch):
         write_report(directory)
     assert (directory / "report.html").read_text() == whole
     assert {path.name for path in directory.iterdir()} == before | {"report.html"}
+
+
+LAYERS = ["relu", "maxpool", "layer1.0.relu", "layer1.0.relu#2"]
+
+
+def test_the_plain_form_has_its_line(make_run, no_figures):
+    files = make_run(rounds=2)
+    assert "plain form" not in Visible(page_of(files)).text
+    names = ("plain_best_accuracy", "plain_test_accuracy", "plain_final_validation_accuracy", "plain_final_accuracy")
+    files.summary.update(zip(names, (0.91, 0.82, 0.73, 0.64), strict=True))
+    told = "the best model reaches 0.910 on validation and 0.820 on test, the last one 0.730 and 0.640."
+    assert f"(the plain form), {told}" in Visible(page_of(files)).text
+    files.summary.update(dict.fromkeys(names))
+    assert "plain form" not in Visible(page_of(files)).text
+
+
+def test_diagnostics_are_drawn_and_their_numbers_are_the_files(make_run):
+    files = make_run(rounds=4, silos=3, classes=3)
+    files.diagnose(LAYERS, 1, 2, 4)  # round 3 was run without
+    page = page_of(files)
+    assert page.count("<figure>") == 6
+    text = Visible(page).text
+    assert "signs, and of max-pooling winners, that differ from the fixed gates, on 64 validation images" in text
+    assert "4.0 % of all signs in round 4" in text
+    assert "(0.500 over 8.000 in round 4)" in text
+    run = read_run(files.directory)
+    picture = diagnosis_figures.flips_by_layer(
+        [(line.round, line.diagnosis) for line in run.rounds if line.diagnosis]
+    )
+    shown = re.findall(r">([^<>]+)</text>", picture)
+    assert [name for name in shown if name in LAYERS] == LAYERS
+    assert [shown.count(rate) for rate in ("1", "2", "3", "4")] == [4 + 2, 4 + 1, 1, 4 + 1]  # cells, and axes
+
+
+def test_diagnostics_of_a_method_without_fixed_gates_name_the_start(make_run):
+    files = make_run(rounds=1, silos=2, classes=2)
+    files.config = files.config.replace("name: fedsq", "name: fedavg").replace("gates: pretrained", "gates: none")
+    files.diagnose(LAYERS[:1], 1)
+    text = Visible(page_of(files)).text
+    assert "own ReLU signs that differ from the gates of the start" in text
+    assert "max-pooling" not in text
+
+
+@pytest.mark.parametrize("layers", [1, 200])
+def test_diagnostics_of_any_depth_are_drawn(make_run, layers):
+    files = make_run(rounds=20, silos=1, classes=2)
+    files.diagnose([f"a.very.long.name.of.a.layer.{number}.relu" for number in range(layers)], *range(1, 21))
+    files.history[3]["diagnostics"]["layers"][0]["flip_rate"] = None
+    files.history[4]["diagnostics"]["averaging"].update(gap=None, spread=None, relative=None)
+    page = page_of(files)
+    assert "Flipped gates by layer and round" in page
+    assert len(page) < 600_000
+
+
+def test_broken_diagnostics_are_named(make_run):
+    files = make_run(rounds=2)
+    files.diagnose(LAYERS, 2)
+    del files.history[1]["diagnostics"]["averaging"]["gap"]
+    with pytest.raises(DataError, match=r"line 2, 'diagnostics', 'averaging': the field 'gap' is missing"):
+        page_of(files)

@@ -176,3 +176,14 @@ def test_the_summary_says_whose_figures_are_fair_where_batch_norm_is_local(make_
     (line,) = (line for line in summary_of(files).splitlines() if "batch norm" in line)
     assert "local  the silos' own figures are the fair ones" in line
     assert len(line) <= 80
+
+
+def test_the_summary_tells_the_plain_forms_accuracy_in_one_line(make_run):
+    files = make_run()
+    files.write()
+    assert "own ReLUs" not in summary_of(files)
+    names = ("plain_best_accuracy", "plain_test_accuracy", "plain_final_validation_accuracy", "plain_final_accuracy")
+    files.summary.update(zip(names, (0.91, 0.82, 0.73, 0.64), strict=True))
+    results = summary_of(files).split("\n\n")[0].splitlines()
+    assert "  test with its own ReLUs    0.820  of the best; final 0.640 (plain form)" in results
+    assert all(len(line) <= 80 for line in results)

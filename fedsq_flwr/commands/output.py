@@ -1,0 +1,39 @@
+"""Files that a command writes: checked before the work, and whole or not at all."""
+
+import os
+from pathlib import Path
+
+from fedsq_flwr.errors import ConfigurationError
+
+
+def check_target(output: Path | None) -> None:
+    """Refuse an ``output`` that cannot be a file.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is a directory, or lies in none.
+    """
+    if output is None:
+        return
+    if output.is_dir():
+        raise ConfigurationError(f"--output={output}: is a directory; give a file")
+    if not output.absolute().parent.is_dir():
+        raise ConfigurationError(f"--output={output}: there is no directory {output.absolute().parent}")
+
+
+def write_whole(output: Path, content: bytes) -> None:
+    """Write ``content`` to ``output`` in one step, replacing what is there.
+
+    Raises
+    ------
+    ConfigurationError
+        If it cannot be written.
+    """
+    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        beside.replace(output)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ConfigurationError(f"--output={output}: cannot be written: {error.strerror}") from error

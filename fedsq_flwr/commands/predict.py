@@ -1,0 +1,75 @@
+"""``fedsq predict``: classify a folder of images with the model of a run."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fedsq_flwr.assembly.task import fit_images
+from fedsq_flwr.commands.output import check_target, write_whole
+from fedsq_flwr.config import Config
+from fedsq_flwr.data import LabelledImages
+from fedsq_flwr.data.image_files import find_images, read_image
+from fedsq_flwr.learning.precision import autocast, choose_device
+from fedsq_flwr.records.restoring import restore
+
+BATCH = 256
+
+
+def predict(checkpoint: Path, folder: Path, form: str | None, output: Path | None) -> None:
+    """Write classes and probabilities of all images of ``folder`` as CSV, sorted by path.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        A run's directory, or one of its ``checkpoints``.
+    folder : Path
+        Searched for images, in subfolders too.
+    form : {"dual", "plain"}, optional
+        By default as the method trains.
+    output : Path, optional
+        The file to write; the standard output by default. All images are read before anything is written.
+
+    Raises
+    ------
+    FedSQError
+        If the checkpoint cannot be restored, or the images cannot be read.
+    """
+    check_target(output)
+    paths = find_images(folder)
+    restored = restore(checkpoint)
+    device = choose_device("auto")
+    network = restored.network(form).to(device)
+    parts = []
+    with torch.no_grad():
+        for first in range(0, len(paths), BATCH):
+            images = _read(restored.config, paths[first : first + BATCH]).to(device)
+            with autocast(device, restored.config.executor.precision):
+                logits = network(images)
+            parts.append(logits.float().softmax(1).cpu())
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    table = _csv(names, restored.class_names, torch.cat(parts))
+    if output is None:
+        sys.stdout.buffer.write(table)  # UTF-8 whatever the terminal's locale
+        sys.stdout.flush()
+    else:
+        write_whole(output, table)
+
+
+def _read(config: Config, paths: Sequence[Path]) -> Tensor:
+    """Read images and fit each to the backbone, as the run did: ``(N, C, H, W)``."""
+    fitted = (fit_images(config, LabelledImages(read_image(path)[None], torch.zeros(1))).images for path in paths)
+    return torch.cat(list(fitted))
+
+
+def _csv(files: Sequence[str], classes: Sequence[str], probabilities: Tensor) -> bytes:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "predicted", *classes])
+    for file, row, best in zip(files, probabilities.tolist(), probabilities.argmax(1).tolist(), strict=True):
+        writer.writerow([file, classes[best], *(f"{probability:.6f}" for probability in row)])
+    return text.getvalue().encode("utf-8", "surrogateescape")  # names of files are bytes, not all of them UTF-8

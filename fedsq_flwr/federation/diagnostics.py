@@ -1,0 +1,105 @@
+"""The diagnostics of a round, on the server: gate flips, averaging gap and drift on a fixed set of images.
+
+Nothing of it changes a number of the run. The replies are read one at a time, and the round holds them
+anyway until it is over, so that this needs no more memory than a model or two.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from flwr.app import ArrayRecord, RecordDict
+from torch import Tensor
+
+from fedsq_flwr.federation.messages import WEIGHT
+from fedsq_flwr.gating import (
+    AveragingGap,
+    DualCopy,
+    LayerGates,
+    QuantitativeCopy,
+    WeightDrift,
+    averaging_gap,
+    fixed_gates,
+    flip_rate,
+    gate_flips,
+    weight_drift,
+)
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What an examiner found in a round.
+
+    Attributes
+    ----------
+    images : int
+        Size of the probe set.
+    flip_rate : float
+        Share of all ReLU signs of the average that differ from the fixed gates.
+    layers : tuple of LayerGates
+        Flips and densities, call by call in forward order.
+    averaging : AveragingGap
+        Of the replies that were averaged, weighted by their numbers of samples.
+    drift : WeightDrift
+        Of the same replies from the model they were sent, over weights and biases.
+    """
+
+    images: int
+    flip_rate: float
+    layers: tuple[LayerGates, ...]
+    averaging: AveragingGap
+    drift: WeightDrift
+
+
+class Examiner:
+    """Diagnoses rounds on a fixed set of images.
+
+    Parameters
+    ----------
+    model : QuantitativeCopy
+        As every round starts from at first. Without fixed gates of its own, its gates now are the ones
+        that later rounds are compared with: make the examiner before a resumed state is loaded.
+    images : Tensor
+        ``(N, C, H, W)``, 8 or more, from the server's validation set; taken as one batch, in float32.
+    """
+
+    def __init__(self, model: QuantitativeCopy, images: Tensor) -> None:
+        self._model = model
+        self._images = images
+        self._start = None if isinstance(model, DualCopy) else fixed_gates(model, images)
+
+    def examine(self, start: ArrayRecord, averaged: ArrayRecord, replies: Sequence[RecordDict]) -> Diagnostics:
+        """Diagnose a round.
+
+        Parameters
+        ----------
+        start : ArrayRecord
+            The model that was sent to the silos.
+        averaged : ArrayRecord
+            The average; it stays loaded in the model.
+        replies : sequence of RecordDict
+            What the silos sent whose replies were averaged.
+        """
+        self._model.load_quantitative_state(_tensors(averaged))
+        # A dual copy is asked afresh: its structure may be another one than in the first round.
+        fixed = fixed_gates(self._model, self._images) if self._start is None else self._start
+        layers = gate_flips(self._model, self._images, fixed)
+        weights = {name for name, _ in self._model.quantitative.named_parameters()}
+        sent = {name: tensor for name, tensor in _tensors(start).items() if name in weights}
+        return Diagnostics(
+            images=len(self._images),
+            flip_rate=flip_rate(layers),
+            layers=layers,
+            averaging=averaging_gap(self._model, _states(replies), self._images),
+            drift=weight_drift(sent, _states(replies)),
+        )
+
+
+def _states(replies: Sequence[RecordDict]) -> Iterator[tuple[float, dict[str, Tensor]]]:
+    for reply in replies:
+        (arrays,), (metrics,) = reply.array_records.values(), reply.metric_records.values()
+        yield float(metrics[WEIGHT]), _tensors(arrays)  # type: ignore[arg-type]
+
+
+def _tensors(record: ArrayRecord) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}

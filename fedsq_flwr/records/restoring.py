@@ -1,0 +1,115 @@
+"""A run's model from its directory: assembled from its settings, loaded from a checkpoint, checked."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from fedsq_flwr.assembly import build_model
+from fedsq_flwr.config import Config
+from fedsq_flwr.config.files import read_config
+from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.records.checkpoints import FILE, Checkpoints
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The model of a checkpoint.
+
+    Attributes
+    ----------
+    model : QuantitativeCopy
+        As the method trains it, in evaluation mode.
+    config : Config
+        The run's settings.
+    class_names : tuple of str
+        In the order of the logits.
+    round : int
+        That the checkpoint is of.
+    """
+
+    model: QuantitativeCopy
+    config: Config
+    class_names: tuple[str, ...]
+    round: int
+
+    def network(self, form: str | None) -> nn.Module:
+        """Return the ``dual`` or the ``plain`` form in evaluation mode; by default as the method trains.
+
+        Raises
+        ------
+        ConfigurationError
+            If the dual form is asked for and the method has no fixed gates.
+        """
+        dual = isinstance(self.model, DualCopy) and self.model.gated
+        if form == "dual" and not dual:
+            raise ConfigurationError(
+                f"--form=dual: {self.config.method.name} has no fixed gates in round {self.round}; allowed is plain"
+            )
+        network: nn.Module = self.model if dual and form != "plain" else self.model.to_plain()
+        return network.eval()
+
+
+def restore(checkpoint: Path) -> Restored:
+    """Restore the model of a checkpoint.
+
+    A structural copy that came up during the run is stored with the checkpoint; that of the start is made
+    again from the backbone's weights. Either must have the fingerprint that the checkpoint names.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        A run's directory, which means its best round, or ``checkpoints/best`` or ``checkpoints/last`` in it.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such checkpoint, or the run's settings are not valid here.
+    DataError
+        If a file of the run is missing or damaged.
+    WeightsError
+        If the weights are damaged, or the gates are not those that the run was made with.
+    """
+    directory, name = _locate(checkpoint.absolute())
+    config = read_config(directory / "config.yaml")
+    class_names = _class_names(directory / "partition.json")
+    checkpoints = Checkpoints(directory / "checkpoints")
+    state, line = checkpoints.load(name)
+    model = build_model(config, len(class_names))
+    where = checkpoints.path(name)
+    if isinstance(model, DualCopy):
+        structure = checkpoints.load_structure(name)
+        if structure is not None:
+            model.load_structural_state(structure)
+        model.gated = bool(line.get("fingerprint"))
+    if model.fingerprint != line.get("fingerprint"):
+        raise WeightsError(
+            f"{where} is of a structure with fingerprint {str(line.get('fingerprint'))[:12]}..., but "
+            f"backbone.weights={config.backbone.weights} gives {model.fingerprint[:12]}... here: "
+            "these are not the weights that the run started from"
+        )
+    try:
+        model.load_quantitative_state(state)
+    except ValueError as error:
+        raise WeightsError(f"{where} does not fit its run's settings: {error}") from error
+    return Restored(model.eval(), config, class_names, int(line["round"]))
+
+
+def _locate(path: Path) -> tuple[Path, str]:
+    """Return the run's directory and the checkpoint's name."""
+    if (path / "config.yaml").is_file():
+        return path, "best"
+    if (path / FILE).is_file() and path.parent.name == "checkpoints":
+        return path.parent.parent, path.name
+    raise ConfigurationError(
+        f"CHECKPOINT={path}: is neither a run's directory nor its checkpoints/best or checkpoints/last"
+    )
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(str(name) for name in json.loads(path.read_text(encoding="utf-8"))["class_names"])
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read for the names of the classes: {error!r}") from error
