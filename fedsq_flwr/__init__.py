@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedsq_flwr.federation import FedSQ, FedSQClient
-    from fedsq_flwr.gating import DualCopy, QuantitativeCopy, UnsupportedActivationError
+    from fedsq_flwr.gating import DualCopy, QuantitativeCopy, UnsupportedActivationError, check_affine
 
 __version__ = "0.1.0"
-__all__ = ["DualCopy", "FedSQ", "FedSQClient", "QuantitativeCopy", "UnsupportedActivationError"]
+__all__ = ["DualCopy", "FedSQ", "FedSQClient", "QuantitativeCopy", "UnsupportedActivationError", "check_affine"]
 
 
 def __getattr__(name: str) -> Any:
