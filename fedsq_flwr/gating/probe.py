@@ -153,24 +153,24 @@ def _check_parameters(network: nn.Module, pair: Tensor) -> None:
 
 
 def _check_layer(module: nn.Module, layer: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-    def call() -> list[Tensor]:
+    def call() -> list[Sketch]:
         own_args, own_kwargs = copy.deepcopy((args, kwargs))  # the layer may write to them
-        return [tensor.clone() for tensor in tensors_of(module(*own_args, **own_kwargs))]
+        return [Sketch.of(tensor) for tensor in tensors_of(module(*own_args, **own_kwargs))]
 
     with Recording(module, pool_gates=True, copy_masks=True) as recording:
-        call()
+        start = call()
     for name, parameter in module.named_parameters(recurse=False):
         if parameter.requires_grad:
-            outputs = []
-            for _ in _midpoint_moves(parameter):
+            moved = []
+            for _ in _moves(parameter):
                 with Replaying(recording.gates, pool_gates=True):
-                    outputs.append([Sketch.of(tensor) for tensor in call()])
-            if not _affine(*outputs):
+                    moved.append(call())
+            if not _affine(start, *moved):
                 raise _refusal(layer, f"is not affine in its parameter '{name}' once its gates are fixed")
 
 
-def _midpoint_moves(parameter: Tensor) -> Iterator[None]:
-    """Leave ``parameter`` where it is, move it at random, and move it half the way back, in place.
+def _moves(parameter: Tensor) -> Iterator[None]:
+    """Move ``parameter`` at random, in place; then half of the way back; then the rest of it.
 
     The direction is an outer product: noise for every value of a large layer would take longer than its passes.
     """
@@ -178,6 +178,8 @@ def _midpoint_moves(parameter: Tensor) -> Iterator[None]:
     rows = torch.randn(parameter.shape[:1], generator=generator, dtype=parameter.dtype)
     rest = torch.randn(parameter.shape[1:], generator=generator, dtype=parameter.dtype)
     size = 1 + float(torch.linalg.vector_norm(parameter)) / math.sqrt(max(1, parameter.numel()))
-    for part in (0.0, 1.0, -0.5):
-        parameter.addcmul_(rows.reshape([*rows.shape, *[1] * rest.ndim]), rest, value=part * size)
+    columns = rows.reshape([*rows.shape, *[1] * rest.ndim])
+    for part in (1.0, -0.5):
+        parameter.addcmul_(columns, rest, value=part * size)
         yield
+    parameter.addcmul_(columns, rest, value=-0.5 * size)
