@@ -107,7 +107,7 @@ def _check_chance(start: Sequence[Event], again: Sequence[Event]) -> None:
             raise _refusal(a.layer, "draws random numbers in evaluation mode, so that gates would depend on chance")
         if not all(math.isfinite(sketch.scale) for sketch in a.sketches):
             raise _refusal(a.layer, "gives values that are not finite")
-        if a != b:
+        if _form([a]) != _form([b]) or not _affine(a.sketches, a.sketches, b.sketches):
             raise _refusal(
                 a.layer, "differs from call to call in evaluation mode, so that gates would depend on chance"
             )

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.gating.record import Gate, PoolGate, ReluGate, split_return_indices
@@ -34,7 +33,6 @@ class _GateInPlace(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (source,) = ctx.saved_tensors
         return torch.ops.aten.threshold_backward(gradient, source, 0), None
