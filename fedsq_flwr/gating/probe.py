@@ -9,16 +9,17 @@ It looks at random directions, so it is evidence and not a proof. Our choice; th
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fedsq_flwr.gating.dual import DualCopy
-from fedsq_flwr.gating.record import Gate, Recording, record
+from fedsq_flwr.gating.layer_probe import check_parameters
+from fedsq_flwr.gating.record import Gate, record
 from fedsq_flwr.gating.replay import GateMismatchError, Replaying
-from fedsq_flwr.gating.sketch import Event, Sketch, tensors_of, watched
-from fedsq_flwr.gating.support import UnsupportedActivationError
+from fedsq_flwr.gating.sketch import Event, all_between, watched
+from fedsq_flwr.gating.support import refusal
 
 #: How far an image is moved: far enough to leave every regime, or just a little where that leads to another branch.
 _STEPS = (100.0, 1e-3)
@@ -57,20 +58,13 @@ def check_affine(dual: DualCopy, images: Tensor) -> None:
         end, middle = _moved_runs(network, gates, pair, start)
         _check_batch(start, end)
         for a, b, half in zip(start, end, middle, strict=True):
-            if not _affine(a.sketches, b.sketches, half.sketches):
-                raise _refusal(a.layer, "is not affine in its input once its gates are fixed")
-        _check_parameters(network, pair)
+            if not all_between(a.sketches, b.sketches, half.sketches):
+                raise refusal(a.layer, "is not affine in its input once its gates are fixed")
+        check_parameters(network, pair)
 
 
 def _exact(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).to("cpu", torch.float64).eval()
-
-
-def _refusal(layer: str, reason: str) -> UnsupportedActivationError:
-    return UnsupportedActivationError(
-        f"layer '{layer}' {reason}; fixed gating takes affine layers, ReLUs, max-pooling, batch normalisation "
-        "and dropout"
-    )
 
 
 def _run(network: nn.Module, gates: Sequence[Gate], images: Tensor) -> list[Event]:
@@ -92,7 +86,7 @@ def _moved_runs(
             continue
         if _form(start) == _form(end) == _form(middle):
             return end, middle
-    raise _refusal(
+    raise refusal(
         type(network).__name__, f"takes another branch when an image is moved by {_STEPS[-1]}, so it cannot be probed"
     )
 
@@ -104,11 +98,11 @@ def _form(events: Sequence[Event]) -> list[tuple[str, int]]:
 def _check_chance(start: Sequence[Event], again: Sequence[Event]) -> None:
     for a, b in zip(start, again, strict=False):
         if a.drawn:
-            raise _refusal(a.layer, "draws random numbers in evaluation mode, so that gates would depend on chance")
+            raise refusal(a.layer, "draws random numbers in evaluation mode, so that gates would depend on chance")
         if not all(math.isfinite(sketch.scale) for sketch in a.sketches):
-            raise _refusal(a.layer, "gives values that are not finite")
-        if _form([a]) != _form([b]) or not _affine(a.sketches, a.sketches, b.sketches):
-            raise _refusal(
+            raise refusal(a.layer, "gives values that are not finite")
+        if _form([a]) != _form([b]) or not all_between(a.sketches, a.sketches, b.sketches):
+            raise refusal(
                 a.layer, "differs from call to call in evaluation mode, so that gates would depend on chance"
             )
 
@@ -121,65 +115,4 @@ def _check_batch(start: Sequence[Event], end: Sequence[Event]) -> None:
     ]
     # Inner layers may lay images out as they like; logits have the images first.
     if mixed and not all(x.first_agrees(y) for x, y in zip(start[-1].sketches, end[-1].sketches, strict=True)):
-        raise _refusal(mixed[0], "mixes the images of a batch, so that an image's gates would depend on its batch")
-
-
-def _affine(a: Sequence[Sketch], b: Sequence[Sketch], middle: Sequence[Sketch]) -> bool:
-    return all(half.is_between(x, y) for x, y, half in zip(a, b, middle, strict=True))
-
-
-def _check_parameters(network: nn.Module, pair: Tensor) -> None:
-    """Move each parameter that learns, in its own layer alone, on the input that the layer meets first."""
-    waiting = {
-        module: name or type(network).__name__
-        for name, module in network.named_modules()
-        if any(parameter.requires_grad for parameter in module.parameters(recurse=False))
-    }
-    busy = False
-
-    def probe(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        nonlocal busy
-        if not busy and module in waiting:
-            busy = True  # the layers within this one are met again in the pass itself
-            _check_layer(module, waiting.pop(module), args, kwargs)
-            busy = False
-
-    handles = [module.register_forward_pre_hook(probe, prepend=True, with_kwargs=True) for module in waiting]
-    try:
-        network(pair.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _check_layer(module: nn.Module, layer: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-    def call() -> list[Sketch]:
-        own_args, own_kwargs = copy.deepcopy((args, kwargs))  # the layer may write to them
-        return [Sketch.of(tensor) for tensor in tensors_of(module(*own_args, **own_kwargs))]
-
-    with Recording(module, pool_gates=True, copy_masks=True) as recording:
-        start = call()
-    for name, parameter in module.named_parameters(recurse=False):
-        if parameter.requires_grad:
-            moved = []
-            for _ in _moves(parameter):
-                with Replaying(recording.gates, pool_gates=True):
-                    moved.append(call())
-            if not _affine(start, *moved):
-                raise _refusal(layer, f"is not affine in its parameter '{name}' once its gates are fixed")
-
-
-def _moves(parameter: Tensor) -> Iterator[None]:
-    """Move ``parameter`` at random, in place; then half of the way back; then the rest of it.
-
-    The direction is an outer product: noise for every value of a large layer would take longer than its passes.
-    """
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(parameter.shape[:1], generator=generator, dtype=parameter.dtype)
-    rest = torch.randn(parameter.shape[1:], generator=generator, dtype=parameter.dtype)
-    size = 1 + float(torch.linalg.vector_norm(parameter)) / math.sqrt(max(1, parameter.numel()))
-    columns = rows.reshape([*rows.shape, *[1] * rest.ndim])
-    for part in (1.0, -0.5):
-        parameter.addcmul_(columns, rest, value=part * size)
-        yield
-    parameter.addcmul_(columns, rest, value=-0.5 * size)
+        raise refusal(mixed[0], "mixes the images of a batch, so that an image's gates would depend on its batch")

@@ -5,7 +5,7 @@ a coincidence) only there; all activations of a large network would take gigabyt
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +57,11 @@ class Sketch:
         # Half the digits of the movement, and of the values all but the four that long sums may lose.
         scale = max(self.scale, *(other.scale for other in others))
         return math.sqrt(self.precision) * moved + 1e4 * self.precision * scale
+
+
+def all_between(a: Sequence[Sketch], b: Sequence[Sketch], middle: Sequence[Sketch]) -> bool:
+    """Tell whether each sketch of ``middle`` is the midpoint of its partners, but for rounding."""
+    return all(half.is_between(x, y) for x, y, half in zip(a, b, middle, strict=True))
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,14 @@ TRAINING_ARGUMENTS: Mapping[Callable[..., Any], tuple[int, bool]] = MappingProxy
 REFUSED_CALLS: Mapping[Callable[..., Any], str] = MappingProxyType(_refused_functions())
 
 
+def refusal(layer: str, reason: str) -> UnsupportedActivationError:
+    """Make the error of one line that says which layer is refused, why, and what is taken."""
+    return UnsupportedActivationError(
+        f"layer '{layer}' {reason}; fixed gating takes affine layers, ReLUs, max-pooling, batch normalisation "
+        "and dropout"
+    )
+
+
 def check_modules(network: nn.Module) -> None:
     """Refuse a network that holds a module without binary gates.
 
@@ -127,10 +135,7 @@ def check_modules(network: nn.Module) -> None:
                 "image would depend on its batch"
             )
         if isinstance(module, _REFUSED_MODULES):
-            raise UnsupportedActivationError(
-                f"layer '{name}' is a {type(module).__name__}, which has no binary gates; fixed gating takes "
-                "affine layers, ReLUs, max-pooling, batch normalisation and dropout"
-            )
+            raise refusal(name, f"is a {type(module).__name__}, which has no binary gates")
 
 
 def calling_layer(network: nn.Module) -> str:
