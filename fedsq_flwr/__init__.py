@@ -4,10 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedsq_flwr.federation import FedSQ, FedSQClient
-    from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, UnsupportedActivationError
+    from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, UnsupportedActivationError, check_affine
 
 __version__ = "0.1.0"
-__all__ = ["DualCopy", "FedSQ", "FedSQClient", "GateCache", "QuantitativeCopy", "UnsupportedActivationError"]
+__all__ = [
+    "DualCopy",
+    "FedSQ",
+    "FedSQClient",
+    "GateCache",
+    "QuantitativeCopy",
+    "UnsupportedActivationError",
+    "check_affine",
+]
 
 
 def __getattr__(name: str) -> Any:

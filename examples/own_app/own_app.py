@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import FedAdam
 from sklearn.datasets import load_digits
 from torch import nn
 
-from fedsq_flwr import DualCopy, FedSQ, FedSQClient
+from fedsq_flwr import DualCopy, FedSQ, FedSQClient, check_affine
 from fedsq_flwr.federation.messages import answer_evaluate, answer_query, answer_train
 from fedsq_flwr.learning import PretrainingSettings, TrainingSettings, evaluate, pretrain
 from fedsq_flwr.learning.threads import torch_threads
@@ -81,6 +81,7 @@ server = ServerApp()
 @server.main()
 def main(grid: Grid, context: Context) -> None:
     model = DualCopy(pretrained())
+    check_affine(model, digits(0, 2)[0])  # before anything is sent: is this network one that fixed gates make affine?
     start = ArrayRecord({name: Array(tensor.numpy()) for name, tensor in model.quantitative_state().items()})
     strategy = FedSQ(FedAdam(eta=0.01), fingerprint=model.fingerprint, min_replies=2, seed=0)
 

@@ -9,6 +9,7 @@ from fedsq_flwr.gating.diagnostics import LayerGates, fixed_gates, flip_rate, ga
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.export import export_dual, export_plain
 from fedsq_flwr.gating.gates import Gates
+from fedsq_flwr.gating.probe import check_affine
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.replay import GateMismatchError
 from fedsq_flwr.gating.support import UnsupportedActivationError
@@ -25,6 +26,7 @@ __all__ = [
     "UnsupportedActivationError",
     "WeightDrift",
     "averaging_gap",
+    "check_affine",
     "digest",
     "export_dual",
     "export_plain",

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fedsq_flwr.gating import native
 from fedsq_flwr.gating.bits import gate_bits
@@ -54,7 +53,6 @@ class _SourceInPlace(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (source,) = ctx.saved_tensors
         return torch.ops.aten.threshold_backward(gradient, source, 0), None
@@ -76,11 +74,10 @@ class _Bits(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         # Into a new tensor: the incoming gradient is shared at residual adds, and must not be written to.
         (words,) = ctx.saved_tensors
-        return _gated(gradient, words, ctx.layout), None, None, None
+        return _Bits.apply(gradient, words, ctx.layout, False), None, None, None
 
 
 def _gated(value: Tensor, words: Tensor, layout: ReluLayout) -> Tensor:

@@ -285,9 +285,14 @@ SMALL = [
 
 def build(name: str) -> nn.Module:
     """Build a network in evaluation mode, its batch norms as if they had learnt."""
+    return as_if_learnt(BUILDERS[name])
+
+
+def as_if_learnt(builder: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network in evaluation mode, its batch norms as if they had learnt."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        network = BUILDERS[name]()
+        network = builder()
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 nn.init.normal_(module.running_mean, 0.0, 0.2)

@@ -202,6 +202,16 @@ def test_every_process_finds_the_same_fingerprint() -> None:
     assert elsewhere.stdout.strip() == here
 
 
+def test_without_data_there_is_an_error_and_no_fingerprint_of_nothing() -> None:
+    with pytest.raises(NotImplementedError, match="meta"):
+        _ = DualCopy(layers()).to("meta").fingerprint
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_it_does_not_change_with_the_device() -> None:
+    assert DualCopy(layers()).cuda().fingerprint == DualCopy(layers()).fingerprint
+
+
 def test_equal_fingerprints_mean_equal_gates() -> None:
     one, other = build("CIFAR ResNet-8"), build("CIFAR ResNet-8")
     other.fc = nn.Linear(64, 3)

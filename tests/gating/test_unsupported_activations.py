@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
 
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy, UnsupportedActivationError
 from tests.gating.gated_networks import batch_for, build
@@ -79,6 +80,27 @@ OTHER_CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "torch.where": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
     "F.normalize": F.normalize,
     "F.fractional_max_pool2d": lambda x: F.fractional_max_pool2d(x, 2, output_size=3),
+    "torch.sort": lambda x: torch.sort(x, 1).values,
+    "x.topk": lambda x: x.topk(2, 1).values,
+    "x.kthvalue": lambda x: x.kthvalue(2, 1, keepdim=True).values,
+    "x.median": lambda x: x - x.median(),
+    "torch.quantile": lambda x: x - torch.quantile(x, 0.5),
+    "x.std": lambda x: x + x.std((2, 3), keepdim=True),
+    "torch.var": lambda x: x + torch.var(x, (2, 3), keepdim=True),
+    "torch.var_mean": lambda x: x + torch.var_mean(x, (2, 3), keepdim=True)[0],
+    "x.logsumexp": lambda x: x + x.logsumexp((2, 3), keepdim=True),
+    "torch.logaddexp": lambda x: torch.logaddexp(x, -x),
+    "x.reciprocal": lambda x: x.reciprocal(),
+    "x.masked_fill": lambda x: x.masked_fill(x < 0, 0.0),
+    "x.masked_fill_": lambda x: x.masked_fill_(x < 0, 0.0),
+    "x.log1p": lambda x: (x + 9).log1p(),
+    "torch.special.expit": torch.special.expit,
+    "torch.erf": torch.erf,
+    "torch.sign": torch.sign,
+    "torch.fmax": lambda x: torch.fmax(x, -x),
+    "x.cummax": lambda x: x.cummax(3).values,
+    "torch.linalg.vector_norm": lambda x: x + torch.linalg.vector_norm(x, dim=1, keepdim=True),
+    "F.cosine_similarity": lambda x: x + F.cosine_similarity(x, x.flip(1)).unsqueeze(1),
 }
 
 
@@ -151,6 +173,19 @@ def test_gates_refuses_as_the_pass_does() -> None:
 def test_a_call_in_the_networks_own_forward_is_named_by_the_networks_class() -> None:
     with pytest.raises(UnsupportedActivationError, match="'Calling'"):
         DualCopy(Calling(F.gelu))(torch.randn(8, 2, 8, 8))
+
+
+def test_a_normalised_weight_is_refused_by_the_name_of_its_layer() -> None:
+    dual = DualCopy(around(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 4, 3))).eval())
+    with pytest.raises(UnsupportedActivationError, match=r"'1\.middle\.parametrizations\.weight.*weight_norm"):
+        dual(torch.randn(8, 2, 8, 8))
+
+
+def test_mobilenet_v2_is_refused_with_the_name_of_its_first_relu6() -> None:
+    with pytest.raises(UnsupportedActivationError) as caught:
+        DualCopy(mobilenet_v2(weights=None))
+    assert str(caught.value).startswith("layer 'features.0.2' is a ReLU6, which has no binary gates; ")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -78,7 +78,7 @@ struct Gate : public torch::autograd::Function<Gate> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     // Into a new tensor: the incoming gradient is shared at residual adds.
     const bool channels_last = context->saved_data["channels_last"].toBool();
-    return {gated(gradients[0], context->get_saved_variables()[0], channels_last), {}, {}, {}};
+    return {apply(gradients[0], context->get_saved_variables()[0], channels_last, false), {}, {}, {}};
   }
 };
 
