@@ -23,7 +23,7 @@ from fedsq_flwr.gating.support import (
     UnsupportedActivationError,
     calling_layer,
 )
-from fedsq_flwr.gating.winners import WinnerCode
+from fedsq_flwr.gating.winners import Pooling, WinnerCode
 
 _ADAPTIVE = (
     F.adaptive_max_pool1d_with_indices,
@@ -86,8 +86,7 @@ class Recording(TorchFunctionMode):
 
     def _relu(self, output: Tensor) -> Tensor:
         if self._packed:
-            layout = ReluLayout.of(output)
-            self.gates.append(PackedRelu(layout, layout.pack(output)))
+            self.gates.append(_pack_relu(output))
         # Tensors of inference mode have no version counter that would show a later write.
         elif self._copy_masks or output.is_inference():
             self.gates.append(ReluGate(output > 0, None))
@@ -103,11 +102,22 @@ class Recording(TorchFunctionMode):
         output, winners = pooling(value)
         plane = tuple(value.shape[-spatial_dims:])
         if self._packed:
-            packed = PoolLayout(tuple(winners.shape[1:]), plane, WinnerCode.of(pooling, plane))
-            self.gates.append(PackedPool(packed, packed.pack(winners)))
+            self.gates.append(_pack_pool(winners, plane, pooling))
         else:
             self.gates.append(PoolGate(winners, plane))
         return (output, winners) if wants_winners else output
+
+
+def _pack_relu(output: Tensor) -> PackedRelu:
+    with torch._C.DisableTorchFunction():  # no call of the network's, which an outer mode should see
+        layout = ReluLayout.of(output)
+        return PackedRelu(layout, layout.pack(output))
+
+
+def _pack_pool(winners: Tensor, plane: tuple[int, ...], pooling: Pooling) -> PackedPool:
+    with torch._C.DisableTorchFunction():
+        layout = PoolLayout(tuple(winners.shape[1:]), plane, WinnerCode.of(pooling, plane))
+        return PackedPool(layout, layout.pack(winners))
 
 
 def _pool(
