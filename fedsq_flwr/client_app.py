@@ -7,7 +7,7 @@ from functools import lru_cache
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedsq_flwr.assembly import build_model, load_task, training_settings
+from fedsq_flwr.assembly import build_model, gate_cache, load_kernels, load_task, training_settings
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.memory import SiloMemory
@@ -51,6 +51,7 @@ def client_of(context: Context) -> FedSQClient:
     key = key_of(context)
     config = config_of(key)
     silo, silos = int(context.node_config[PARTITION_ID]), int(context.node_config[NUM_PARTITIONS])
+    load_kernels(config)
     task = _task(key, silos)
     classes = len(task.class_names)
     device = choose_device(config.executor.device)
@@ -63,6 +64,7 @@ def client_of(context: Context) -> FedSQClient:
         silo=silo,
         seed=config.seed,
         memory=SiloMemory(context, _start(key, classes)),
+        gates=gate_cache(config),
     )
 
 

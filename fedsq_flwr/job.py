@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedsq_flwr.assembly import load_task
+from fedsq_flwr.assembly import load_kernels, load_task
 from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.backbones import locate_weights
 from fedsq_flwr.config import Config
@@ -63,6 +63,7 @@ def _check_parts(config: Config) -> None:
         choose_device(config.executor.device)
     except ValueError as error:
         raise ConfigurationError(f"executor.device={error}") from error
+    load_kernels(config)
     task = load_task(config, config.silos)
     load_network(config, len(task.class_names))
 
@@ -77,13 +78,19 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
         output=str(output.absolute()),
         cache_dir=str(Path(config.cache_dir).expanduser().absolute()),
         backbone=dataclasses.replace(config.backbone, weights=_pinned_weights(config.backbone)),
+        executor=dataclasses.replace(config.executor, gate_cache_dir=_absolute(config.executor.gate_cache_dir)),
     )
     paths = {
         "output": absolute.output,
         "cache_dir": absolute.cache_dir,
         "backbone.weights": absolute.backbone.weights,
+        "executor.gate_cache_dir": absolute.executor.gate_cache_dir,
     }
-    return absolute, [*overrides, *(f"{name}={_quoted(path)}" for name, path in paths.items())]
+    return absolute, [*overrides, *(f"{name}={_quoted(path)}" for name, path in paths.items() if path is not None)]
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 def _pinned_weights(backbone: BackboneConfig) -> str:
@@ -99,7 +106,7 @@ def _quoted(value: str) -> str:
     a quote or at the end (Hydra).
     """
     plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), plain) + "'"
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), plain) + "'"
 
 
 @contextmanager

@@ -9,7 +9,15 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedProx, Strategy
 
-from fedsq_flwr.assembly import describe_weights, load_start, load_task, model_of, structure_schedule
+from fedsq_flwr.assembly import (
+    describe_weights,
+    gate_cache,
+    load_kernels,
+    load_start,
+    load_task,
+    model_of,
+    structure_schedule,
+)
 from fedsq_flwr.config import Config
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.federation import FedSQ
@@ -84,7 +92,15 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
     weights = describe_weights(config, pretrained)
     device = choose_device(config.executor.device)
     network = model_of(config, classes, pretrained.network)
-    model = ServerModel(network, task, device, config.executor.precision, structure_schedule(config))
+    load_kernels(config)
+    model = ServerModel(
+        network,
+        task,
+        device,
+        config.executor.precision,
+        schedule=structure_schedule(config),
+        gates=gate_cache(config),
+    )
     # Made before a resumed state is loaded: FedAvg's gates are compared with those of its start.
     images = task.validation.images[: config.diagnostics_size].to(device)
     examiner = Examiner(network, images) if config.diagnostics else None

@@ -3,6 +3,7 @@
 Both Flower apps and the command line build their parts here, so server and silos cannot disagree.
 """
 
+from fedsq_flwr.assembly.gates import gate_cache, load_kernels
 from fedsq_flwr.assembly.model import build_model, model_of, structure_schedule, training_settings
 from fedsq_flwr.assembly.network import describe_weights, load_network, load_start
 from fedsq_flwr.assembly.task import load_task
@@ -10,6 +11,8 @@ from fedsq_flwr.assembly.task import load_task
 __all__ = [
     "build_model",
     "describe_weights",
+    "gate_cache",
+    "load_kernels",
     "load_network",
     "load_start",
     "load_task",

@@ -75,6 +75,9 @@ class ExecutorConfig:
     workers: int = MISSING  # silos trained side by side (in-process only); 0: as the cores allow. Changes no number
     device: str = MISSING  # auto | cpu | cuda | cuda:N | mps
     precision: str = MISSING  # float32 | bfloat16 (autocast)
+    kernels: str = MISSING  # torch | native (C++, compiled on first use) to apply gates. Changes no number
+    gate_cache_bytes: int = MISSING  # budget of a process for gates that it keeps; 0 keeps none. Changes no number
+    gate_cache_dir: str | None = MISSING  # keep them in files here, for other processes too; null: in memory
     round_timeout: float = MISSING  # seconds to wait for the replies of a round
 
 

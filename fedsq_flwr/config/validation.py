@@ -24,6 +24,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "method.aggregation": ("fedavg", "fedprox"),
         "executor.name": ("simulation", "inprocess"),
         "executor.precision": ("float32", "bfloat16"),
+        "executor.kernels": ("torch", "native"),
     }
 )
 
@@ -61,6 +62,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "executor.client_gpus": (0, True),
         "executor.threads": (1, True),
         "executor.workers": (0, True),
+        "executor.gate_cache_bytes": (0, True),
         "executor.round_timeout": (0, False),
     }
 )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND
-from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
 from fedsq_flwr.learning import TrainingSettings, derive_seed, evaluate, train_locally
 
 Samples = tuple[Tensor, Tensor]
@@ -34,6 +34,8 @@ class FedSQClient(NumPyClient):
     memory : SiloMemory, optional
         What the silo keeps between rounds; needed where batch norm is local, or where the structure
         changes during the run.
+    gates : GateCache, optional
+        Keeps the gates of the silo's images, so that each is computed once. It changes no number.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class FedSQClient(NumPyClient):
         silo: int,
         seed: int,
         memory: SiloMemory | None = None,
+        gates: GateCache | None = None,
     ) -> None:
         if memory is None and model.local_state():
             raise ValueError("batch_norm='local' needs memory=SiloMemory(context, start): a silo keeps its own")
@@ -61,6 +64,7 @@ class FedSQClient(NumPyClient):
         self.silo = silo
         self.seed = seed
         self.memory = memory
+        self.gates = gates
 
     def check_names(self, names: list[str]) -> None:
         """Raise ValueError unless ``names`` are what the quantitative copy consists of, in its order."""
@@ -99,7 +103,8 @@ class FedSQClient(NumPyClient):
         images, labels = self.train
         seed = derive_seed(self.seed, "train", int(config[ROUND]), self.silo)
         mu = float(config.get("proximal-mu", 0.0))
-        result = train_locally(self.model, images, labels, self.settings, seed=seed, mu=mu)
+        gates = bind(self.gates, self.model, images)
+        result = train_locally(self.model, images, labels, self.settings, seed=seed, mu=mu, gates=gates)
         if self.memory is not None:
             self.memory.keep_local(self.model)
         state = [tensor.cpu().numpy() for tensor in self.model.quantitative_state().values()]
@@ -119,7 +124,8 @@ class FedSQClient(NumPyClient):
         images, labels = self.held_out
         if len(labels) == 0:
             return 0.0, 0, {"accuracy": 0.0}
-        result = evaluate(self.model, images, labels, precision=self.settings.precision)
+        gates = bind(self.gates, self.model, images)
+        result = evaluate(self.model, images, labels, precision=self.settings.precision, gates=gates)
         return result.loss, result.examples, {"accuracy": result.accuracy}
 
     def _load(self, parameters: NDArrays, config: dict[str, Scalar]) -> None:

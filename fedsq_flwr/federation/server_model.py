@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.federation.arrays import to_arrays, to_state
-from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
 from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import Evaluation, evaluate
 
@@ -26,6 +26,8 @@ class ServerModel:
         ``float32`` or ``bfloat16``.
     schedule : StructureSchedule
         Which structure is in force in which round; without effect where there are no fixed gates.
+    gates : GateCache, optional
+        Keeps the gates of both sets. It changes no number.
 
     Attributes
     ----------
@@ -39,12 +41,15 @@ class ServerModel:
         task: FederatedData,
         device: torch.device,
         precision: str = "float32",
+        *,
         schedule: StructureSchedule = StructureSchedule(),  # noqa: B008 - immutable
+        gates: GateCache | None = None,
     ) -> None:
         self._model = model.to(device)
         self._sets = {"validation": task.validation.to(device), "test": task.test.to(device)}
         self._precision = precision
         self._schedule = schedule
+        self._gates = gates
         self._source: int | None = 0
         self.fingerprint = self._own = model.fingerprint
 
@@ -107,7 +112,7 @@ class ServerModel:
         if not isinstance(self._model, DualCopy):
             return None
         self._model.load_quantitative_state(state)
-        return self._evaluate(self._model.to_plain())
+        return self._evaluate(self._model.to_plain(), None)
 
     def evaluate(self, arrays: ArrayRecord) -> dict[str, Evaluation]:
         """Load an averaged model and evaluate it on the validation and the test set.
@@ -115,13 +120,14 @@ class ServerModel:
         Where batch norm is local to the silos, the server's is the start's.
         """
         self._model.load_quantitative_state(to_state(arrays))
-        return self._evaluate(self._model)
+        return self._evaluate(self._model, self._gates)
 
-    def _evaluate(self, network: nn.Module) -> dict[str, Evaluation]:
-        return {
-            name: evaluate(network, data.images, data.labels, precision=self._precision)
-            for name, data in self._sets.items()
-        }
+    def _evaluate(self, network: nn.Module, cache: GateCache | None) -> dict[str, Evaluation]:
+        found = {}
+        for name, data in self._sets.items():
+            gates = bind(cache, self._model, data.images)
+            found[name] = evaluate(network, data.images, data.labels, precision=self._precision, gates=gates)
+        return found
 
     def _put_in_force(self, source: int | None) -> None:
         if isinstance(self._model, DualCopy):

@@ -4,7 +4,7 @@ This room imports torch and numpy only, and can be used without Flower.
 """
 
 from fedsq_flwr.gating.averaging import AveragingGap, WeightDrift, averaging_gap, weight_drift
-from fedsq_flwr.gating.cache import BoundGates, GateCache, digest
+from fedsq_flwr.gating.cache import BoundGates, GateCache, bind, digest
 from fedsq_flwr.gating.diagnostics import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.export import export_dual, export_plain
@@ -26,6 +26,7 @@ __all__ = [
     "UnsupportedActivationError",
     "WeightDrift",
     "averaging_gap",
+    "bind",
     "check_affine",
     "digest",
     "export_dual",

@@ -18,6 +18,7 @@ from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.files import file_of, room_on_disk
 from fedsq_flwr.gating.gates import Gates, Layout
 from fedsq_flwr.gating.layout import is_channels_last
+from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.replay import GateMismatchError
 from fedsq_flwr.gating.rows import DiskRows, MemoryRows, Rows
 
@@ -190,6 +191,16 @@ class BoundGates:
         precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else str(images.dtype)
         form = (precision, tuple(images.shape[1:]), is_channels_last(images), device)
         return hashlib.sha256(repr((*self._name, *form)).encode()).hexdigest()
+
+
+def bind(cache: GateCache | None, model: QuantitativeCopy, images: Tensor) -> BoundGates | None:
+    """Return the kept gates of ``images`` under ``model`` as it is now; None where there is nothing to keep.
+
+    That is without a cache, with one that may hold nothing, and for a model with ReLUs of its own.
+    """
+    if cache is None or cache.max_bytes == 0 or not isinstance(model, DualCopy) or not model.gated:
+        return None
+    return cache.bind(model, data=digest(images), samples=len(images))
 
 
 def digest(images: Tensor) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-_SOURCE = Path(__file__).with_name("gate_bits.cpp")
+from fedsq_flwr.gating.native.source import SOURCE
 
 
 class NativeKernelsError(RuntimeError):
@@ -46,12 +46,13 @@ def load(directory: Path) -> None:
     build = directory / f"gate-kernels-torch-{torch.__version__}"
     build.mkdir(parents=True, exist_ok=True)
     try:
-        cpp_extension.load(
-            "fedsq_gate_bits",
-            [str(_SOURCE)],
+        cpp_extension.load_inline(  # type: ignore[no-untyped-call]
+            name="fedsq_gate_bits",
+            cpp_sources=[SOURCE],
             extra_cflags=["-O3"],
             build_directory=str(build),
             is_python_module=False,
+            no_implicit_headers=True,
         )
     except (RuntimeError, OSError) as error:
         raise NativeKernelsError(f"the native kernels could not be compiled: {str(error).splitlines()[0]}") from error

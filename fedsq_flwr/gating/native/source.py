@@ -1,3 +1,6 @@
+"""The C++ source of the kernels. A Python module, because Flower's app bundles hold no C++ files."""
+
+SOURCE = r"""
 // The two operations of bits.py in one pass over memory each, with gradients; equal to them to the bit.
 // Bit 31 - k of word j is the gate of activation k * words + j; a set bit is a closed gate.
 #include <ATen/ATen.h>
@@ -13,6 +16,11 @@ using torch::autograd::variable_list;
 constexpr int64_t kPlanes = 32;
 constexpr int64_t kGrain = 1 << 15;  // activations that are worth a thread
 
+// Samples that are worth a thread.
+int64_t grain(int64_t count) {
+  return std::max<int64_t>(1, kGrain / std::max<int64_t>(count, 1));
+}
+
 template <typename Integer>
 void gate_rows(const at::Tensor& source, const at::Tensor& words, const at::Tensor& target) {
   const int64_t samples = source.size(0), count = source.numel() / std::max<int64_t>(samples, 1);
@@ -20,7 +28,7 @@ void gate_rows(const at::Tensor& source, const at::Tensor& words, const at::Tens
   const auto* in = static_cast<const Integer*>(source.const_data_ptr());
   auto* out = static_cast<Integer*>(target.mutable_data_ptr());
   const auto* bits = words.const_data_ptr<int32_t>();
-  at::parallel_for(0, samples, std::max<int64_t>(1, kGrain / std::max<int64_t>(count, 1)), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, samples, grain(count), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int32_t* row = bits + i * row_stride;
       for (int64_t k = 0; k * per_row < count; ++k) {
@@ -95,7 +103,7 @@ void pack_rows(const at::Tensor& rectified, const at::Tensor& packed) {
   const int64_t samples = rectified.size(0), count = rectified.size(1), per_row = packed.size(1);
   const Value* in = rectified.const_data_ptr<Value>();
   auto* out = reinterpret_cast<uint32_t*>(packed.mutable_data_ptr<int32_t>());
-  at::parallel_for(0, samples, std::max<int64_t>(1, kGrain / std::max<int64_t>(count, 1)), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, samples, grain(count), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       uint32_t* row = out + i * per_row;
       std::fill(row, row + per_row, 0xffffffffu);
@@ -138,3 +146,4 @@ TORCH_LIBRARY_IMPL(fedsq_flwr, CompositeImplicitAutograd, library) {
   library.impl("gate", gate);
   library.impl("gate_", gate_);
 }
+"""
