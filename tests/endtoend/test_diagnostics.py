@@ -39,12 +39,12 @@ def test_they_change_no_number_and_are_the_same_in_a_resumed_run(run, method):
 
 def test_every_method_is_compared_with_its_fixed_gates_or_with_its_start(run):
     settings = ("diagnostics=true", "diagnostics_size=16", "rounds=1")
-    methods = ("fedsq", "fedavg", "fedprox", "fedsq_random_gates")
+    methods = ("fedsq", "fedprox", "fedsq_random_gates")
     found = {
         method: read_history(run(*settings, f"method={method}", name=method))[0]["diagnostics"] for method in methods
     }
     densities = {method: [x["density"] for x in diagnostics["layers"]] for method, diagnostics in found.items()}
-    assert densities["fedsq"] == densities["fedavg"] == densities["fedprox"] != densities["fedsq_random_gates"]
+    assert densities["fedsq"] == densities["fedprox"] != densities["fedsq_random_gates"]
     assert found["fedsq_random_gates"]["flip_rate"] > 2 * found["fedsq"]["flip_rate"]
 
 
