@@ -86,7 +86,7 @@ BACKBONES: dict[str, Backbone] = {
     "resnet56": cifar_resnet(9),
     "resnet18": resnet("resnet18", 2 * 8, every_statement=True),
     "resnet34": resnet("resnet34", 2 * 16),
-    "resnet50": resnet("resnet50", 3 * 16, every_statement=True),
+    "resnet50": resnet("resnet50", 3 * 16),
     "resnet101": resnet("resnet101", 3 * 33, large=True),
     "vgg11": vgg("vgg11", 8, every_statement=True),
     "vgg11_bn": vgg("vgg11_bn", 8),
