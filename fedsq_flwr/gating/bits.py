@@ -9,7 +9,7 @@ floats is made, and nothing but the bits is kept for the backward pass (our choi
 ``scripts/bench``).
 """
 
-from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -47,12 +47,13 @@ def pack_bits(rectified: Tensor) -> Tensor:
     powers = 2.0 ** torch.arange(15, -1, -1, dtype=torch.float32, device=rectified.device)
     weights = torch.stack([F.pad(powers, (0, 16)), F.pad(powers, (16, 0))])
     packed = torch.empty((samples, words), dtype=torch.int32, device=rectified.device)
-    for rows in _chunks(samples, count, rectified.device):
-        is_open = torch.sign(rectified[rows]).to(torch.float32)
+    step = _samples_at_a_time(rectified)
+    for some, into in zip(torch.split(rectified, step), torch.split(packed, step), strict=True):
+        is_open = torch.sign(some).to(torch.float32)
         planes = F.pad(is_open, (0, words * PLANES - count)) if count % PLANES else is_open
         with torch.autocast(rectified.device.type, enabled=False):
             halves = torch.matmul(weights, planes.view(-1, PLANES, words)).to(torch.int32)
-        packed[rows] = (halves[:, 0] << 16) | halves[:, 1]
+        torch.bitwise_or(halves[:, 0] << 16, halves[:, 1], out=into)
     return packed.bitwise_not_()
 
 
@@ -71,24 +72,32 @@ def gate_bits(values: Tensor, words: Tensor, *, out: Tensor) -> Tensor:
     words : Tensor
         int32 ``(samples, words_for(count))``; its rows may lie apart.
     """
-    samples, count = values.shape
-    integers, shifts = _INTEGERS[values.element_size()], _shifts(words.device)
-    source, target = values.view(integers), out.view(integers)
-    scratch: Tensor | None = None
-    for rows in _chunks(samples, count, values.device):
-        shifted = words[rows].unsqueeze(1)
-        if scratch is None or len(scratch) != len(shifted):
-            scratch = torch.empty((len(shifted), PLANES, words.shape[1]), dtype=torch.int32, device=words.device)
-        signs = _as_signed(torch.bitwise_left_shift(shifted, shifts, out=scratch), integers).flatten(1)
-        torch.ops.aten.threshold_backward.grad_input(source[rows], signs[:, :count], -1, grad_input=target[rows])
+    integers = _INTEGERS[values.element_size()]
+    source = values.view(integers)
+    target = source if out is values else out.view(integers)
+    step = _samples_at_a_time(values)
+    if len(values) <= step:
+        _gate_some(source, words, target)
+    else:
+        for some in zip(*(torch.split(part, step) for part in (source, words, target)), strict=True):
+            _gate_some(*some)
     return out
 
 
-def _chunks(samples: int, count: int, device: torch.device) -> Iterator[slice]:
-    step = max(1, CHUNK // max(count, 1)) if device.type == "cpu" else max(1, samples)
-    return (slice(start, start + step) for start in range(0, samples, step))
+def _gate_some(source: Tensor, words: Tensor, target: Tensor) -> None:
+    shifted = words.unsqueeze(1) << _shifts(words.device)
+    signs = _as_signed(shifted, source.dtype).flatten(1)
+    if signs.shape != source.shape:  # the last plane is not full
+        signs = signs[:, : source.shape[1]]
+    torch.ops.aten.threshold_backward.grad_input(source, signs, -1, grad_input=target)
 
 
+def _samples_at_a_time(values: Tensor) -> int:
+    samples, count = values.shape
+    return max(1, CHUNK // max(count, 1)) if values.device.type == "cpu" else max(1, samples)
+
+
+@lru_cache
 def _shifts(device: torch.device) -> Tensor:
     return torch.arange(PLANES, dtype=torch.int32, device=device).view(PLANES, 1)
 

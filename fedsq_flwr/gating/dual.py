@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsq_flwr.gating.calls import Gate
-from fedsq_flwr.gating.fingerprint import gate_tensors, structure_fingerprint
+from fedsq_flwr.gating.fingerprint import Fingerprint, gate_tensors
 from fedsq_flwr.gating.gates import Gates
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.record import record, record_packed
@@ -71,6 +71,7 @@ class DualCopy(QuantitativeCopy):
         self.pool_gates = pool_gates
         self.gated = True
         self.structural = _frozen_copy(network)
+        self._fingerprint = Fingerprint()
 
     def forward(self, images: Tensor, gates: Gates | None = None) -> Tensor:
         """Map images ``(N, C, H, W)`` to logits ``(N, classes)`` under fixed gates.
@@ -117,7 +118,7 @@ class DualCopy(QuantitativeCopy):
         """The sha256 of what determines the gates, alike on every silo that takes part; empty if not `gated`."""
         if not self.gated:
             return ""
-        return structure_fingerprint(self.structural, head=self.head, pool_gates=self.pool_gates)
+        return self._fingerprint.of(self.structural, head=self.head, pool_gates=self.pool_gates)
 
     def refresh_structure(self) -> None:
         """Take the quantitative copy as it is now for the structural copy; the fingerprint changes."""

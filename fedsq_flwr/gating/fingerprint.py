@@ -13,6 +13,45 @@ import torch
 from torch import Tensor, nn
 
 
+class Fingerprint:
+    """The fingerprint of a network, computed anew only when something that it covers has changed.
+
+    Hashing a VGG's half a gigabyte takes a third of a second, and a silo asks several times a message. A
+    change shows by a tensor that is another object or was written to (torch counts writes; those through
+    ``.data`` alone escape it) and by what modules say of themselves.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[str, list[tuple[Tensor, int]]] | None = None
+        self._value = ""
+
+    def of(self, network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
+        """Return `structure_fingerprint` of ``network``."""
+        named = list(gate_tensors(network, head=head))
+        described = "|".join([_description(network, head=head, pool_gates=pool_gates), *(name for name, _ in named)])
+        tensors = [tensor for _, tensor in named]
+        if any(tensor.is_inference() for tensor in tensors):  # these do not count writes
+            return structure_fingerprint(network, head=head, pool_gates=pool_gates)
+        if self._seen is None or self._seen[0] != described or not _same(self._seen[1], tensors):
+            self._value = structure_fingerprint(network, head=head, pool_gates=pool_gates)
+            self._seen = described, [(tensor, tensor._version) for tensor in tensors]
+        return self._value
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Fingerprint":
+        """Return one that has seen nothing: a copy's tensors are others."""
+        return Fingerprint()
+
+    def __reduce__(self) -> tuple[type["Fingerprint"], tuple[()]]:
+        """Pickle without the tensors."""
+        return Fingerprint, ()
+
+
+def _same(seen: list[tuple[Tensor, int]], tensors: list[Tensor]) -> bool:
+    return len(seen) == len(tensors) and all(
+        old is new and version == new._version for (old, version), new in zip(seen, tensors, strict=True)
+    )
+
+
 def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
     """Return the sha256 (64 hexadecimal digits) of what determines the gates of ``network``.
 
@@ -25,10 +64,7 @@ def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: b
     pool_gates : bool
         Whether max-pooling winners are gates.
     """
-    digest = hashlib.sha256(f"fedsq-gates-1|pool_gates={pool_gates}".encode())
-    for name, module in network.named_modules():
-        if not _within(name, head):
-            digest.update(f"|{name}:{type(module).__qualname__}({module.extra_repr()})".encode())
+    digest = hashlib.sha256(_description(network, head=head, pool_gates=pool_gates).encode())
     for name, tensor in gate_tensors(network, head=head):
         digest.update(f"|{name}:{tuple(tensor.shape)}:{tensor.dtype}=".encode())
         digest.update(_bytes(tensor))
@@ -41,6 +77,15 @@ def gate_tensors(network: nn.Module, *, head: str | None) -> Iterator[tuple[str,
     for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()], key=lambda item: item[0]):
         if not _within(name, head) and not name.endswith("num_batches_tracked"):
             yield name, tensor
+
+
+def _description(network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
+    modules = (
+        f"|{name}:{type(module).__qualname__}({module.extra_repr()})"
+        for name, module in network.named_modules()
+        if not _within(name, head)
+    )
+    return f"fedsq-gates-1|pool_gates={pool_gates}{''.join(modules)}"
 
 
 def _within(name: str, head: str | None) -> bool:

@@ -33,6 +33,7 @@ class Replaying(TorchFunctionMode):
         self._next = 0
         self._pool_gates = pool_gates
         self._grad_enabled = torch.is_grad_enabled()
+        self._around = _checkpoints() if self._grad_enabled and _may_be_checkpointed() else 0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -71,7 +72,7 @@ class Replaying(TorchFunctionMode):
         raise GateMismatchError(f"gate {self._next - 1}: recorded for a ReLU, asked for by a max-pooling")
 
     def _take(self, value: Tensor) -> Gate:
-        if self._grad_enabled and _may_be_checkpointed() and _is_checkpointed():
+        if self._grad_enabled and _may_be_checkpointed() and _checkpoints() > self._around:
             raise GateMismatchError(
                 "the network uses torch.utils.checkpoint, which would run it again without its gates; switch it off"
             )
@@ -91,10 +92,9 @@ def _may_be_checkpointed() -> bool:
     return not torch.is_grad_enabled() or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
-def _is_checkpointed() -> bool:
-    frame = inspect.currentframe()
+def _checkpoints() -> int:
+    found, frame = 0, inspect.currentframe()
     while frame is not None:
-        if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
-            return True
+        found += frame.f_globals.get("__name__") == "torch.utils.checkpoint"
         frame = frame.f_back
-    return False
+    return found

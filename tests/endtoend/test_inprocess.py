@@ -57,6 +57,22 @@ def test_silos_trained_side_by_side_give_the_same_bits(run):
     assert read_summary(alone)["weights_sha256"] == read_summary(together)["weights_sha256"]
 
 
+def test_kept_gates_change_no_bit_in_memory_or_on_disk(run, tmp_path):
+    without = run("executor.gate_cache_bytes=0", name="without")
+    kept = run(name="kept")
+    on_disk = run(f"executor.gate_cache_dir={tmp_path / 'gates'}", name="on_disk")
+    assert len(list((tmp_path / "gates").iterdir())) > 3  # three silos' samples, the server's two sets
+    for other in (kept, on_disk):
+        assert timeless(read_history(other)) == timeless(read_history(without))
+        assert read_summary(other)["weights_sha256"] == read_summary(without)["weights_sha256"]
+
+
+def test_kernels_that_cannot_be_compiled_are_told_in_one_line(run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run("executor.kernels=native", name="run", status=1)
+    assert "executor.kernels=native: the native kernels need ninja" in capsys.readouterr().err.strip()
+
+
 def test_a_resumed_run_ends_as_an_uninterrupted_one(run):
     whole = run("rounds=4", "participation=0.7", name="whole")
     broken = run("rounds=2", "participation=0.7", name="broken")

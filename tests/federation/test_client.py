@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedsq_flwr import DualCopy, FedSQClient, QuantitativeCopy
+from fedsq_flwr import DualCopy, FedSQClient, GateCache, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=4, learning_rate=0.1)
@@ -83,3 +83,34 @@ def test_evaluation_changes_nothing():
     assert 0.0 <= metrics["accuracy"] <= 1.0
     assert loss > 0
     assert all(np.array_equal(a, b) for a, b in zip(before, arrays(model), strict=True))
+
+
+def test_kept_gates_change_no_number_and_are_found_again():
+    def rounds(gates):
+        model = DualCopy(network())
+        silo = FedSQClient(
+            model, train=samples(), held_out=samples(4), settings=SETTINGS, silo=0, seed=0, gates=gates
+        )
+        state = arrays(model)
+        for number in (1, 2, 3):
+            config = {"server-round": number, "fingerprint": model.fingerprint}
+            state, _, _ = silo.fit(state, config)
+            judged = silo.evaluate(state, config)
+        return b"".join(a.tobytes() for a in state), judged
+
+    cache = GateCache()
+    assert rounds(cache) == rounds(None)
+    assert (cache.hits, cache.misses) == (2 * 14, 14)
+
+
+def test_no_gates_are_kept_for_own_relus():
+    cache = GateCache()
+    for model, config in (
+        (QuantitativeCopy(network()), {"server-round": 1}),
+        (DualCopy(network()), {"server-round": 1, "own-relus": True}),
+    ):
+        silo = FedSQClient(
+            model, train=samples(), held_out=samples(4), settings=SETTINGS, silo=0, seed=0, gates=cache
+        )
+        silo.fit(arrays(model), config)
+    assert (cache.hits, cache.misses) == (0, 0)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.gating.fingerprint import structure_fingerprint
 from tests.gating.gated_networks import batch_for, build, perturb
 
 
@@ -219,3 +220,38 @@ def test_equal_fingerprints_mean_equal_gates() -> None:
     a, b = DualCopy(one), DualCopy(other)
     assert a.fingerprint == b.fingerprint
     assert all(torch.equal(x, y) for x, y in zip(a.gates(images).masks(), b.gates(images).masks(), strict=True))
+
+
+def test_what_was_hashed_before_is_not_hashed_again_and_every_change_is_seen(
+    monkeypatch: pytest.MonkeyPatch, dual: DualCopy
+) -> None:
+    hashed: list[str] = []
+
+    def counting(network: nn.Module, **options: object) -> str:
+        hashed.append(structure_fingerprint(network, **options))
+        return hashed[-1]
+
+    monkeypatch.setattr("fedsq_flwr.gating.fingerprint.structure_fingerprint", counting)
+    first = dual.fingerprint
+    assert (dual.fingerprint, len(hashed)) == (first, 1)
+    changes = [
+        lambda: dual.structural.a.weight.add_(1),
+        lambda: dual.structural.load_state_dict(dual.quantitative.state_dict()),
+        lambda: setattr(dual.structural.a, "weight", dual.structural.a.weight * 2),
+        lambda: setattr(dual.structural.a, "stride", (2, 2)),
+        lambda: setattr(dual, "pool_gates", False),
+        dual.refresh_structure,
+    ]
+    for change in changes:
+        with torch.no_grad():
+            change()
+        assert dual.fingerprint == structure_fingerprint(dual.structural, head=dual.head, pool_gates=dual.pool_gates)
+    assert len(hashed) == 1 + len(changes)
+
+
+def test_a_copy_has_a_fingerprint_of_its_own(dual: DualCopy) -> None:
+    assert dual.fingerprint
+    for other in (copy.deepcopy(dual), pickle.loads(pickle.dumps(dual))):  # noqa: S301 - our own
+        assert other.fingerprint == dual.fingerprint
+        other.structural.a.weight.add_(1)
+        assert other.fingerprint != dual.fingerprint
