@@ -101,12 +101,17 @@ class GateCache:
 
     def fetch(self, bound: "BoundGates", samples: Tensor, images: Tensor) -> Gates:
         """Return the gates of a batch: see `BoundGates.of`."""
-        table = self._table(bound, samples, images)
+        key = bound.key(images)
+        with self._lock:
+            table = self._tables.pop(key, None)
+            if table is not None:
+                self._tables[key] = table  # at the end: used last
+        if table is None:
+            return self._begin(key, bound, samples, _record(bound.dual, images))
         with self._lock:
             known = table.rows.known(samples)
             found = table.rows.take(samples[known])
             self.hits += len(found)
-            self.misses += len(samples) - len(found)
         if len(found) == len(samples):
             return Gates(table.layout, found)
         computed = _record(bound.dual, images[(~known).to(images.device)])
@@ -115,24 +120,31 @@ class GateCache:
                 "the network takes another branch for other batches, so that its gates cannot be kept sample by "
                 "sample: do without the gate cache"
             )
+        self._keep(table, samples[~known], computed)
         rows = torch.empty((len(samples), found.shape[1]), dtype=torch.uint8)
-        rows[known], rows[~known] = found, computed.rows.cpu()
-        keep = ~known & (samples < table.rows.capacity)
-        with self._lock:
-            table.rows.put(samples[keep], rows[keep])
+        rows[known], rows[~known] = found, computed.rows
         return Gates(table.layout, rows)
 
-    def _table(self, bound: "BoundGates", samples: Tensor, images: Tensor) -> _Table:
-        key = bound.key(images)
+    def _begin(self, key: str, bound: "BoundGates", samples: Tensor, computed: Gates) -> Gates:
+        """Begin a table with its first batch, or go on with a file, if what is in it is what is computed now."""
         with self._lock:
-            table = self._tables.pop(key, None) or self._open(key, bound, samples, images)
-            self._tables[key] = table  # at the end: used last
-            return table
+            table = self._tables.get(key) or self._open(key, bound, computed)
+            self._tables[key] = table
+            known = table.rows.known(samples)
+            if not torch.equal(table.rows.take(samples[known]), computed.rows[known]):
+                log.warning("gate cache: %s hold other gates than are computed here; they are made again", key[:24])
+                table.rows.forget()
+        self._keep(table, samples, computed)
+        return computed
 
-    def _open(self, key: str, bound: "BoundGates", samples: Tensor, images: Tensor) -> _Table:
-        """Begin a table, or go on with a file, if what is in it is what is computed now."""
-        first = _record(bound.dual, images[:SMALLEST_BATCH])
-        row_bytes = first.rows.shape[1]
+    def _keep(self, table: _Table, samples: Tensor, computed: Gates) -> None:
+        fits = samples < table.rows.capacity
+        with self._lock:
+            table.rows.put(samples[fits], computed.rows[fits])
+            self.misses += len(samples)
+
+    def _open(self, key: str, bound: "BoundGates", computed: Gates) -> _Table:
+        row_bytes = computed.rows.shape[1]
         path = file_of(self.directory, bound.fingerprint, key) if self.directory else None
         wanted = bound.samples * (row_bytes if path is None else DiskRows.stride(row_bytes))
         if path is None:
@@ -141,14 +153,8 @@ class GateCache:
             room = room_on_disk(path, wanted, self.max_bytes)
         capacity = bound.samples if wanted <= room else room * bound.samples // wanted
         if path is None or capacity == 0:
-            return _Table(bound.fingerprint, first.layout, MemoryRows(capacity, row_bytes))
-        rows = DiskRows(path, capacity, row_bytes)
-        probe = samples[:SMALLEST_BATCH]
-        known = rows.known(probe)
-        if not torch.equal(rows.take(probe[known]), first.rows.cpu()[known]):
-            log.warning("gate cache: %s holds other gates than are computed here; it is filled again", path)
-            rows.forget()
-        return _Table(bound.fingerprint, first.layout, rows)
+            return _Table(bound.fingerprint, computed.layout, MemoryRows(capacity, row_bytes))
+        return _Table(bound.fingerprint, computed.layout, DiskRows(path, capacity, row_bytes))
 
     def _room_in_memory(self, fingerprint: str, wanted: int) -> int:
         """Return the bytes to be had; tables of other structures make way, the longest unused first."""
@@ -213,7 +219,6 @@ def digest(images: Tensor) -> str:
 def _record(dual: DualCopy, images: Tensor) -> Gates:
     """Compute the gates of ``images`` in a batch of at least `SMALLEST_BATCH`, filled up by repetition."""
     count = len(images)
-    if count >= SMALLEST_BATCH:
-        return dual.gates(images)
-    places = torch.arange(SMALLEST_BATCH, device=images.device) % count
-    return dual.gates(images[places])[:count]
+    if count < SMALLEST_BATCH:
+        images = images[torch.arange(SMALLEST_BATCH, device=images.device) % count]
+    return dual.gates(images)[:count].to(torch.device("cpu"))

@@ -7,7 +7,7 @@ from fedsq_flwr.learning import evaluate
 from scripts.benchmarks.networks import Arm, arms, build, samples
 from scripts.benchmarks.tables import alternate, print_ratios, ratios
 
-SAMPLES = 256
+SAMPLES = 128
 
 
 def run(networks: Sequence[str], repeats: int, with_native: bool) -> None:

@@ -1,4 +1,4 @@
-"""Training steps: the plain network, the naive dual copy, ours with kept gates and while keeping them."""
+"""Training steps: the plain network, the naive dual copy, ours with kept gates."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from fedsq_flwr.gating import GateCache
 from scripts.benchmarks.networks import BATCH, Arm, arms, build, samples
 from scripts.benchmarks.tables import alternate, print_ratios, ratios
 
@@ -16,11 +15,7 @@ def run(networks: Sequence[str], repeats: int, with_native: bool) -> None:
     found, row_bytes = {}, {}
     for name in networks:
         network = build(name)
-        timed = {}
-        for label, arm in arms(network, with_native).items():
-            timed[label] = step_of(arm, name)
-            if arm.cache is not None:
-                timed[f"{label}, filling"] = step_of(arm, name, filling=True)
+        timed = {label: step_of(arm, name) for label, arm in arms(network, with_native).items()}
         seconds = alternate(timed, repeats)
         found[name] = (statistics.median(seconds["plain"]), {label: ratios(seconds, label) for label in timed})
         images, _ = samples(name, BATCH)
@@ -29,23 +24,18 @@ def run(networks: Sequence[str], repeats: int, with_native: bool) -> None:
     print("\nBytes of an image's gates: " + ", ".join(f"{name} {count:,}" for name, count in row_bytes.items()))
 
 
-def step_of(arm: Arm, name: str, filling: bool = False) -> Callable[[], None]:
-    """Return a training step of ``arm`` with SGD and momentum; ``filling`` makes it start from an empty cache."""
+def step_of(arm: Arm, name: str) -> Callable[[], None]:
+    """Return a training step of ``arm`` with SGD and momentum."""
     images, labels = samples(name, BATCH)
     optimizer = torch.optim.SGD(arm.model.parameters(), 1e-4, momentum=0.9)
-    order = torch.arange(BATCH)
+    order, gates = torch.arange(BATCH), arm.gates(BATCH)
 
     def step() -> None:
-        if filling:
-            arm.cache = GateCache(2**31)
         with arm.kernels():
-            bound = gates[0] if gates and not filling else arm.gates(BATCH)
-            gates[:] = [bound]
             arm.model.train()
-            logits = arm.model(images) if bound is None else arm.model(images, bound.of(order, images))
+            logits = arm.model(images) if gates is None else arm.model(images, gates.of(order, images))
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(logits, labels).backward()
             optimizer.step()
 
-    gates: list[object] = []
     return step

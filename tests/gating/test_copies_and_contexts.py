@@ -158,6 +158,20 @@ def test_activation_checkpointing_gives_the_right_gradients_or_an_error(reentran
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_whole_dual_copy_inside_a_checkpoint_has_the_right_gradients(
+    dual: DualCopy, images: Tensor, kept: bool
+) -> None:
+    perturb(dual.quantitative)
+    gates = dual.gates(images) if kept else None
+    gradients = []
+    for run in (dual, lambda *inputs: checkpoint(dual, *inputs, use_reentrant=False)):
+        dual.zero_grad()
+        run(images, gates).sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in dual.parameters()])
+    assert all(same_bits(a, b) for a, b in zip(*gradients, strict=True))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_dual_copy_gives_the_logits_of_the_plain_call(dual: DualCopy, images: Tensor) -> None:
     perturb(dual.quantitative)
