@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from torch.profiler import ProfilerActivity, profile
 
 from scripts.benchmarks.networks import arms, build
-from scripts.benchmarks.steps import step_of
+from scripts.benchmarks.steps import sgd, step_of
 
 
 def run(networks: Sequence[str], repeats: int, with_native: bool) -> None:  # noqa: ARG001 - nothing varies
     """Print the peak of a step of each arm; the cache's own rows, held before, are not in it."""
     print("| peak memory of a step | plain | naive | ours |\n|---|---|---|---|")
     for name in networks:
-        network = build(name)
-        peaks = {}
-        for label, arm in arms(network, False).items():
-            step = step_of(arm, name)
+        found = arms(build(name), False)
+        optimizer, peaks = sgd(found["plain"]), {}
+        for label, arm in found.items():
+            step = step_of(arm, name, optimizer)
             step()
             peaks[label] = peak(step)
         naive, ours = (f"{peaks[label] / peaks['plain']:.2f}" for label in ("naive", "ours"))

@@ -14,20 +14,25 @@ def run(networks: Sequence[str], repeats: int, with_native: bool) -> None:
     """Time steps of all arms, and print the ratios and the bytes of an image's gates."""
     found, row_bytes = {}, {}
     for name in networks:
-        network = build(name)
-        timed = {label: step_of(arm, name) for label, arm in arms(network, with_native).items()}
+        found_arms = arms(build(name), with_native)
+        optimizer = sgd(found_arms["plain"])
+        timed = {label: step_of(arm, name, optimizer) for label, arm in found_arms.items()}
         seconds = alternate(timed, repeats)
         found[name] = (statistics.median(seconds["plain"]), {label: ratios(seconds, label) for label in timed})
         images, _ = samples(name, BATCH)
-        row_bytes[name] = arms(network, False)["ours"].model.gates(images).rows.shape[1]  # type: ignore[union-attr]
+        row_bytes[name] = found_arms["naive"].model.gates(images).rows.shape[1]  # type: ignore[operator]
     print_ratios("training step", [label for label in next(iter(found.values()))[1] if label != "plain"], found)
     print("\nBytes of an image's gates: " + ", ".join(f"{name} {count:,}" for name, count in row_bytes.items()))
 
 
-def step_of(arm: Arm, name: str) -> Callable[[], None]:
-    """Return a training step of ``arm`` with SGD and momentum."""
+def sgd(arm: Arm) -> torch.optim.Optimizer:
+    """Return the optimiser of all arms, with rates that leave the weights about as they are."""
+    return torch.optim.SGD(arm.model.parameters(), 1e-5, momentum=0.9)
+
+
+def step_of(arm: Arm, name: str, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    """Return a training step of ``arm``."""
     images, labels = samples(name, BATCH)
-    optimizer = torch.optim.SGD(arm.model.parameters(), 1e-4, momentum=0.9)
     order, gates = torch.arange(BATCH), arm.gates(BATCH)
 
     def step() -> None:

@@ -105,7 +105,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_written(runs, folder, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["fedavg", "images", "--form", "dual"], "--form=dual: fedavg has no fixed gates; allowed is plain"),
+        (["fedavg", "images", "--form", "dual"], "--form=dual: fedavg has no fixed gates in round "),
         (["nothing", "images"], "is neither a run's directory nor its checkpoints"),
         (["fedsq/checkpoints", "images"], "is neither a run's directory nor its checkpoints"),
         (["fedsq", "nowhere"], "nowhere: no such folder"),

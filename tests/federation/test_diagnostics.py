@@ -69,6 +69,7 @@ def test_a_round_hands_over_the_replies_that_were_averaged(make_grid, arrays) ->
         first=1,
         last=2,
         timeout=10,
+        enter=lambda _: None,
         evaluate=lambda _: {"validation": judged, "test": judged},
         examine=lambda start, averaged, replies: seen.append((start, averaged, list(replies))),
     )
@@ -84,7 +85,7 @@ def test_nothing_is_handed_over_unless_asked_for(make_grid, arrays) -> None:
     judged = Evaluation(0.0, 1.0, 1)
     strategy = FedSQ(fingerprint=FINGERPRINT)
     (finished,) = run_rounds(
-        strategy, make_grid(toy_app()), arrays, first=1, last=1, timeout=10,
+        strategy, make_grid(toy_app()), arrays, first=1, last=1, timeout=10, enter=lambda _: None,
         evaluate=lambda _: {"validation": judged, "test": judged},
     )  # fmt: skip
     assert finished.diagnostics is None
