@@ -17,6 +17,7 @@ def run(networks: Sequence[str], repeats: int, with_native: bool) -> None:  # no
         for label, arm in found.items():
             step = step_of(arm, name, optimizer)
             step()
+            optimizer.zero_grad(set_to_none=True)  # or freeing the gradients of before would count against the peak
             peaks[label] = peak(step)
         naive, ours = (f"{peaks[label] / peaks['plain']:.2f}" for label in ("naive", "ours"))
         print(f"| {name} | {peaks['plain'] / 2**20:.1f} MiB | {naive} | {ours} |", flush=True)
