@@ -7,10 +7,10 @@ anyway until it is over, so that this needs no more memory than a model or two.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
+from fedsq_flwr.federation.arrays import to_state
 from fedsq_flwr.federation.messages import WEIGHT
 from fedsq_flwr.gating import (
     AveragingGap,
@@ -80,12 +80,12 @@ class Examiner:
         replies : sequence of RecordDict
             What the silos sent whose replies were averaged.
         """
-        self._model.load_quantitative_state(_tensors(averaged))
+        self._model.load_quantitative_state(to_state(averaged))
         # A dual copy is asked afresh: its structure may be another one than in the first round.
         fixed = fixed_gates(self._model, self._images) if self._start is None else self._start
         layers = gate_flips(self._model, self._images, fixed)
         weights = {name for name, _ in self._model.quantitative.named_parameters()}
-        sent = {name: tensor for name, tensor in _tensors(start).items() if name in weights}
+        sent = {name: tensor for name, tensor in to_state(start).items() if name in weights}
         return Diagnostics(
             images=len(self._images),
             flip_rate=flip_rate(layers),
@@ -98,8 +98,4 @@ class Examiner:
 def _states(replies: Sequence[RecordDict]) -> Iterator[tuple[float, dict[str, Tensor]]]:
     for reply in replies:
         (arrays,), (metrics,) = reply.array_records.values(), reply.metric_records.values()
-        yield float(metrics[WEIGHT]), _tensors(arrays)  # type: ignore[arg-type]
-
-
-def _tensors(record: ArrayRecord) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}
+        yield float(metrics[WEIGHT]), to_state(arrays)  # type: ignore[arg-type]
