@@ -13,7 +13,11 @@ from omegaconf import MISSING
 class DataConfig:
     """Which images, and what each silo keeps back to judge the model on its own data."""
 
-    name: str = MISSING  # a source in fedsq_flwr/data/sources.py
+    name: str = MISSING  # a source in fedsq_flwr/data/sources.py | imagefolder
+    path: str | None = MISSING  # imagefolder: the folder; of real silos the server's, who each have their own
+    classes: list[str] | None = MISSING  # imagefolder: names of the classes; null: those of the folder
+    unreadable: str = MISSING  # imagefolder, a file that cannot be read: fail | skip (and count)
+    test_fraction: float = MISSING  # imagefolder: of the samples, for the test set, where there is no test folder
     held_out_fraction: float = MISSING  # of a silo's samples, never trained on
     min_held_out: int = MISSING  # fewest held-out samples; a silo under twice this holds none out
 
@@ -68,7 +72,12 @@ class MethodConfig:
 class ExecutorConfig:
     """Where the silos run, and what each is given."""
 
-    name: str = MISSING  # simulation (Ray, through `flwr run`) | inprocess
+    name: str = MISSING  # simulation (Ray, through `flwr run`) | inprocess | silos (a SuperLink that is there)
+    superlink: str | None = MISSING  # silos: host:port of the SuperLink
+    root_certificates: str | None = MISSING  # silos: file of the authority that it is verified by; null: the system's
+    insecure: bool = MISSING  # silos: plain HTTP instead, for trials on one machine
+    structure: str = MISSING  # own: of each silo's weights | sent: by the server, once. Changes no number
+    join_timeout: float = MISSING  # seconds to wait for silos to connect
     client_cpus: int = MISSING  # CPUs that Ray reserves for a silo at work
     client_gpus: float = MISSING  # share of a GPU, likewise
     threads: int = MISSING  # torch threads of a silo at work; part of what fixes the numbers
@@ -90,7 +99,10 @@ class Config:
     rounds: int = MISSING
     silos: int = MISSING
     participation: float = MISSING  # fraction of the silos that train in a round
+    min_silos: int | None = MISSING  # fewest silos that must be connected for a round to begin; null: all
     min_replies: int = MISSING  # a round with fewer usable replies ends the run
+    evaluate_every: int = MISSING  # rounds after which the silos evaluate; they do after the last in any case
+    wire: str = MISSING  # float32 | float16 | bfloat16: of arrays that travel
     local_epochs: int = MISSING
     batch_size: int = MISSING
     learning_rate: float = MISSING

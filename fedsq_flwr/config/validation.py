@@ -16,13 +16,16 @@ from fedsq_flwr.errors import ConfigurationError
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "batch_norm": ("batch", "frozen", "local"),
-        "data.name": ("digits",),
+        "wire": ("float32", "float16", "bfloat16"),
+        "data.name": ("digits", "imagefolder"),
+        "data.unreadable": ("fail", "skip"),
         "backbone.name": tuple(NETWORKS),
         "backbone.head": ("zeros", "normal", "keep"),
         "partition.name": ("dirichlet", "iid"),
         "method.gates": ("pretrained", "random", "none"),
         "method.aggregation": ("fedavg", "fedprox"),
-        "executor.name": ("simulation", "inprocess"),
+        "executor.name": ("simulation", "inprocess", "silos"),
+        "executor.structure": ("own", "sent"),
         "executor.precision": ("float32", "bfloat16"),
         "executor.kernels": ("torch", "native"),
     }
@@ -36,6 +39,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "silos": (1, True),
         "participation": (0, False),
         "min_replies": (1, True),
+        "evaluate_every": (1, True),
         "local_epochs": (1, True),
         "batch_size": (2, True),
         "learning_rate": (0, False),
@@ -44,6 +48,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "head_first_rounds": (0, True),
         "validation_fraction": (0, False),
         "diagnostics_size": (8, True),
+        "data.test_fraction": (0, True),
         "data.held_out_fraction": (0, True),
         "data.min_held_out": (1, True),
         "backbone.in_channels": (1, True),
@@ -64,6 +69,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "executor.workers": (0, True),
         "executor.gate_cache_bytes": (0, True),
         "executor.round_timeout": (0, False),
+        "executor.join_timeout": (0, False),
     }
 )
 
@@ -73,6 +79,7 @@ UPPER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "participation": (1, True),
         "momentum": (1, False),
         "validation_fraction": (1, False),
+        "data.test_fraction": (1, False),
         "data.held_out_fraction": (1, False),
     }
 )
