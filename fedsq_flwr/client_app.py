@@ -3,77 +3,85 @@
 import copy
 import threading
 from functools import lru_cache
+from pathlib import Path
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedsq_flwr.assembly import build_model, gate_cache, load_kernels, load_task, training_settings
-from fedsq_flwr.data import FederatedData
+from fedsq_flwr.assembly import build_silo_model, gate_cache, load_kernels, load_silo, load_task, training_settings
+from fedsq_flwr.config import Config
+from fedsq_flwr.config.site import NUM_PARTITIONS, PARTITION_ID, Site, at_site
+from fedsq_flwr.data import FederatedData, SiloData
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import (
-    NUM_PARTITIONS,
-    PARTITION_ID,
-    answer_evaluate,
-    answer_query,
-    answer_train,
-)
+from fedsq_flwr.federation.messages import answer_evaluate, answer_query, answer_train
+from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, Structures
 from fedsq_flwr.gating import QuantitativeCopy
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
-from fedsq_flwr.run_config import RunKey, config_of, key_of
+from fedsq_flwr.run_config import RunKey, config_of, site_config
 
 app = ClientApp()
 
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Say which silo this is."""
-    return answer_query(message, context)
+    """Say which silo this is, and keep a structure that comes along."""
+    _, site, config = site_config(context)
+    return answer_query(message, context, _structures(context, site, config))
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train on this silo's samples."""
-    with torch_threads(config_of(key_of(context)).executor.threads):
+    with torch_threads(site_config(context)[2].executor.threads):
         return answer_train(client_of(context), message)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate on this silo's held-out samples."""
-    with torch_threads(config_of(key_of(context)).executor.threads):
+    with torch_threads(site_config(context)[2].executor.threads):
         return answer_evaluate(client_of(context), message)
 
 
 def client_of(context: Context) -> FedSQClient:
     """Build the client of the silo that ``context`` is of."""
-    key = key_of(context)
-    config = config_of(key)
-    silo, silos = int(context.node_config[PARTITION_ID]), int(context.node_config[NUM_PARTITIONS])
+    key, site, config = site_config(context)
     load_kernels(config)
-    task = _task(key, silos)
-    classes = len(task.class_names)
+    data = _data(context, key, site)
+    classes = len(data.class_names)
     device = choose_device(config.executor.device)
-    train_part, held_out = task.train[silo].to(device), task.held_out[silo].to(device)
+    train_part, held_out = data.train.to(device), data.held_out.to(device)
     return FedSQClient(
-        _model(key, classes, threading.get_ident()).to(device),
+        _model(key, site, classes, threading.get_ident()).to(device),
         train=(train_part.images, train_part.labels),
         held_out=(held_out.images, held_out.labels),
         settings=training_settings(config),
-        silo=silo,
+        silo=int(context.node_config[PARTITION_ID]),
         seed=config.seed,
-        memory=SiloMemory(context, _start(key, classes)),
+        memory=SiloMemory(context, _start(key, site, classes), _structures(context, site, config)),
         gates=gate_cache(config),
     )
 
 
-# A Ray actor and the in-process executor serve many messages, of many silos, from one process. What does
-# not depend on the silo is built once in it. Each thread has a model of its own, copied from one that is
+def _structures(context: Context, site: Site, config: Config) -> Structures:
+    if site.is_real:
+        return DiskStructures(Path(config.cache_dir) / "structures")
+    return ContextStructures(context)
+
+
+# A Ray actor, the in-process executor and a silo's node serve many messages from one process. What does not
+# depend on the message is built once in it. Each thread has a model of its own, copied from one that is
 # built under a lock (building draws from torch's global generator, which threads share) and that nobody
 # writes to. What a message finds in its thread's model does not matter: the travelling state comes with
 # the message, a silo's own batch norm and the structure in force from its memory or from that first model.
 _BUILDING = threading.Lock()
+
+
+def _data(context: Context, key: RunKey, site: Site) -> SiloData:
+    silo, silos = int(context.node_config[PARTITION_ID]), int(context.node_config[NUM_PARTITIONS])
+    return _task(key, silos).of_silo(silo) if site.data_path is None else _folder(key, site, context.run_id, silo)
 
 
 @lru_cache(maxsize=1)
@@ -81,17 +89,23 @@ def _task(key: RunKey, silos: int) -> FederatedData:
     return load_task(config_of(key), silos)
 
 
+# The run is part of the key: a folder may have changed since the last one.
 @lru_cache(maxsize=1)
-def _first_model(key: RunKey, classes: int) -> QuantitativeCopy:
-    return build_model(config_of(key), classes)
+def _folder(key: RunKey, site: Site, run_id: int, silo: int) -> SiloData:  # noqa: ARG001
+    return load_silo(at_site(config_of(key), site), silo)
+
+
+@lru_cache(maxsize=1)
+def _first_model(key: RunKey, site: Site, classes: int) -> QuantitativeCopy:
+    return build_silo_model(at_site(config_of(key), site), classes)
 
 
 @lru_cache(maxsize=64)
-def _model(key: RunKey, classes: int, thread: int) -> QuantitativeCopy:  # noqa: ARG001 - part of the cache's key
+def _model(key: RunKey, site: Site, classes: int, thread: int) -> QuantitativeCopy:  # noqa: ARG001 - part of the key
     with _BUILDING:
-        return copy.deepcopy(_first_model(key, classes))
+        return copy.deepcopy(_first_model(key, site, classes))
 
 
-def _start(key: RunKey, classes: int) -> QuantitativeCopy:
+def _start(key: RunKey, site: Site, classes: int) -> QuantitativeCopy:
     with _BUILDING:
-        return _first_model(key, classes)
+        return _first_model(key, site, classes)

@@ -6,6 +6,7 @@ from flwr.app import Context
 
 from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.config.composition import split_overrides
+from fedsq_flwr.config.site import Site, at_site, refuse_unsafe_overrides, site_of
 
 RunKey = tuple[str, str]
 
@@ -24,6 +25,23 @@ def config_of(key: RunKey) -> Config:
     ConfigurationError
         One line that names the setting, the value and what is allowed.
     """
+    return compose_config(_overrides(key))
+
+
+def site_config(context: Context) -> tuple[RunKey, Site, Config]:
+    """Return the run's key, the silo's own settings, and the run's settings as they hold at the silo.
+
+    Raises
+    ------
+    ConfigurationError
+        As `config_of`; or the silo's own settings are wrong, or the run's are not taken by silos.
+    """
+    key, site = key_of(context), site_of(context.node_config)
+    if site.is_real:
+        refuse_unsafe_overrides(_overrides(key))
+    return key, site, at_site(config_of(key), site)
+
+
+def _overrides(key: RunKey) -> list[str]:
     experiment, overrides = key
-    chosen = [f"experiment={experiment}"] if experiment else []
-    return compose_config([*chosen, *split_overrides(overrides)])
+    return [*([f"experiment={experiment}"] if experiment else []), *split_overrides(overrides)]

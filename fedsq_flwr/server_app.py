@@ -13,18 +13,19 @@ from fedsq_flwr.assembly import (
     describe_weights,
     gate_cache,
     load_kernels,
+    load_server_data,
     load_start,
-    load_task,
     model_of,
     structure_schedule,
 )
 from fedsq_flwr.config import Config
-from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.errors import ConfigurationError, FedSQError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.roster import Roster
 from fedsq_flwr.federation.rounds import run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
+from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.records import RunDirectory
@@ -34,6 +35,9 @@ from fedsq_flwr.run_config import config_of, key_of
 
 log = logging.getLogger(__name__)
 app = ServerApp()
+
+#: Seconds between two looks for the replies of real silos; a look costs the SuperLink some milliseconds.
+POLL_SECONDS = 0.25
 
 
 @app.main()
@@ -59,7 +63,7 @@ def run_federation(
 ) -> None:
     """Run all rounds of ``config`` on ``grid`` and write the run's directory.
 
-    Flower decides how many silos there are; ``config.silos`` is set to what it says.
+    Flower decides how many silos a simulation has; ``config.silos`` is set to what it says.
 
     Parameters
     ----------
@@ -82,10 +86,13 @@ def run_federation(
 
 
 def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable[[Line], None]) -> None:
-    roster = Roster(config.executor.round_timeout)
-    nodes = roster.wait_for(grid)
-    config = dataclasses.replace(config, silos=roster.num_partitions or len(nodes))
-    task = load_task(config, config.silos)
+    real = config.executor.name == "silos"
+    wire = wire_of(grid, config)
+    roster = Roster(config.executor.join_timeout)
+    nodes = roster.wait_for(wire, config.silos if real else None, config.min_silos)
+    if not real:  # Flower decides how many silos a simulation has
+        config = dataclasses.replace(config, silos=roster.num_partitions or len(nodes))
+    task = load_server_data(config)
     start = directory.open(config, task)
     classes = len(task.class_names)
     pretrained = load_start(config, classes)
@@ -100,8 +107,11 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         config.executor.precision,
         schedule=structure_schedule(config),
         gates=gate_cache(config),
+        hands_out_start=config.executor.structure == "sent" and config.method.gates == "pretrained",
     )
     # Made before a resumed state is loaded: FedAvg's gates are compared with those of its start.
+    if config.diagnostics and len(task.validation) == 0:
+        raise ConfigurationError("diagnostics=true: needs a validation set of the server's, in data.path")
     images = task.validation.images[: config.diagnostics_size].to(device)
     examiner = Examiner(network, images) if config.diagnostics else None
     if start.state is not None:
@@ -110,28 +120,38 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         inner_strategy(config),
         fingerprint="" if config.method.gates == "none" else lambda _: model.fingerprint,
         structure=lambda _: model.structure_arrays(),
+        ask_for_structure=config.executor.structure == "sent",
         head_first_rounds=config.head_first_rounds,
         head=model.head_names(),
         min_replies=config.min_replies,
         seed=config.seed,
         timeout=config.executor.round_timeout,
+        roster=roster,
     )
     strategy.summary()
     rounds = run_rounds(
         strategy,
-        grid,
+        wire,
         model.arrays(),
         first=start.round,
         last=config.rounds,
         timeout=config.executor.round_timeout,
         enter=model.enter,
         evaluate=model.evaluate,
+        evaluate_every=config.evaluate_every,
         examine=examiner.examine if examiner is not None else None,
     )
     for finished in rounds:
         on_round(directory.keep(finished, model.state(), model.structure()))
     directory.finish(config, task, model, weights)
     log.info("the report is %s", write_report(directory.path))
+
+
+def wire_of(grid: Grid, config: Config) -> Wire:
+    """Return the wire of a run: packed where messages cross a network, or are to be rounded."""
+    real = config.executor.name == "silos"
+    packed = real or config.wire != "float32"
+    return Wire(grid, dtype=config.wire if packed else None, poll=POLL_SECONDS if real else None)
 
 
 def inner_strategy(config: Config) -> Strategy:
@@ -141,5 +161,5 @@ def inner_strategy(config: Config) -> Strategy:
         fraction_train=config.participation,
         min_train_nodes=1,
         min_evaluate_nodes=1,
-        min_available_nodes=config.silos,
+        min_available_nodes=config.silos if config.min_silos is None else config.min_silos,
     )

@@ -26,6 +26,17 @@ def build_model(config: Config, classes: int) -> QuantitativeCopy:
     return model_of(config, classes, load_network(config, classes))
 
 
+def build_silo_model(config: Config, classes: int) -> QuantitativeCopy:
+    """Build the model of a silo: that of `build_model`, or, where the structure is sent, an empty one.
+
+    In the latter case all that the silo needs comes from the server: the quantitative state with every
+    message, the structure once.
+    """
+    if config.executor.structure == "sent":
+        return model_of(config, classes, random_network(config, classes, "to be sent"))
+    return build_model(config, classes)
+
+
 def model_of(config: Config, classes: int, network: nn.Module) -> QuantitativeCopy:
     """Build the model of `build_model` from the pretrained ``network``, which `load_start` gives."""
     model: QuantitativeCopy

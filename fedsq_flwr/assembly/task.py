@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.data import FederatedData, load_source, share_out
+from fedsq_flwr.data import FederatedData, ServerData, SiloData, load_source, share_out
 from fedsq_flwr.data.images import LabelledImages, prepare
 
 
@@ -46,3 +46,13 @@ def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
     backbone = config.backbone
     mean, deviation = normalisation(backbone)
     return prepare(images, size=backbone.image_size, channels=backbone.in_channels, mean=mean, deviation=deviation)
+
+
+def load_server_data(config: Config) -> ServerData:
+    """Load what the server has of the task."""
+    return load_task(config, config.silos)
+
+
+def load_silo(config: Config, silo: int) -> SiloData:
+    """Load a silo's own folder of images."""
+    raise NotImplementedError

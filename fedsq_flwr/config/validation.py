@@ -108,6 +108,7 @@ def _check_relations(config: Config) -> None:
     _require(config, "output", config.output.strip() != "", "must name a directory")
     sampled = max(1, int(config.silos * config.participation))
     _require(config, "min_replies", config.min_replies <= sampled, f"at most the {sampled} silos of a round")
+    _check_silos(config)
     if config.method.aggregation != "fedprox":
         _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
     _check_structure(config)
@@ -122,6 +123,15 @@ def _check_relations(config: Config) -> None:
     alone = config.executor.name == "inprocess" and NETWORKS[config.backbone.name].dropout
     allowed = f"must be 0 or 1 in-process for {config.backbone.name}: threads would share its dropout's generator"
     _require(config, "executor.workers", not alone or config.executor.workers <= 1, allowed)
+
+
+def _check_silos(config: Config) -> None:
+    enough = config.min_silos is None or 1 <= config.min_silos <= config.silos
+    _require(config, "min_silos", enough, f"must be null or 1 to {config.silos}, the number of silos")
+    sent = config.executor.structure == "sent" and config.batch_norm == "local"
+    _require(
+        config, "executor.structure", not sent, "must be own with batch_norm=local, which starts from own weights"
+    )
 
 
 def _check_structure(config: Config) -> None:

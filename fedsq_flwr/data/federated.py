@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.partitions import partition_samples
@@ -18,27 +17,62 @@ from fedsq_flwr.errors import DataError
 
 
 @dataclass(frozen=True)
-class FederatedData:
-    """The task as shared out.
+class ServerData:
+    """What the server knows of the task.
 
     Attributes
     ----------
     validation, test : LabelledImages
-        The server's sets: every choice looks at the former, the latter is reported only.
-    train, held_out : list of LabelledImages
-        For each silo, what it learns from and what it judges the model on (may be empty).
-    indices : list of list of int
-        For each silo, its samples' places in the pool: training part first, then the held-out part.
+        The server's sets: every choice looks at the former, the latter is reported only. Of real silos it
+        may have neither.
     class_names : tuple of str
         Names of the classes.
     """
 
     validation: LabelledImages
     test: LabelledImages
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SiloData:
+    """What one silo has: a part to learn from, a part to judge the model on (may be empty).
+
+    Attributes
+    ----------
+    train, held_out : LabelledImages
+        The two parts.
+    class_names : tuple of str
+        Names of the classes, agreed with the server.
+    skipped : int
+        Files that could not be read and were left out.
+    """
+
+    train: LabelledImages
+    held_out: LabelledImages
+    class_names: tuple[str, ...]
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class FederatedData(ServerData):
+    """The task as shared out by one process that has all of it.
+
+    Attributes
+    ----------
+    train, held_out : list of LabelledImages
+        For each silo, what it learns from and what it judges the model on (may be empty).
+    indices : list of list of int
+        For each silo, its samples' places in the pool: training part first, then the held-out part.
+    """
+
     train: list[LabelledImages]
     held_out: list[LabelledImages]
     indices: list[list[int]]
-    class_names: tuple[str, ...]
+
+    def of_silo(self, silo: int) -> SiloData:
+        """Return what ``silo`` has."""
+        return SiloData(self.train[silo], self.held_out[silo], self.class_names)
 
     def class_counts(self) -> list[list[int]]:
         """Return the samples of each class, training and held-out together, at each silo."""
@@ -79,6 +113,8 @@ def share_out(
     DataError
         If there are too few samples for the silos or for the validation set.
     """
+    from sklearn.model_selection import train_test_split  # takes a second to import; real silos do without
+
     labels = source.pool.labels
     try:
         rest, validation = train_test_split(

@@ -23,6 +23,11 @@ class LabelledImages:
     images: Tensor
     labels: Tensor
 
+    @classmethod
+    def none(cls) -> "LabelledImages":
+        """Return a set of no images."""
+        return cls(torch.empty(0, 1, 1, 1), torch.empty(0, dtype=torch.int64))
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -1,17 +1,16 @@
-"""What a silo keeps from round to round, in Flower's ``Context.state``: it is the silo's own, and ends with the run.
+"""What a silo keeps from round to round: its own batch norm, and the structures that the server sent.
 
 A process may serve many silos (Ray, one process) or one message only (a SuperNode), so nothing of a silo
 may be kept in the model between two messages.
 """
 
 import torch
-from flwr.app import ArrayRecord, Context
+from flwr.app import Context
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.structures import ContextStructures, Structures
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
-
-_STRUCTURE = "structure-"
 
 
 class SiloMemory:
@@ -20,17 +19,21 @@ class SiloMemory:
     Parameters
     ----------
     context : Context
-        Flower's context of the message that is being answered.
+        Flower's context of the message that is being answered; its state is the silo's own, and ends with
+        the run.
     start : QuantitativeCopy
         The model as every silo starts with it; it is only read.
+    structures : Structures, optional
+        Where sent structures are kept; in the context by default.
     """
 
-    def __init__(self, context: Context, start: QuantitativeCopy) -> None:
+    def __init__(self, context: Context, start: QuantitativeCopy, structures: Structures | None = None) -> None:
         self._records = context.state
         # A context is of one run; its id is in the name all the same, since statistics of another run would
         # not show as an error.
         self._batch_norm = f"batch-norm-of-run-{context.run_id}"
         self._start = start
+        self._structures = structures or ContextStructures(context)
 
     def load_local(self, model: QuantitativeCopy) -> None:
         """Give ``model`` this silo's own batch norm: as it last kept it, else the start's."""
@@ -53,22 +56,21 @@ class SiloMemory:
             self._records[self._batch_norm] = to_arrays(state)
 
     def load_structure(self, model: DualCopy, fingerprint: str) -> None:
-        """Give ``model`` the structure called ``fingerprint``, if the silo has been sent it or started with it."""
-        state = self._structure(fingerprint)
-        if state is not None:
-            model.load_structural_state(state)
+        """Give ``model`` the structure called ``fingerprint``, if the silo has been sent it or started with it.
 
-    def _structure(self, fingerprint: str) -> dict[str, Tensor] | None:
-        kept = self._records.array_records.get(_STRUCTURE + fingerprint)
-        if kept is not None:
-            return to_state(kept)
+        What was kept and turns out to be another one is forgotten, so that it can be sent again.
+        """
         if isinstance(self._start, DualCopy) and self._start.fingerprint == fingerprint:
-            return self._start.structural_state()
-        return None
+            model.load_structural_state(self._start.structural_state())
+            return
+        kept = self._structures.load(fingerprint)
+        if kept is None:
+            return
+        if _fits(model.structural_state(), kept):
+            model.load_structural_state(kept)
+        if model.fingerprint != fingerprint:
+            self._structures.discard(fingerprint)
 
 
-def keep_structure(context: Context, fingerprint: str, arrays: ArrayRecord) -> None:
-    """Keep the structure that the server sent, in place of any before it; it is checked when it is used."""
-    for name in [name for name in context.state if name.startswith(_STRUCTURE)]:
-        del context.state[name]
-    context.state[_STRUCTURE + fingerprint] = arrays
+def _fits(own: dict[str, Tensor], kept: dict[str, Tensor]) -> bool:
+    return own.keys() == kept.keys() and all(own[name].shape == tensor.shape for name, tensor in kept.items())

@@ -7,10 +7,14 @@ A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
+import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.common import Scalar
+from flwr.common import NDArrays, Scalar
+from torch import Tensor
 
-from fedsq_flwr.federation.memory import keep_structure
+from fedsq_flwr.federation.arrays import to_state
+from fedsq_flwr.federation.packing import dtype_of, is_packed, pack, unpack
+from fedsq_flwr.federation.structures import ContextStructures, Structures
 
 if TYPE_CHECKING:
     from fedsq_flwr.federation.client import FedSQClient
@@ -28,16 +32,22 @@ PARTITION_ID = "partition-id"
 NUM_PARTITIONS = "num-partitions"
 
 
-def answer_query(message: Message, context: Context) -> Message:
+def answer_query(message: Message, context: Context, structures: Structures | None = None) -> Message:
     """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
 
     Node ids are random in every run; partition ids are what sampling and summing are ordered by. If the
-    server sends a structure along, it is kept in the context, and its fingerprint said back.
+    server sends a structure along, it is kept in ``structures`` (by default in the context), and its
+    fingerprint said back; a fingerprint alone is said back if that structure is kept.
     """
     answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
-    if STRUCTURE in message.content.array_records:
-        answer[FINGERPRINT] = str(message.content.config_records[CONFIG][FINGERPRINT])
-        keep_structure(context, str(answer[FINGERPRINT]), message.content.array_records[STRUCTURE])
+    named = message.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
+    if named is not None:
+        kept = structures or ContextStructures(context)
+        if STRUCTURE in message.content.array_records:
+            record = message.content.array_records[STRUCTURE]
+            kept.keep(str(named), unpack(record) if is_packed(record) else to_state(record))
+        if kept.load(str(named)) is not None:
+            answer[FINGERPRINT] = str(named)
     return Message(RecordDict({CONFIG: ConfigRecord(answer)}), reply_to=message)  # type: ignore[arg-type]
 
 
@@ -49,11 +59,10 @@ def answer_train(client: "FedSQClient", message: Message) -> Message:
     ValueError
         If the arrays are not what this silo's quantitative copy consists of.
     """
-    arrays, config = _unpack(message)
-    client.check_names(list(arrays))
-    parameters, examples, metrics = client.fit([a.numpy() for a in arrays.values()], _scalars(config))
-    trained = ArrayRecord({name: Array(array) for name, array in zip(arrays, parameters, strict=True)})
-    return _reply(message, config, examples, metrics, {ARRAYS: trained})
+    record, config = _unpack(message)
+    start = _state(client, record)
+    parameters, examples, metrics = client.fit([tensor.numpy() for tensor in start.values()], _scalars(config))
+    return _reply(message, config, examples, metrics, {ARRAYS: _in_kind(record, start, parameters)})
 
 
 def answer_evaluate(client: "FedSQClient", message: Message) -> Message:
@@ -64,9 +73,9 @@ def answer_evaluate(client: "FedSQClient", message: Message) -> Message:
     ValueError
         If the arrays are not what this silo's quantitative copy consists of.
     """
-    arrays, config = _unpack(message)
-    client.check_names(list(arrays))
-    loss, examples, metrics = client.evaluate([a.numpy() for a in arrays.values()], _scalars(config))
+    record, config = _unpack(message)
+    parameters = [tensor.numpy() for tensor in _state(client, record).values()]
+    loss, examples, metrics = client.evaluate(parameters, _scalars(config))
     return _reply(message, config, examples, {"loss": loss, **metrics}, {})
 
 
@@ -77,6 +86,27 @@ def count_bytes(messages: Iterable[Message]) -> int:
 
 def _unpack(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
     return cast(ArrayRecord, message.content[ARRAYS]), cast(ConfigRecord, message.content[CONFIG])
+
+
+def _state(client: "FedSQClient", record: ArrayRecord) -> dict[str, Tensor]:
+    """Return the state that was sent, in the client's order, once its names are known to be the client's."""
+    state = unpack(record) if is_packed(record) else to_state(record)
+    own = client.model.quantitative_state()
+    if is_packed(record) and state.keys() == own.keys():  # a packed state has an order of its own
+        state = {name: state[name] for name in own}
+    client.check_names(list(state))
+    return state
+
+
+def _in_kind(record: ArrayRecord, start: Mapping[str, Tensor], parameters: NDArrays) -> ArrayRecord:
+    """Return what was trained in the form that ``record`` came in; rounded, it is the step from ``start``."""
+    if not is_packed(record):
+        return ArrayRecord({name: Array(array) for name, array in zip(start, parameters, strict=True)})
+    trained = {name: torch.from_numpy(array) for name, array in zip(start, parameters, strict=True)}
+    if dtype_of(record) == "float32":
+        return pack(trained)
+    steps = {n: t - start[n] if t.is_floating_point() else t for n, t in trained.items()}
+    return pack(steps, dtype_of(record))
 
 
 def _scalars(config: ConfigRecord) -> dict[str, Scalar]:

@@ -5,15 +5,18 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.messages import CONFIG, NUM_PARTITIONS, PARTITION_ID
 
 log = logging.getLogger(__name__)
+
+#: Seconds that a node has to say who it is: one that hangs must not hold up every round for long.
+ANSWER_SECONDS = 60.0
 
 
 class Roster:
@@ -22,13 +25,18 @@ class Roster:
     Parameters
     ----------
     timeout : float
-        Seconds to wait for the answers, and for enough nodes to connect.
+        Seconds to wait for enough silos to connect.
+
+    Attributes
+    ----------
+    num_partitions : int or None
+        How many silos there are, as the one that answered last said.
     """
 
     def __init__(self, timeout: float = 600.0) -> None:
         self.timeout = timeout
-        self._partitions: dict[int, int] = {}  # node id -> partition id
         self.num_partitions: int | None = None
+        self._partitions: dict[int, int] = {}  # node id -> partition id
 
     def silo(self, node_id: int) -> int:
         """Return the partition id of a node that has been asked."""
@@ -37,21 +45,17 @@ class Roster:
     def update(self, grid: Grid) -> list[int]:
         """Ask new nodes who they are; return the connected nodes that answered, by partition id.
 
+        A node that joins later and says that it is a silo which is there already is left out, until that
+        one has gone.
+
         Raises
         ------
         RunFailedError
-            If two nodes claim the same partition id, or no node says which it has.
+            If two nodes that are new claim the same partition id, or no node says which it has.
         """
         connected = list(grid.get_node_ids())
         unknown = sorted(set(connected) - self._partitions.keys())
-        reasons = []
-        if unknown:
-            asked = [Message(RecordDict(), node, MessageType.QUERY) for node in unknown]
-            for reply in grid.send_and_receive(asked, timeout=self.timeout):
-                if reply.has_error():
-                    reasons.append(f"node {reply.metadata.src_node_id}: {reply.error.reason}")
-                else:
-                    self._enter(reply, connected)
+        reasons = self._ask(grid, unknown, connected) if unknown else []
         for reason in reasons:
             log.warning("a node did not say which silo it is and takes no part: %s", reason)
         if connected and not self._partitions:
@@ -62,8 +66,10 @@ class Roster:
         known = [node for node in connected if node in self._partitions]
         return sorted(known, key=self.silo)
 
-    def wait_for(self, grid: Grid, silos: int | None = None) -> list[int]:
+    def wait_for(self, grid: Grid, silos: int | None = None, fewest: int | None = None) -> list[int]:
         """Wait until ``silos`` nodes are connected (default: as many as the nodes say there are).
+
+        Those that are there when the time is over do, if they are ``fewest`` or more (default: ``silos``).
 
         Raises
         ------
@@ -71,26 +77,49 @@ class Roster:
             If they do not connect in time.
         """
         deadline = time.monotonic() + self.timeout
+        told = -1
         while True:
             nodes = self.update(grid)
             wanted = silos if silos is not None else self.num_partitions or 1
             if len(nodes) >= wanted:
                 return nodes
             if time.monotonic() > deadline:
+                if len(nodes) >= (wanted if fewest is None else fewest):
+                    return nodes
                 raise RunFailedError(f"{len(nodes)} of {wanted} silos connected within {self.timeout:g} seconds")
+            if len(nodes) != told:
+                told = len(nodes)
+                log.info("%d of %d silos are connected; the others have %g seconds", told, wanted, self.timeout)
             time.sleep(0.2)
 
-    def _enter(self, reply: Message, connected: list[int]) -> None:
-        identity = reply.content.config_records[CONFIG]
-        node, silo = reply.metadata.src_node_id, int(identity[PARTITION_ID])  # type: ignore[arg-type]
-        others = [n for n, s in self._partitions.items() if s == silo and n in connected]
-        if others:
-            raise RunFailedError(f"nodes {others[0]} and {node} both say that they are silo {silo}")
-        self._partitions[node] = silo
-        self.num_partitions = int(identity[NUM_PARTITIONS])  # type: ignore[arg-type]
+    def _ask(self, grid: Grid, nodes: list[int], connected: list[int]) -> list[str]:
+        """Enter those of ``nodes`` that say which silo they are; return why the others were not entered."""
+        before = {self._partitions[node]: node for node in connected if node in self._partitions}
+        entered: dict[int, int] = {}
+        reasons = []
+        asked = [Message(RecordDict(), node, MessageType.QUERY) for node in nodes]
+        for reply in grid.send_and_receive(asked, timeout=min(self.timeout, ANSWER_SECONDS)):
+            node = reply.metadata.src_node_id
+            if reply.has_error():
+                reasons.append(f"node {node}: {reply.error.reason}")
+                continue
+            identity = reply.content.config_records[CONFIG]
+            silo = int(identity[PARTITION_ID])  # type: ignore[arg-type]
+            if silo in entered:
+                first, second = sorted((entered[silo], node))
+                raise RunFailedError(f"nodes {first} and {second} both say that they are silo {silo}")
+            if silo in before:
+                reasons.append(f"node {node} says that it is silo {silo}, which node {before[silo]} is")
+                continue
+            entered[silo] = node
+            self.num_partitions = int(identity[NUM_PARTITIONS])  # type: ignore[arg-type]
+        self._partitions |= {node: silo for silo, node in entered.items()}
+        for silo, node in sorted(entered.items()):
+            log.info("silo %d is connected (node %d)", silo, node)
+        return reasons
 
 
-class OrderedGrid(Grid):
+class OrderedGrid(GridView):
     """A view of a grid whose nodes come in the order of their partition ids.
 
     An inner strategy samples from it as from any grid. If it goes on asking for more nodes than there
@@ -98,7 +127,7 @@ class OrderedGrid(Grid):
     """
 
     def __init__(self, grid: Grid, roster: Roster) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._roster = roster
         self._deadline = time.monotonic() + roster.timeout
 
@@ -111,31 +140,6 @@ class OrderedGrid(Grid):
                 f"after {self._roster.timeout:g} seconds"
             )
         return nodes
-
-    def set_run(self, run: Any) -> None:
-        """Pass on."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Any:
-        """Pass on."""
-        return self._grid.run
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        """Pass on."""
-        return self._grid.create_message(*args, **kwargs)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Pass on."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.pull_messages(message_ids)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Pass on."""
-        return self._grid.send_and_receive(messages, timeout=timeout)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
-from fedsq_flwr.federation.messages import WEIGHT, count_bytes
+from fedsq_flwr.federation.messages import WEIGHT
 from fedsq_flwr.federation.strategy import Exchange, FedSQ
+from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning import Evaluation
 
 Enter = Callable[[int], None]
@@ -32,9 +33,9 @@ class Round:
     arrays : ArrayRecord
         The averaged model.
     training, evaluation : Exchange
-        What the silos answered.
+        What the silos answered; they are not asked to evaluate in every round.
     server : dict of str to Evaluation
-        The averaged model on the server's sets (``validation``, ``test``).
+        The averaged model on those of the sets ``validation`` and ``test`` that the server has.
     bytes_up, bytes_down : int
         What the records of all messages from and to the silos held.
     seconds : float
@@ -62,6 +63,15 @@ class Round:
         total: float = sum(m[WEIGHT] * m["train_loss"] for m in self.training.metrics.values())
         return total / examples
 
+    def held_out(self) -> Evaluation | None:
+        """Return loss and accuracy over all samples that the silos hold out; None if none were evaluated."""
+        metrics = self.evaluation.metrics.values()
+        examples: int = sum(m[WEIGHT] for m in metrics)
+        if examples == 0:
+            return None
+        loss, accuracy = (sum(m[WEIGHT] * m[name] for m in metrics) / examples for name in ("loss", "accuracy"))
+        return Evaluation(loss, accuracy, examples)
+
     def train_seconds(self) -> float:
         """Return the seconds of local training, summed over the silos."""
         total: float = sum(m["train_seconds"] for m in self.training.metrics.values())
@@ -78,6 +88,7 @@ def run_rounds(
     timeout: float,
     enter: Enter,
     evaluate: Evaluate,
+    evaluate_every: int = 1,
     examine: Examine | None = None,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
@@ -87,7 +98,7 @@ def run_rounds(
     strategy : FedSQ
         Chooses silos and averages.
     grid : Grid
-        Carries messages.
+        Carries messages; a `Wire` if they are to be packed.
     arrays : ArrayRecord
         The model that round ``first`` starts from.
     timeout : float
@@ -96,6 +107,8 @@ def run_rounds(
         Told the number of each round before it begins: puts the server's structure of the round in force.
     evaluate : callable
         Evaluates an averaged model on the server's sets.
+    evaluate_every : int
+        Rounds after which the silos evaluate; they do after the last in any case.
     examine : callable, optional
         Diagnoses a round, given the model it started from, the average, and the contents of the replies
         that were averaged.
@@ -105,30 +118,32 @@ def run_rounds(
     RunFailedError
         If a round has too few usable replies, or too few silos connect.
     """
+    wire = grid if isinstance(grid, Wire) else Wire(grid)
+    strategy.roster.update(wire)  # that silos say who they are is no round's traffic
     for number in range(first, last + 1):
-        started = time.perf_counter()
+        started, up_before, down_before = time.perf_counter(), wire.bytes_up, wire.bytes_down
         enter(number)
         start = arrays
-        down = list(strategy.configure_train(number, arrays, ConfigRecord(), grid))
-        up = list(grid.send_and_receive(down, timeout=timeout))
+        messages = strategy.configure_train(number, arrays, ConfigRecord(), wire)
+        up = list(wire.send_and_receive(messages, timeout=timeout))
         averaged, _ = strategy.aggregate_train(number, up)
         arrays = averaged if averaged is not None else arrays
 
-        questions = list(strategy.configure_evaluate(number, arrays, ConfigRecord(), grid))
-        answers = list(grid.send_and_receive(questions, timeout=timeout))
-        strategy.aggregate_evaluate(number, answers)
+        asks = number % evaluate_every == 0 or number == last
+        if asks:
+            questions = strategy.configure_evaluate(number, arrays, ConfigRecord(), wire)
+            strategy.aggregate_evaluate(number, wire.send_and_receive(questions, timeout=timeout))
 
         server = evaluate(arrays)
-        trained, evaluated = strategy.training, strategy.evaluation
         diagnostics = examine(start, arrays, strategy.averaged(up)) if examine is not None else None
         yield Round(
             number=number,
             arrays=arrays,
-            training=trained,
-            evaluation=evaluated,
+            training=strategy.training,
+            evaluation=strategy.evaluation if asks else Exchange(),
             server=server,
-            bytes_up=count_bytes(up) + count_bytes(answers) + trained.bytes_up + evaluated.bytes_up,
-            bytes_down=count_bytes(down) + count_bytes(questions) + trained.bytes_down + evaluated.bytes_down,
+            bytes_up=wire.bytes_up - up_before,
+            bytes_down=wire.bytes_down - down_before,
             seconds=time.perf_counter() - started,
             fingerprint=strategy.fingerprint_of(number),
             diagnostics=diagnostics,

@@ -4,7 +4,7 @@ import torch
 from flwr.app import ArrayRecord
 from torch import Tensor, nn
 
-from fedsq_flwr.data import FederatedData
+from fedsq_flwr.data import ServerData
 from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
 from fedsq_flwr.gating.schedule import StructureSchedule
@@ -18,8 +18,8 @@ class ServerModel:
     ----------
     model : QuantitativeCopy
         As every silo builds it.
-    task : FederatedData
-        Gives the validation and test sets.
+    task : ServerData
+        Gives the validation and test sets; those that are empty are not evaluated.
     device : torch.device
         Where to evaluate.
     precision : str
@@ -28,6 +28,8 @@ class ServerModel:
         Which structure is in force in which round; without effect where there are no fixed gates.
     gates : GateCache, optional
         Keeps the gates of both sets. It changes no number.
+    hands_out_start : bool
+        Silos do not have the structure of the start either.
 
     Attributes
     ----------
@@ -38,18 +40,21 @@ class ServerModel:
     def __init__(
         self,
         model: QuantitativeCopy,
-        task: FederatedData,
+        task: ServerData,
         device: torch.device,
         precision: str = "float32",
         *,
         schedule: StructureSchedule = StructureSchedule(),  # noqa: B008 - immutable
         gates: GateCache | None = None,
+        hands_out_start: bool = False,
     ) -> None:
         self._model = model.to(device)
-        self._sets = {"validation": task.validation.to(device), "test": task.test.to(device)}
+        sets = {"validation": task.validation, "test": task.test}
+        self._sets = {name: data.to(device) for name, data in sets.items() if len(data)}
         self._precision = precision
         self._schedule = schedule
         self._gates = gates
+        self._hands_out_start = hands_out_start
         self._source: int | None = 0
         self.fingerprint = self._own = model.fingerprint
 
@@ -64,9 +69,12 @@ class ServerModel:
         return self._model.structural_state()
 
     def structure_arrays(self) -> ArrayRecord | None:
-        """Return `structure` as named arrays."""
-        structure = self.structure()
-        return None if structure is None else to_arrays(structure)
+        """Return the structural state in force as named arrays, if it is to be handed out to the silos."""
+        if not isinstance(self._model, DualCopy) or not self.fingerprint:
+            return None
+        if self.fingerprint == self._own and not self._hands_out_start:
+            return None
+        return to_arrays(self._model.structural_state())
 
     def head_names(self) -> list[str]:
         """Return the names of those arrays that are the head's."""
@@ -115,7 +123,7 @@ class ServerModel:
         return self._evaluate(self._model.to_plain(), None)
 
     def evaluate(self, arrays: ArrayRecord) -> dict[str, Evaluation]:
-        """Load an averaged model and evaluate it on the validation and the test set.
+        """Load an averaged model and evaluate it on those of the validation and test sets that there are.
 
         Where batch norm is local to the silos, the server's is the start's.
         """

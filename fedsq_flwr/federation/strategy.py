@@ -33,15 +33,11 @@ class Exchange:
         The metrics of each silo whose reply was used.
     dropped : dict
         Why each other silo's reply was not.
-    bytes_down, bytes_up : int
-        What handing out a new structure before the exchange took.
     """
 
     sampled: list[int] = field(default_factory=list)
     metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
     dropped: dict[int, str] = field(default_factory=dict)
-    bytes_down: int = 0
-    bytes_up: int = 0
 
 
 class FedSQ(Strategy):
@@ -63,6 +59,8 @@ class FedSQ(Strategy):
     structure : function of the round, optional
         Returns the structure in force (`DualCopy.structural_state`, as arrays) where silos do not have it
         from the start, else None. Each silo is handed it once, before it is first needed.
+    ask_for_structure : bool
+        Ask silos first whether they have it: they may have kept it from an earlier run.
     head_first_rounds : int
         In so many first rounds only the head learns; the other arrays keep every bit that they had.
     head : collection of str
@@ -73,6 +71,8 @@ class FedSQ(Strategy):
         Seeds the choice of silos, round by round.
     timeout : float
         Seconds to wait for silos to connect and to say who they are.
+    roster : Roster, optional
+        Knows already which node is which silo; a new one by default.
 
     Attributes
     ----------
@@ -91,11 +91,13 @@ class FedSQ(Strategy):
         *,
         fingerprint: str | Callable[[int], str] = "",
         structure: Callable[[int], ArrayRecord | None] | None = None,
+        ask_for_structure: bool = False,
         head_first_rounds: int = 0,
         head: Collection[str] = (),
         min_replies: int = 1,
         seed: int = 0,
         timeout: float = 600.0,
+        roster: Roster | None = None,
     ) -> None:
         if min_replies < 1:
             raise ValueError(f"min_replies={min_replies}: must be at least 1")
@@ -108,10 +110,10 @@ class FedSQ(Strategy):
         self.head = frozenset(head)
         self.min_replies = min_replies
         self.seed = seed
-        self.roster = Roster(timeout)
+        self.roster = Roster(timeout) if roster is None else roster
         self.training = Exchange()
         self.evaluation = Exchange()
-        self._handout = Handout(timeout)
+        self._handout = Handout(timeout, ask=ask_for_structure)
         self._sent = ArrayRecord()
         self._arrays: dict[str, tuple[str, tuple[int, ...]]] = {}
 
@@ -217,7 +219,7 @@ class FedSQ(Strategy):
         exchange = Exchange(sampled=[self._silo(node) for node in nodes])
         if self.structure is not None:
             fingerprint, structure = self.fingerprint_of(server_round), partial(self.structure, server_round)
-            exchange.bytes_down, exchange.bytes_up = self._handout.send(grid, nodes, fingerprint, structure)
+            self._handout.send(grid, nodes, fingerprint, structure)
         return exchange
 
     def _screen(

@@ -15,16 +15,19 @@ from torch import Tensor
 from fedsq_flwr.backbones import state_digest
 from fedsq_flwr.config.files import read_config, write_config
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.data import FederatedData
+from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.history import History, Line
-from fedsq_flwr.records.lines import best_line, figures, line_of, plain_figures
+from fedsq_flwr.records.lines import HELD_OUT, SAMPLES, best_line, figures, line_of, plain_figures
 
 #: Version of the layout of summary.json.
 SCHEMA = 1
+
+#: The executor of real silos, and the name of their partition.
+SILOS = "silos"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class RunDirectory:
         self._opened = time.perf_counter()
         self._earlier_seconds = 0.0  # of the rounds that earlier, interrupted runs finished
 
-    def open(self, config: Config, task: FederatedData) -> Start:
+    def open(self, config: Config, task: ServerData) -> Start:
         """Make the directory ready for ``config``, and say where to start.
 
         Raises
@@ -112,7 +115,7 @@ class RunDirectory:
         self.history.append(line)
         return line
 
-    def finish(self, config: Config, task: FederatedData, model: ServerModel, weights: dict[str, Any]) -> None:
+    def finish(self, config: Config, task: ServerData, model: ServerModel, weights: dict[str, Any]) -> None:
         """Write ``summary.json``.
 
         ``weights`` describes those that the run started from; the accuracies of the plain form are measured
@@ -123,8 +126,8 @@ class RunDirectory:
         final, _ = self.checkpoints.load("last")
         accuracies = best_line(lines)["silo_accuracies"]
         per_silo = [
-            {"silo": silo, "train": len(train), "held_out": len(held_out), "accuracy": accuracies.get(str(silo))}
-            for silo, (train, held_out) in enumerate(zip(task.train, task.held_out, strict=True))
+            {"silo": silo, "train": train, "held_out": held_out, "accuracy": accuracies.get(str(silo))}
+            for silo, (train, held_out) in _sizes(task, lines).items()
         ]
         summary = {
             "schema": SCHEMA,
@@ -132,8 +135,7 @@ class RunDirectory:
             "method": config.method.name,
             "backbone": config.backbone.name,
             "data": config.data.name,
-            "partition": config.partition.name,
-            "alpha": config.partition.alpha,
+            **_partition(config),
             "silos": config.silos,
             "seed": config.seed,
             "rounds": config.rounds,
@@ -156,19 +158,40 @@ class RunDirectory:
         write_json(self.path / "failure.json", {"error": reason})
 
 
-def describe_partition(config: Config, task: FederatedData) -> dict[str, Any]:
-    """Return what ``partition.json`` holds: which silo has what."""
+def describe_partition(config: Config, task: ServerData) -> dict[str, Any]:
+    """Return what ``partition.json`` holds: which silo has what, where this process has shared it out."""
+    server = {
+        "class_names": list(task.class_names),
+        "validation": len(task.validation),
+        "test": len(task.test),
+    }
+    if not isinstance(task, FederatedData):
+        return {"name": SILOS, **server}
     return {
         "name": config.partition.name,
         "alpha": config.partition.alpha,
         "seed": config.seed,
-        "class_names": list(task.class_names),
+        **server,
         "counts": task.class_counts(),
         "held_out": [len(part) for part in task.held_out],
-        "validation": len(task.validation),
-        "test": len(task.test),
         "indices": task.indices,
     }
+
+
+def _partition(config: Config) -> dict[str, Any]:
+    """Return the partition's name and parameter; real silos have what they have."""
+    if config.executor.name == SILOS:
+        return {"partition": SILOS, "alpha": None}
+    return {"partition": config.partition.name, "alpha": config.partition.alpha}
+
+
+def _sizes(task: ServerData, lines: list[Line]) -> dict[int, tuple[int | None, int | None]]:
+    """Return the training and held-out samples of each silo: as shared out, or as the silos said last."""
+    if isinstance(task, FederatedData):
+        parts = zip(task.train, task.held_out, strict=True)
+        return {silo: (len(train), len(held_out)) for silo, (train, held_out) in enumerate(parts)}
+    train, held_out = ({k: v for line in lines for k, v in line[key].items()} for key in (SAMPLES, HELD_OUT))
+    return {int(silo): (train.get(silo), held_out.get(silo)) for silo in sorted({*train, *held_out}, key=int)}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

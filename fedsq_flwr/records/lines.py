@@ -6,14 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
+from fedsq_flwr.federation.messages import WEIGHT
 from fedsq_flwr.federation.rounds import Round
+from fedsq_flwr.federation.strategy import Exchange
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.records.history import Line
 
+#: Fields of a line: the samples that each silo trained and was judged on.
+SAMPLES, HELD_OUT = "silo_samples", "silo_held_out"
+
 
 def line_of(finished: Round) -> Line:
-    """Return the line of a round; ``loss`` and ``accuracy`` are the validation set's."""
-    validation, test = finished.server["validation"], finished.server["test"]
+    """Return the line of a round.
+
+    ``loss`` and ``accuracy`` are the validation set's, or, where the server has none, those of all samples
+    that the silos hold out; what was not measured in this round is None.
+    """
+    validation = finished.server.get("validation") or finished.held_out()
+    test = finished.server.get("test")
     accuracies = {silo: float(m["accuracy"]) for silo, m in sorted(finished.evaluation.metrics.items())}
     dropped = [
         {"silo": silo, "reason": reason, "while": kind}
@@ -23,15 +33,17 @@ def line_of(finished: Round) -> Line:
     return {
         "round": finished.number,
         "train_loss": finished.train_loss(),
-        "loss": validation.loss,
-        "accuracy": validation.accuracy,
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
+        "loss": validation.loss if validation else None,
+        "accuracy": validation.accuracy if validation else None,
+        "test_loss": test.loss if test else None,
+        "test_accuracy": test.accuracy if test else None,
         "seconds": finished.seconds,
         "train_seconds": finished.train_seconds(),
         "sampled": len(finished.training.sampled),
         "replies": len(finished.training.metrics),
         "dropped": dropped,
+        SAMPLES: _samples(finished.training),
+        HELD_OUT: _samples(finished.evaluation),
         "silo_accuracies": {str(silo): accuracy for silo, accuracy in accuracies.items()},
         **_spread(list(accuracies.values())),
         "bytes_up": finished.bytes_up,
@@ -42,21 +54,25 @@ def line_of(finished: Round) -> Line:
 
 
 def best_line(lines: Sequence[Line]) -> Line:
-    """Return the line of the best validation accuracy; on a tie the earliest, which is the cheapest."""
-    return max(lines, key=lambda line: (line["accuracy"], -line["round"]))
+    """Return the line of the best validation accuracy; on a tie the earliest, which is the cheapest.
+
+    Where no round was measured, it is the last.
+    """
+    measured = [line for line in lines if line["accuracy"] is not None]
+    return max(measured, key=lambda line: (line["accuracy"], -line["round"])) if measured else lines[-1]
 
 
 def figures(lines: Sequence[Line]) -> dict[str, Any]:
     """Return the figures of a whole run: best and last round, area under the curve, traffic, seconds.
 
-    ``accuracy_auc`` is the mean validation accuracy over the rounds: the area under the accuracy curve,
-    a round being the unit.
+    ``accuracy_auc`` is the mean validation accuracy over the rounds in which it was measured: the area under
+    the accuracy curve, a round being the unit.
     """
     best, last = best_line(lines), lines[-1]
     return {
         "best_accuracy": best["accuracy"],
         "rounds_to_best": best["round"],
-        "accuracy_auc": statistics.fmean(line["accuracy"] for line in lines),
+        "accuracy_auc": _mean([line["accuracy"] for line in lines if line["accuracy"] is not None]),
         "test_accuracy": best["test_accuracy"],
         "final_accuracy": last["test_accuracy"],
         "final_validation_accuracy": last["accuracy"],
@@ -74,15 +90,27 @@ def plain_figures(
 ) -> dict[str, float | None]:
     """Return the accuracies of the plain form, the quantitative weights with their own ReLUs.
 
-    Their names are those of the dual form's behind ``plain_``; all None where there is no dual form. Best
-    is the round that the dual form's validation accuracy chose.
+    Their names are those of the dual form's behind ``plain_``; None where there is no dual form, or no such
+    set. Best is the round that the dual form's validation accuracy chose.
     """
     return {
-        "plain_best_accuracy": best["validation"].accuracy if best else None,
-        "plain_test_accuracy": best["test"].accuracy if best else None,
-        "plain_final_accuracy": final["test"].accuracy if final else None,
-        "plain_final_validation_accuracy": final["validation"].accuracy if final else None,
+        "plain_best_accuracy": _accuracy(best, "validation"),
+        "plain_test_accuracy": _accuracy(best, "test"),
+        "plain_final_accuracy": _accuracy(final, "test"),
+        "plain_final_validation_accuracy": _accuracy(final, "validation"),
     }
+
+
+def _accuracy(sets: Mapping[str, Evaluation] | None, name: str) -> float | None:
+    return sets[name].accuracy if sets and name in sets else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def _samples(exchange: Exchange) -> dict[str, int]:
+    return {str(silo): int(metrics[WEIGHT]) for silo, metrics in sorted(exchange.metrics.items())}
 
 
 def _as_json(diagnostics: Diagnostics) -> Line:

@@ -13,10 +13,11 @@ from fedsq_flwr import DualCopy, FedSQ, QuantitativeCopy
 from fedsq_flwr.data.federated import FederatedData
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.federation.arrays import to_arrays
-from fedsq_flwr.federation.memory import SiloMemory, keep_structure
+from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.messages import count_bytes
 from fedsq_flwr.federation.rounds import Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
+from fedsq_flwr.federation.structures import ContextStructures
 from fedsq_flwr.gating.schedule import StructureSchedule
 from tests.federation.silos import client_of, network, samples, silo_app
 
@@ -243,7 +244,7 @@ def test_a_structure_that_is_not_what_it_is_called_is_refused():
     start, model = DualCopy(network()), DualCopy(network())
     context = Context(1, 1, {}, RecordDict(), {})
     forged = {name: tensor + 1 for name, tensor in start.structural_state().items()}
-    keep_structure(context, "0" * 64, to_arrays(forged))
+    ContextStructures(context).keep("0" * 64, forged)
     client = client_of(model, 0, SiloMemory(context, start))
     arrays = [tensor.numpy().copy() for tensor in model.quantitative_state().values()]
     with pytest.raises(ValueError, match=re.escape("the server's structural fingerprint is 000000000000...")):

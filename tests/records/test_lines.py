@@ -23,7 +23,13 @@ def finished(**changes):
             },
             dropped={2: "disk is full"},
         ),
-        "evaluation": Exchange(sampled=[0, 1], metrics={1: {"accuracy": 0.5}, 0: {"accuracy": 1.0}}),
+        "evaluation": Exchange(
+            sampled=[0, 1],
+            metrics={
+                1: {"num-examples": 6, "loss": 0.8, "accuracy": 0.5},
+                0: {"num-examples": 2, "loss": 0.4, "accuracy": 1.0},
+            },
+        ),
         "server": {"validation": Evaluation(0.4, 0.9, 10), "test": Evaluation(0.5, 0.8, 20)},
         "bytes_up": 10,
         "bytes_down": 20,
@@ -40,6 +46,28 @@ def test_a_line_holds_what_came_of_the_round():
     assert line["dropped"] == [{"silo": 2, "reason": "disk is full", "while": "training"}]
     assert line["silo_accuracies"] == {"0": 1.0, "1": 0.5}
     assert (line["silo_accuracy_mean"], line["silo_accuracy_worst"], line["silo_accuracy_std"]) == (0.75, 0.5, 0.25)
+
+
+def test_a_line_says_how_many_samples_each_silo_trained_and_was_judged_on():
+    line = line_of(finished())
+    assert (line["silo_samples"], line["silo_held_out"]) == ({"0": 1, "1": 3}, {"0": 2, "1": 6})
+
+
+def test_where_the_server_has_no_data_the_held_out_samples_of_all_silos_stand_for_a_validation_set():
+    line = line_of(finished(server={}))
+    assert line["loss"] == pytest.approx((6 * 0.8 + 2 * 0.4) / 8)
+    assert line["accuracy"] == pytest.approx((6 * 0.5 + 2 * 1.0) / 8)
+    assert (line["test_loss"], line["test_accuracy"]) == (None, None)
+
+
+def test_what_was_not_measured_in_a_round_is_null_and_chooses_nothing():
+    lines = [line_of(finished(number=n, server={}, evaluation=Exchange())) for n in (1, 2, 3)]
+    assert {(line["loss"], line["accuracy"]) for line in lines} == {(None, None)}
+    assert best_line(lines)["round"] == 3  # nothing was measured, so the last is as good as any
+    assert figures(lines)["accuracy_auc"] is None
+    measured = [lines[0], {**lines[1], "accuracy": 0.2}, lines[2]]
+    assert best_line(measured)["round"] == 2
+    assert figures(measured)["accuracy_auc"] == 0.2
 
 
 def test_without_held_out_samples_there_are_no_silo_figures():
@@ -90,4 +118,4 @@ def test_accuracies_of_the_plain_form_are_null_without_one():
     last = {"validation": Evaluation(0.4, 0.7, 10), "test": Evaluation(0.5, 0.6, 20)}
     names = ("plain_best_accuracy", "plain_test_accuracy", "plain_final_validation_accuracy", "plain_final_accuracy")
     assert [plain_figures(best, last)[name] for name in names] == [0.9, 0.8, 0.7, 0.6]
-    assert plain_figures(None, None) == dict.fromkeys(names)
+    assert plain_figures(None, None) == plain_figures({}, {}) == dict.fromkeys(names)

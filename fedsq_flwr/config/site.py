@@ -1,0 +1,119 @@
+"""What is a silo's own business: its data, its weights, its disk, its device.
+
+A run's settings come from whoever started it; these come from the silo's operator, in Flower's node
+config, and win. In a simulation there are none.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedsq_flwr.config.backbones import is_path
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.errors import ConfigurationError
+
+#: Keys of the node config that say which silo a node is.
+PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
+_KEYS = ("data-path", "weights", "state-dir", "device", "gate-cache-bytes")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A silo's own settings; None: as the run says.
+
+    Attributes
+    ----------
+    data_path : str
+        Folder of images, with a folder a class, or ``train`` and ``validation`` with these.
+    weights : str
+        File of pretrained weights.
+    state_dir : str
+        Where the silo keeps gates, structures that it was sent, and weights that it pretrained.
+    device : str
+        As ``executor.device``.
+    gate_cache_bytes : int
+        As ``executor.gate_cache_bytes``.
+    """
+
+    data_path: str | None = None
+    weights: str | None = None
+    state_dir: str | None = None
+    device: str | None = None
+    gate_cache_bytes: int | None = None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether this is a silo of its own, and not one of a simulation."""
+        return self != Site()
+
+
+def site_of(node_config: Mapping[str, object]) -> Site:
+    """Read a silo's own settings from Flower's node config.
+
+    Raises
+    ------
+    ConfigurationError
+        If it holds a key that is not known, or a value of another type.
+    """
+    allowed = (PARTITION_ID, NUM_PARTITIONS, *_KEYS)
+    for key, value in node_config.items():
+        if key not in allowed:
+            raise ConfigurationError(f"node config {key}={value}: there is no such setting; allowed are {allowed}")
+    values = {key.replace("-", "_"): node_config[key] for key in _KEYS if key in node_config}
+    for name, value in values.items():
+        kind = int if name == "gate_cache_bytes" else str
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigurationError(f"node config {name.replace('_', '-')}={value}: must be of type {kind.__name__}")
+    return Site(**values)  # type: ignore[arg-type]
+
+
+def at_site(config: Config, site: Site) -> Config:
+    """Return ``config`` as it holds at a silo: its own settings instead of the run's.
+
+    Raises
+    ------
+    ConfigurationError
+        If the run names a file of weights, which is one of the server's, and the silo has none of its own.
+    """
+    if not site.is_real:
+        return config
+    weights = site.weights or config.backbone.weights
+    needs_weights = config.executor.structure == "own"
+    if needs_weights and site.weights is None and is_path(weights):
+        raise ConfigurationError(
+            f"backbone.weights={Path(weights).name}: is a file of the server's; give the silo its own (weights=FILE) "
+            "or run with executor.structure=sent"
+        )
+    state = Path(site.state_dir or "~/.cache/fedsq_flwr").expanduser()
+    executor = dataclasses.replace(
+        config.executor,
+        device=site.device or "auto",
+        gate_cache_dir=str(state / "gates"),
+        gate_cache_bytes=config.executor.gate_cache_bytes if site.gate_cache_bytes is None else site.gate_cache_bytes,
+    )
+    return dataclasses.replace(
+        config,
+        cache_dir=str(state),
+        data=dataclasses.replace(config.data, path=site.data_path),
+        backbone=dataclasses.replace(config.backbone, weights=weights),
+        executor=executor,
+    )
+
+
+def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:
+    """Refuse overrides from elsewhere that would have Hydra look around on this machine.
+
+    An interpolation could read an environment variable into an error message that the server is sent, and
+    Hydra's own settings reach its search path.
+
+    Raises
+    ------
+    ConfigurationError
+        Names the override.
+    """
+    for override in overrides:
+        if "${" in override or override.lstrip("+~").startswith("hydra"):
+            raise ConfigurationError(
+                f"{override.partition('=')[0]}: interpolations and hydra.* are not taken by silos"
+            )

@@ -1,0 +1,160 @@
+"""The server's end of the wire: what every message to and from the silos passes through.
+
+It counts bytes, packs what is to cross a network, asks for replies more often than Flower does, and sees
+to it that a reply is one to a message that was sent.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+from flwr.app import ArrayRecord, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from torch import Tensor
+
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.grid_view import GridView
+from fedsq_flwr.federation.messages import ARRAYS, count_bytes
+from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
+
+log = logging.getLogger(__name__)
+
+
+class Wire(GridView):
+    """A grid whose messages are packed, counted and checked.
+
+    Parameters
+    ----------
+    grid : Grid
+        Carries the messages.
+    dtype : {"float32", "float16", "bfloat16"}, optional
+        Pack the arrays of each message into one, and what the silos train rounded to this; a silo answers
+        in kind. By default messages go as they are.
+    poll : float, optional
+        Seconds between two looks for replies, for a grid over a network. By default the grid waits as it
+        likes: Flower's looks every three seconds.
+
+    Attributes
+    ----------
+    bytes_down, bytes_up : int
+        What the records of all messages and of all replies held, as they travelled.
+
+    Notes
+    -----
+    Rounded weights of a silo travel as their difference from those that it was sent, which is added to the
+    unrounded ones here: the error of a reply is relative to what was learnt, and the global model is never
+    rounded itself (our choice). In float32 the weights themselves travel, so that no bit changes.
+    """
+
+    def __init__(self, grid: Grid, *, dtype: str | None = None, poll: float | None = None) -> None:
+        super().__init__(grid)
+        self._dtype = dtype
+        self._poll = poll
+        self.bytes_down = 0
+        self.bytes_up = 0
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Send ``messages`` and return the replies that came in time, one at most to each message.
+
+        A reply that cannot be used becomes an error reply of the node that was asked.
+
+        Raises
+        ------
+        RunFailedError
+            If a value of the model is too large for the wire's dtype.
+        """
+        messages = list(messages)
+        sent = messages if self._dtype is None else self._pack_all(messages, self._dtype)
+        self.bytes_down += count_bytes(sent)
+        replies = list(self._exchange(sent, timeout))
+        self.bytes_up += count_bytes(replies)
+        asked = {message.metadata.message_id: (message, own) for message, own in zip(sent, messages, strict=True)}
+        return [
+            self._check(reply, *asked.pop(reply.metadata.reply_to_message_id)) for reply in _known(replies, asked)
+        ]
+
+    def _exchange(self, messages: list[Message], timeout: float | None) -> Iterable[Message]:
+        if self._poll is None:
+            return self._grid.send_and_receive(messages, timeout=timeout)
+        waiting = set(self._grid.push_messages(messages))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        replies: list[Message] = []
+        while waiting:
+            new = list(self._grid.pull_messages(waiting))
+            replies += new
+            waiting -= {reply.metadata.reply_to_message_id for reply in new}
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            if waiting and not new:
+                time.sleep(self._poll)
+        return replies
+
+    def _pack_all(self, messages: list[Message], dtype: str) -> list[Message]:
+        packed: dict[int, ArrayRecord] = {}  # each record once: a strategy sends the same one to every silo
+
+        def of(name: str, record: ArrayRecord) -> ArrayRecord:
+            if id(record) not in packed:
+                try:
+                    packed[id(record)] = pack(to_state(record), dtype if name == ARRAYS else "float32")
+                except ValueError as error:
+                    raise RunFailedError(f"wire={dtype}: {error}") from error
+            return packed[id(record)]
+
+        return [_with_arrays(m, {name: of(name, r) for name, r in m.content.array_records.items()}) for m in messages]
+
+    def _check(self, reply: Message, sent: Message, original: Message) -> Message:
+        """Return ``reply`` unpacked, or the error reply that it is or becomes."""
+        if reply.has_error():  # Flower's own errors do not always say whom they are of
+            return Message(reply.error, reply_to=sent)
+        try:
+            if reply.metadata.src_node_id != sent.metadata.dst_node_id:
+                raise ValueError(f"was answered for by node {reply.metadata.src_node_id}")
+            records = reply.content.array_records
+            if not any(is_packed(record) for record in records.values()):
+                return reply
+            start = to_state(original.content.array_records[ARRAYS])
+            unpacked = {name: _unpacked(record, start, self._dtype) for name, record in records.items()}
+        except (ValueError, KeyError) as error:
+            return Message(Error(ErrorCode.UNKNOWN, f"{error}"), reply_to=sent)
+        for name, state in unpacked.items():
+            reply.content[name] = to_arrays(state)
+        return reply
+
+
+def _known(replies: Iterable[Message], asked: Mapping[str, object]) -> Iterable[Message]:
+    for reply in replies:
+        if reply.metadata.reply_to_message_id in asked:
+            yield reply
+        else:
+            log.warning("node %d answered what it was not asked, or twice", reply.metadata.src_node_id)
+
+
+def _with_arrays(message: Message, records: Mapping[str, ArrayRecord]) -> Message:
+    """Return a message like ``message`` with other array records; the records of others may be shared."""
+    metadata = message.metadata
+    return Message(
+        RecordDict({**message.content, **records}),
+        metadata.dst_node_id,
+        metadata.message_type,
+        ttl=metadata.ttl,
+        group_id=metadata.group_id,
+    )
+
+
+def _unpacked(record: ArrayRecord, start: Mapping[str, Tensor], dtype: str | None) -> dict[str, Tensor]:
+    """Return the state that a packed reply stands for, given what the silo was sent in ``dtype``."""
+    if not is_packed(record) or dtype is None or dtype_of(record) != dtype:
+        raise ValueError("does not answer in the form that it was asked in")
+    size, most = len(record[PACKED].data), packed_size(start, dtype)
+    if size > most:
+        raise ValueError(f"sends {size:,} bytes of arrays where {most:,} are the most that is expected")
+    state = unpack(record)
+    return state if dtype == "float32" else {name: _moved(start.get(name), step) for name, step in state.items()}
+
+
+def _moved(start: Tensor | None, step: Tensor) -> Tensor:
+    if start is None or start.shape != step.shape or not start.is_floating_point():
+        return step  # what is wrong with it is told by the screening
+    return start + step
