@@ -1,4 +1,4 @@
-"""The command line: ``fedsq run [HYDRA OVERRIDES]``, ``report``, ``predict``, ``export``."""
+"""The command line: ``fedsq run [HYDRA OVERRIDES]``, ``report``, ``predict``, ``export``, ``certs``."""
 
 import argparse
 import os
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _report(chosen.directories)
             elif chosen.command == "predict":
                 _predict(chosen)
+            elif chosen.command == "certs":
+                _certs(chosen)
             else:
                 _export(chosen)
     except FedSQError as error:
@@ -73,6 +75,16 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("folder", type=Path, metavar="FOLDER", help="images, in subfolders too")
     predict.add_argument("--output", type=Path, metavar="FILE.csv", help="where to write (default: standard output)")
     export.add_argument("--output", type=Path, metavar="FILE.pt2", required=True, help="where to write")
+    certs = commands.add_parser("certs", help="make certificates and node keys for a server and its silos")
+    certs.add_argument("directory", type=Path, metavar="DIR", help="where they lie, or will lie")
+    certs.add_argument(
+        "--host", action="append", default=[], metavar="NAME", help="a name or address that silos reach the server by"
+    )
+    certs.add_argument("--silo", action="append", default=[], metavar="NAME", help="make a node key keys/NAME")
+    certs.add_argument("--days", type=int, metavar="N", help="validity of the server's certificate (default: 365)")
+    certs.add_argument(
+        "--renew", action="store_true", help="replace the server's certificate by a later one for the same key"
+    )
     return parser
 
 
@@ -132,6 +144,12 @@ def _export(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.export import export
 
     print(export(chosen.checkpoint, chosen.form, chosen.output))  # noqa: T201 - as above
+
+
+def _certs(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.certs import certs
+
+    print("\n".join(certs(chosen.directory, chosen.host, chosen.silo, chosen.days, chosen.renew)))  # noqa: T201
 
 
 if __name__ == "__main__":

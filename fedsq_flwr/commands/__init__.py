@@ -1,1 +1,1 @@
-"""What the command line does with the model of a finished run."""
+"""What the command line does besides running: with the model of a finished run, and for real silos."""

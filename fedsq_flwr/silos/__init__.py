@@ -1,0 +1,1 @@
+"""Real silos: their processes, their connection to the server, keys and certificates."""
