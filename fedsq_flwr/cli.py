@@ -1,22 +1,21 @@
-"""The command line: ``fedsq run [HYDRA OVERRIDES]``, ``report``, ``predict``, ``export``, ``certs``."""
+"""The command line, ``fedsq COMMAND``: what each command takes; what it does is in ``commands``.
+
+Commands are imported when they are called: some load torch or Flower, which takes seconds.
+"""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 from rich.console import Console
 
-from fedsq_flwr.config import to_config
-from fedsq_flwr.config.composition import CONFIG_NAME, compose_config, register_schema
 from fedsq_flwr.config.explanation import one_line_errors
-from fedsq_flwr.errors import FedSQError, RunFailedError
+from fedsq_flwr.errors import FedSQError
 
 INTERRUPTED = 130  # what shells report after Ctrl-C
+#: Commands that hand what argparse does not know on, as overrides.
+_TAKE_OVERRIDES = ("run", "rehearse")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,20 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     chosen, rest = parser.parse_known_args(arguments)
-    if chosen.command != "run" and rest:
+    if chosen.command in _TAKE_OVERRIDES:
+        chosen.overrides = rest
+    elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         with one_line_errors():
-            if chosen.command == "run":
-                _run(rest)
-            elif chosen.command == "report":
-                _report(chosen.directories)
-            elif chosen.command == "predict":
-                _predict(chosen)
-            elif chosen.command == "certs":
-                _certs(chosen)
-            else:
-                _export(chosen)
+            chosen.action(chosen)
     except FedSQError as error:
         Console(stderr=True).print(f"fedsq: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
@@ -55,9 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fedsq", description="Federated fine-tuning under fixed ReLU gates.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("run", help="run a federation; takes Hydra overrides (fedsq run --help)", add_help=False)
+    run = commands.add_parser(
+        "run", help="run a federation; takes Hydra overrides (fedsq run --help)", add_help=False
+    )
+    run.set_defaults(action=_run)
     report = commands.add_parser("report", help="write report.html anew for finished or broken-off runs")
     report.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run's directory")
+    report.set_defaults(action=_report)
+    _add_model_commands(commands)
+    _add_silo_commands(commands)
+    return parser
+
+
+def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     predict = commands.add_parser("predict", help="classify a folder of images with a run's model")
     export = commands.add_parser("export", help="write a run's model as a torch.export program (.pt2)")
     for command in (predict, export):
@@ -74,7 +76,16 @@ def _parser() -> argparse.ArgumentParser:
         )
     predict.add_argument("folder", type=Path, metavar="FOLDER", help="images, in subfolders too")
     predict.add_argument("--output", type=Path, metavar="FILE.csv", help="where to write (default: standard output)")
+    predict.set_defaults(action=_predict)
     export.add_argument("--output", type=Path, metavar="FILE.pt2", required=True, help="where to write")
+    export.set_defaults(action=_export)
+
+
+def _add_silo_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    silo = commands.add_parser("silo", help="take part in federations, as one silo, until stopped")
+    silo.set_defaults(action=_silo)
+    for command in (silo,):
+        command.add_argument("settings", nargs="*", metavar="FILE.yaml|NAME=VALUE", help="the silo's own settings")
     certs = commands.add_parser("certs", help="make certificates and node keys for a server and its silos")
     certs.add_argument("directory", type=Path, metavar="DIR", help="where they lie, or will lie")
     certs.add_argument(
@@ -85,52 +96,19 @@ def _parser() -> argparse.ArgumentParser:
     certs.add_argument(
         "--renew", action="store_true", help="replace the server's certificate by a later one for the same key"
     )
-    return parser
+    certs.set_defaults(action=_certs)
 
 
-def _run(overrides: list[str]) -> None:
-    """Hand ``overrides`` to Hydra, which calls the job once, or once for each job of a sweep (``-m``).
+def _run(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.run import run
 
-    A sweep goes on after a job that failed; its error is raised when all jobs are over.
-    """
-    # Hydra would print its errors itself, many lines long, and exit; this makes it raise them.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    register_schema()
-    if not any(word.startswith("-") for word in overrides):
-        compose_config(overrides)  # before Hydra makes the run's directory
-    failed: list[tuple[str, FedSQError]] = []
-
-    def job(composed: DictConfig) -> float:
-        try:
-            return _job(composed)
-        except FedSQError as error:  # kept from Hydra, which would add lines of its own
-            failed.append((HydraConfig.get().job.override_dirname, error))
-            return float("nan")
-
-    before, sys.argv = sys.argv, ["fedsq run", *overrides]
-    try:
-        hydra.main(version_base="1.3", config_path="conf", config_name=CONFIG_NAME)(job)()
-    finally:
-        sys.argv = before
-    if len(failed) == 1:
-        raise failed[0][1]
-    if failed:
-        raise RunFailedError(f"{len(failed)} jobs failed: " + "; ".join(f"{name}: {error}" for name, error in failed))
+    run(chosen.overrides)
 
 
-def _job(composed: DictConfig) -> float:
-    """Run one federation and return its best validation accuracy, the figure that a sweeper would optimise."""
-    config = to_config(composed)
-    job = HydraConfig.get()
-    from fedsq_flwr.job import run_job  # torch and more: only once the settings are known to be right
-
-    return run_job(config, list(job.overrides.task), Path(job.runtime.output_dir))
-
-
-def _report(directories: list[Path]) -> None:
+def _report(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.report import write_report
 
-    for directory in directories:
+    for directory in chosen.directories:
         print(write_report(directory))  # noqa: T201 - the path is this command's output
 
 
@@ -144,6 +122,12 @@ def _export(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.export import export
 
     print(export(chosen.checkpoint, chosen.form, chosen.output))  # noqa: T201 - as above
+
+
+def _silo(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.silo import silo
+
+    silo(chosen.settings)
 
 
 def _certs(chosen: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 
 from fedsq_flwr.assembly import build_silo_model, gate_cache, load_kernels, load_silo, load_task, training_settings
 from fedsq_flwr.config import Config
-from fedsq_flwr.config.site import NUM_PARTITIONS, PARTITION_ID, Site, at_site
+from fedsq_flwr.config.site import NUM_PARTITIONS, PARTITION_ID, Site
 from fedsq_flwr.data import FederatedData, SiloData
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.memory import SiloMemory
@@ -19,7 +19,7 @@ from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, 
 from fedsq_flwr.gating import QuantitativeCopy
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
-from fedsq_flwr.run_config import RunKey, config_of, site_config
+from fedsq_flwr.run_config import RunKey, config_of, key_of, site_of
 
 app = ClientApp()
 
@@ -27,27 +27,26 @@ app = ClientApp()
 @app.query()
 def query(message: Message, context: Context) -> Message:
     """Say which silo this is, and keep a structure that comes along."""
-    _, site, config = site_config(context)
-    return answer_query(message, context, _structures(context, site, config))
+    return answer_query(message, context, _structures(context))
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train on this silo's samples."""
-    with torch_threads(site_config(context)[2].executor.threads):
+    with torch_threads(_config(context).executor.threads):
         return answer_train(client_of(context), message)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate on this silo's held-out samples."""
-    with torch_threads(site_config(context)[2].executor.threads):
+    with torch_threads(_config(context).executor.threads):
         return answer_evaluate(client_of(context), message)
 
 
 def client_of(context: Context) -> FedSQClient:
     """Build the client of the silo that ``context`` is of."""
-    key, site, config = site_config(context)
+    key, site, config = key_of(context), site_of(context), _config(context)
     load_kernels(config)
     data = _data(context, key, site)
     classes = len(data.class_names)
@@ -60,14 +59,18 @@ def client_of(context: Context) -> FedSQClient:
         settings=training_settings(config),
         silo=int(context.node_config[PARTITION_ID]),
         seed=config.seed,
-        memory=SiloMemory(context, _start(key, site, classes), _structures(context, site, config)),
+        memory=SiloMemory(context, _start(key, site, classes), _structures(context)),
         gates=gate_cache(config),
     )
 
 
-def _structures(context: Context, site: Site, config: Config) -> Structures:
-    if site.is_real:
-        return DiskStructures(Path(config.cache_dir) / "structures")
+def _config(context: Context) -> Config:
+    return config_of(key_of(context), site_of(context))
+
+
+def _structures(context: Context) -> Structures:
+    if site_of(context).is_real:
+        return DiskStructures(Path(_config(context).cache_dir) / "structures")
     return ContextStructures(context)
 
 
@@ -92,12 +95,12 @@ def _task(key: RunKey, silos: int) -> FederatedData:
 # The run is part of the key: a folder may have changed since the last one.
 @lru_cache(maxsize=1)
 def _folder(key: RunKey, site: Site, run_id: int, silo: int) -> SiloData:  # noqa: ARG001
-    return load_silo(at_site(config_of(key), site), silo)
+    return load_silo(config_of(key, site), silo)
 
 
 @lru_cache(maxsize=1)
 def _first_model(key: RunKey, site: Site, classes: int) -> QuantitativeCopy:
-    return build_silo_model(at_site(config_of(key), site), classes)
+    return build_silo_model(config_of(key, site), classes)
 
 
 @lru_cache(maxsize=64)

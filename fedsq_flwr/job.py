@@ -3,27 +3,29 @@
 import dataclasses
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
-from fedsq_flwr.assembly import load_kernels, load_task
+from fedsq_flwr.assembly import load_kernels, load_server_data
 from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.backbones import locate_weights
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.backbones import is_path
+from fedsq_flwr.config.composition import quoted
 from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
+from fedsq_flwr.executors.silos import run_silos
 from fedsq_flwr.executors.simulation import run_simulation
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.report import RoundTable, print_summary
 
-EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess}
+EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess, "silos": run_silos}
+_STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for the silos"}
 
 
 def run_job(config: Config, overrides: list[str], output: Path) -> float:
@@ -49,8 +51,8 @@ def run_job(config: Config, overrides: list[str], output: Path) -> float:
     console = Console()
     with RoundTable(config.rounds, config.silos, console) as table, _logging(output, table.status):
         _check_parts(config)
-        if config.executor.name == "simulation":
-            table.status("starting Flower's simulation")
+        if config.executor.name in _STARTING:
+            table.status(_STARTING[config.executor.name])
         EXECUTORS[config.executor.name](config, overrides, table.add)
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     print_summary(summary, output, console)
@@ -64,7 +66,7 @@ def _check_parts(config: Config) -> None:
     except ValueError as error:
         raise ConfigurationError(f"executor.device={error}") from error
     load_kernels(config)
-    task = load_task(config, config.silos)
+    task = load_server_data(config)
     load_network(config, len(task.class_names))
 
 
@@ -78,15 +80,20 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
         output=str(output.absolute()),
         cache_dir=str(Path(config.cache_dir).expanduser().absolute()),
         backbone=dataclasses.replace(config.backbone, weights=_pinned_weights(config.backbone)),
-        executor=dataclasses.replace(config.executor, gate_cache_dir=_absolute(config.executor.gate_cache_dir)),
+        executor=dataclasses.replace(
+            config.executor,
+            gate_cache_dir=_absolute(config.executor.gate_cache_dir),
+            root_certificates=_absolute(config.executor.root_certificates),
+        ),
     )
     paths = {
         "output": absolute.output,
         "cache_dir": absolute.cache_dir,
         "backbone.weights": absolute.backbone.weights,
         "executor.gate_cache_dir": absolute.executor.gate_cache_dir,
+        "executor.root_certificates": absolute.executor.root_certificates,
     }
-    return absolute, [*overrides, *(f"{name}={_quoted(path)}" for name, path in paths.items() if path is not None)]
+    return absolute, [*overrides, *(f"{name}={quoted(path)}" for name, path in paths.items() if path is not None)]
 
 
 def _absolute(path: str | None) -> str | None:
@@ -97,16 +104,6 @@ def _pinned_weights(backbone: BackboneConfig) -> str:
     if backbone.weights.startswith("hf:"):
         return locate_weights(backbone.name, backbone.weights).source
     return str(Path(backbone.weights).expanduser().absolute()) if is_path(backbone.weights) else backbone.weights
-
-
-def _quoted(value: str) -> str:
-    """Quote ``value`` for Hydra, whatever it holds.
-
-    Backslashes are doubled only where they would escape something: before ``${`` (OmegaConf), and before
-    a quote or at the end (Hydra).
-    """
-    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), plain) + "'"
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """From Flower's run config, two strings, to our settings: what both apps read first."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from flwr.app import Context
 
 from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.config.composition import split_overrides
-from fedsq_flwr.config.site import Site, at_site, refuse_unsafe_overrides, site_of
+from fedsq_flwr.config.site import Site, at_site, read_site, refuse_unsafe_overrides
 
 RunKey = tuple[str, str]
 
@@ -17,31 +17,27 @@ def key_of(context: Context) -> RunKey:
 
 
 @lru_cache(maxsize=4)
-def config_of(key: RunKey) -> Config:
-    """Compose the settings that the run config asks for; treat the result as read-only.
+def config_of(key: RunKey, site: Site = Site()) -> Config:  # noqa: B008 - immutable
+    """Compose the settings that the run config asks for, as they hold at ``site``; treat them as read-only.
 
     Raises
     ------
     ConfigurationError
         One line that names the setting, the value and what is allowed.
     """
-    return compose_config(_overrides(key))
+    experiment, overrides = key
+    words = [*([f"experiment={experiment}"] if experiment else []), *split_overrides(overrides)]
+    if site.is_real:
+        refuse_unsafe_overrides(words)
+    return compose_config(words, partial(at_site, site=site))
 
 
-def site_config(context: Context) -> tuple[RunKey, Site, Config]:
-    """Return the run's key, the silo's own settings, and the run's settings as they hold at the silo.
+def site_of(context: Context) -> Site:
+    """Return the silo's own settings.
 
     Raises
     ------
     ConfigurationError
-        As `config_of`; or the silo's own settings are wrong, or the run's are not taken by silos.
+        If one is wrong.
     """
-    key, site = key_of(context), site_of(context.node_config)
-    if site.is_real:
-        refuse_unsafe_overrides(_overrides(key))
-    return key, site, at_site(config_of(key), site)
-
-
-def _overrides(key: RunKey) -> list[str]:
-    experiment, overrides = key
-    return [*([f"experiment={experiment}"] if experiment else []), *split_overrides(overrides)]
+    return read_site(context.node_config)

@@ -4,7 +4,8 @@ The command line, the two Flower apps and the tests all come through here, so th
 same in each of them.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -28,8 +29,15 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
 
 
-def compose_config(overrides: Sequence[str] = ()) -> Config:
+def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Config] | None = None) -> Config:
     """Compose and check the settings that ``overrides`` ask for.
+
+    Parameters
+    ----------
+    overrides : sequence of str
+        Hydra's.
+    change : callable, optional
+        Changes the settings before their values are checked.
 
     Raises
     ------
@@ -39,11 +47,11 @@ def compose_config(overrides: Sequence[str] = ()) -> Config:
     register_schema()
     with one_line_errors(), _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         composed = compose(CONFIG_NAME, overrides=list(overrides))
-    return to_config(composed)
+    return to_config(composed, change)
 
 
-def to_config(composed: DictConfig) -> Config:
-    """Turn what Hydra composed into a `Config`, and check its values.
+def to_config(composed: DictConfig, change: Callable[[Config], Config] | None = None) -> Config:
+    """Turn what Hydra composed into a `Config`, and check its values once ``change`` is made.
 
     Raises
     ------
@@ -56,6 +64,7 @@ def to_config(composed: DictConfig) -> Config:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     if not isinstance(config, Config):
         raise TypeError(f"expected a Config, got {type(config)}")
+    config = config if change is None else change(config)
     validate(config)
     return config
 
@@ -91,6 +100,16 @@ def split_overrides(text: str) -> list[str]:
     if open_until:
         raise ConfigurationError(f"overrides={text}: {open_until[-1]} is missing")
     return [word for word in words if word]
+
+
+def quoted(value: str) -> str:
+    """Quote ``value`` for Hydra, whatever it holds.
+
+    Backslashes are doubled only where they would escape something: before ``${`` (OmegaConf), and before
+    a quote or at the end (Hydra).
+    """
+    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), plain) + "'"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
@@ -40,6 +40,8 @@ def explain(error: Exception) -> str:
         return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
     if isinstance(error, OverrideParseException) and "LexerNoViableAlt" in str(error):
         return _needs_quotes(error.override, str(error))
+    if isinstance(error, ValidationError) and error.full_key:
+        return f"{error.full_key}: {str(error).splitlines()[0]}"
     return str(error).partition("See https")[0]
 
 

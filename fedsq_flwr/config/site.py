@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsq_flwr.config.backbones import is_path
-from fedsq_flwr.config.schema import Config
+from fedsq_flwr.config.backbones import NETWORKS, is_path
+from fedsq_flwr.config.schema import BackboneConfig, Config
 from fedsq_flwr.errors import ConfigurationError
 
 #: Keys of the node config that say which silo a node is.
@@ -48,7 +48,7 @@ class Site:
         return self != Site()
 
 
-def site_of(node_config: Mapping[str, object]) -> Site:
+def read_site(node_config: Mapping[str, object]) -> Site:
     """Read a silo's own settings from Flower's node config.
 
     Raises
@@ -78,13 +78,6 @@ def at_site(config: Config, site: Site) -> Config:
     """
     if not site.is_real:
         return config
-    weights = site.weights or config.backbone.weights
-    needs_weights = config.executor.structure == "own"
-    if needs_weights and site.weights is None and is_path(weights):
-        raise ConfigurationError(
-            f"backbone.weights={Path(weights).name}: is a file of the server's; give the silo its own (weights=FILE) "
-            "or run with executor.structure=sent"
-        )
     state = Path(site.state_dir or "~/.cache/fedsq_flwr").expanduser()
     executor = dataclasses.replace(
         config.executor,
@@ -96,9 +89,24 @@ def at_site(config: Config, site: Site) -> Config:
         config,
         cache_dir=str(state),
         data=dataclasses.replace(config.data, path=site.data_path),
-        backbone=dataclasses.replace(config.backbone, weights=weights),
+        backbone=_backbone(config, site),
         executor=executor,
     )
+
+
+def _backbone(config: Config, site: Site) -> BackboneConfig:
+    backbone = config.backbone
+    if config.executor.structure == "sent":  # nothing is loaded; the head comes with the first message
+        head = "zeros" if NETWORKS[backbone.name].linear_head else backbone.head
+        return dataclasses.replace(backbone, weights="random", head=head)
+    if site.weights is not None:
+        return dataclasses.replace(backbone, weights=site.weights)
+    if is_path(backbone.weights):
+        raise ConfigurationError(
+            f"backbone.weights={Path(backbone.weights).name}: is a file of the server's; give this silo its own "
+            "(weights=FILE), or run with executor.structure=sent"
+        )
+    return backbone
 
 
 def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:

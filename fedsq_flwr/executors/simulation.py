@@ -13,9 +13,9 @@ from fedsq_flwr.executors.flower_app import FEDSQ_APP, FlowerApp, write_app, wri
 from fedsq_flwr.executors.follow import JsonLinesFollower
 from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.executors.run_log import RunLog
+from fedsq_flwr.executors.silos import COMPLETED
 from fedsq_flwr.executors.superlink import VITAL, LocalSuperLink
 
-_COMPLETED = "finished:completed"
 _POLL_SECONDS = 0.2
 _WATCH_SECONDS = 1.0  # looking through all processes takes some milliseconds
 # How long the run may take to end once one of these has ended. The simulation's process ends when the
@@ -69,7 +69,7 @@ def run_simulation(
         lost = _follow(link, _start(link, config, overrides, app), report)
         status = link.run_status()
         report()
-        if status != _COMPLETED:
+        if status != COMPLETED:
             died = f"{lost} ended in mid-run" if lost and not (status or "").startswith("finished:") else None
             cause = written_error(told) or died or logged_error(log.recent()) or "no reason given"
             raise RunFailedError(f"{cause} (status: {status or 'none'}; log: {log.path})")

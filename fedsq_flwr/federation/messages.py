@@ -84,6 +84,12 @@ def count_bytes(messages: Iterable[Message]) -> int:
     return sum(r.count_bytes() for m in messages if m.has_content() for r in m.content.values())
 
 
+def round_of(message: Message) -> str:
+    """Return ``", round N"``, or nothing for a message that is of no round: for logs."""
+    number = message.content.config_records.get(CONFIG, ConfigRecord()).get(ROUND)
+    return f", round {number}" if isinstance(number, int) else ""
+
+
 def _unpack(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
     return cast(ArrayRecord, message.content[ARRAYS]), cast(ConfigRecord, message.content[CONFIG])
 

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.composition import split_overrides
+from fedsq_flwr.config.composition import quoted, split_overrides
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.job import _quoted as quoted
 
 SPLITS = {
     "": [],

@@ -1,0 +1,69 @@
+"""``fedsq silo``: take part in federations, as one silo, until told to stop."""
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedsq_flwr.config.silo import node_config, read_silo_config
+from fedsq_flwr.executors.interrupts import ending_signals_raise
+from fedsq_flwr.silos.keys import read_node_key
+
+
+def silo(settings: Sequence[str]) -> None:
+    """Connect to the SuperLink and answer its messages until SIGTERM or Ctrl-C, which end it cleanly.
+
+    Parameters
+    ----------
+    settings : sequence of str
+        YAML files and ``name=value``, of which the later win.
+
+    Raises
+    ------
+    FedSQError
+        If a setting is wrong, or silo and SuperLink do not come together; one line says why.
+    """
+    config = read_silo_config(settings)
+    keys = None if config.private_key is None else read_node_key(Path(config.private_key))
+    _log_to_stdout()
+    log = logging.getLogger(__name__)
+    from fedsq_flwr.silos.link import Link  # Flower: only once the settings are known to be right
+
+    try:
+        with (
+            ending_signals_raise(),
+            Link(
+                config.superlink, keys=keys, insecure=config.insecure, root_certificates=config.root_certificates
+            ) as link,
+        ):
+            log.info(
+                "silo %d of %d is connected to %s (node %d)",
+                config.silo,
+                config.silos,
+                config.superlink,
+                link.node_id,
+            )
+            from fedsq_flwr import client_app  # torch and more, once the silo is known to be wanted
+            from fedsq_flwr.silos.node import Node
+
+            log.info("ready")
+            Node(link, client_app.app, node_config(config)).serve()
+    except KeyboardInterrupt:
+        log.info("stopped: interrupted")
+    except SystemExit as stop:
+        if stop.code != 128 + signal.SIGTERM:
+            raise
+        log.info("stopped: terminated")
+
+
+def _log_to_stdout() -> None:
+    """Log in lines that systemd and containers collect: time, level, what."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger("fedsq_flwr")
+    package.handlers, package.propagate = [handler], False
+    package.setLevel(logging.INFO)
+    flower = logging.getLogger("flwr")
+    flower.handlers, flower.propagate = [handler], False
+    flower.setLevel(logging.WARNING)

@@ -1,0 +1,159 @@
+"""Flower's commands, called with a home of their own, and ended with it."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+import tomli_w
+
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.executors import processes
+from fedsq_flwr.executors.environment import command_path, isolated_environment, make_home
+from fedsq_flwr.executors.failure import logged_error
+from fedsq_flwr.executors.interrupts import signals_held_back
+from fedsq_flwr.executors.run_log import RunLog
+
+_COMMAND_SECONDS = 60.0
+_STARTED = re.compile(r"started run (\d+)")
+#: The connection's name in Flower's configuration.
+CONNECTION = "federation"
+
+
+class FlowerCommands:
+    """A Flower home that knows one SuperLink, for use in a ``with`` statement.
+
+    Parameters
+    ----------
+    log : RunLog
+        Where the output of what runs for long goes.
+    variables : Mapping[str, str]
+        Environment variables for every command.
+
+    Raises
+    ------
+    RunFailedError
+        On entering: Flower is not installed.
+    """
+
+    def __init__(self, log: RunLog, variables: Mapping[str, str]) -> None:
+        self.home = make_home()
+        self._log = log
+        self._variables = variables
+        self._environment: dict[str, str] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._known: set[psutil.Process] = set()
+
+    def __enter__(self) -> Self:
+        """Prepare the home."""
+        try:
+            self._environment = isolated_environment(self.home, self._variables)
+            self._prepare()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End what was started and remove the home."""
+        self.stop()
+
+    def connect(self, address: str, root_certificates: str | None, *, insecure: bool) -> None:
+        """Have the commands talk to the SuperLink at ``address``."""
+        connection: dict[str, Any] = {"address": address}
+        if insecure:
+            connection["insecure"] = True
+        elif root_certificates is not None:
+            connection["root-certificates"] = root_certificates
+        configuration = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
+        (self.home / "config.toml").write_text(tomli_w.dumps(configuration), encoding="utf-8")
+
+    def run(self, app: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start `flwr run` on an app directory; the process returned ends when the run does."""
+        return self._spawn("flwr", "run", str(app), "--stream", *arguments)
+
+    def run_id(self) -> str | None:
+        """Return the id of the run that was started, if the SuperLink has said it."""
+        found = (_STARTED.search(line) for line in self._log.recent())
+        return next((match[1] for match in found if match), None)
+
+    def run_status(self) -> str | None:
+        """Return the status of the run, such as ``finished:completed``; None if it cannot be told."""
+        if (run_id := self.run_id()) is None:
+            return None
+        with suppress(OSError, subprocess.SubprocessError, ValueError, LookupError):
+            answer = self._call("flwr", "ls", "--run-id", run_id, "--format", "json")
+            (run,) = json.loads(answer[answer.index(b"{") :])["runs"]
+            return str(run["status"])
+        return None
+
+    def stop_run(self) -> None:
+        """Ask the SuperLink to end the run, if it has begun."""
+        if (run_id := self.run_id()) is not None:
+            with suppress(OSError, subprocess.SubprocessError):
+                self._call("flwr", "stop", run_id)
+
+    def register(self, public_key: Path) -> None:
+        """Make a silo's key known to the SuperLink.
+
+        Raises
+        ------
+        RunFailedError
+            If it is not taken; the line is Flower's.
+        """
+        try:
+            self._call("flwr", "supernode", "register", str(public_key), CONNECTION)
+        except subprocess.CalledProcessError as error:
+            lines = (error.stdout + error.stderr).decode(errors="replace").splitlines()
+            raise RunFailedError(f"{public_key}: is not registered: {logged_error(lines) or lines[-1:]}") from error
+
+    def stop(self) -> None:
+        """End every process that was started here and remove its files; does nothing a second time."""
+        with signals_held_back():
+            processes.end(self._mine)
+            for child in self._children:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(timeout=1.0)  # takes it out of the process table
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def _prepare(self) -> None:
+        """Do what must be done before the first command."""
+
+    def _mine(self) -> set[psutil.Process]:
+        marked = processes.marked("FLWR_HOME", str(self.home))
+        return processes.descendants(self._known | marked)
+
+    def _call(self, command: str, *arguments: str) -> bytes:
+        """Return what a short command prints; any other status than 0 is an error."""
+        return subprocess.run(  # noqa: S603  (no shell)
+            [command_path(command), *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_COMMAND_SECONDS,
+            check=True,
+        ).stdout
+
+    def _spawn(self, command: str, *arguments: str) -> subprocess.Popen[bytes]:
+        # A session of its own keeps the terminal's Ctrl-C from it: what ends it, and in which order,
+        # is decided here.
+        child = subprocess.Popen(  # noqa: S603  (no shell)
+            [command_path(command), *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._children.append(child)
+        if child.stdout is not None:
+            self._log.collect(child.stdout)
+        return child

@@ -1,0 +1,85 @@
+"""The executor of real silos: the Flower app through `flwr run`, on a SuperLink that is there already."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedsq_flwr.assembly import load_server_data
+from fedsq_flwr.assembly.normalisation import normalisation
+from fedsq_flwr.config.composition import quoted
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.errors import ConfigurationError, RunFailedError
+from fedsq_flwr.executors.failure import logged_error, written_error
+from fedsq_flwr.executors.flower_app import FEDSQ_APP, write_app, write_run_config
+from fedsq_flwr.executors.flower_commands import CONNECTION, FlowerCommands
+from fedsq_flwr.executors.follow import JsonLinesFollower
+from fedsq_flwr.executors.interrupts import ending_signals_raise, signals_held_back
+from fedsq_flwr.executors.run_log import RunLog
+
+COMPLETED = "finished:completed"
+_POLL_SECONDS = 0.2
+
+
+def run_silos(config: Config, overrides: Sequence[str], on_round: Callable[[dict[str, Any]], None]) -> None:
+    """Start the app on the SuperLink that ``executor.superlink`` names, and return once it is done.
+
+    The rounds run on the SuperLink's machine, where ``config.output`` is written; on another machine than
+    this the rounds cannot be followed, only the run's end. A run that is broken off here, by Ctrl-C or a
+    signal, is stopped there.
+
+    Parameters
+    ----------
+    config, overrides, on_round
+        As `run_simulation`.
+
+    Raises
+    ------
+    ConfigurationError
+        If no SuperLink is named.
+    RunFailedError
+        The run did not complete; the message is one line and names the log.
+    SystemExit
+        SIGTERM or SIGHUP came.
+    """
+    if config.executor.superlink is None:
+        raise ConfigurationError("executor.superlink=null: must be HOST:PORT of a SuperLink with executor=silos")
+    output = Path(config.output)
+    told = output / "failure.json"
+    told.unlink(missing_ok=True)
+    follower = JsonLinesFollower(output / "history.jsonl")
+
+    def report() -> None:
+        for line in follower.read():
+            on_round(line)
+
+    with ending_signals_raise(), RunLog(output / "flower.log") as log, FlowerCommands(log, {}) as flower:
+        executor = config.executor
+        flower.connect(str(executor.superlink), executor.root_certificates, insecure=executor.insecure)
+        directory, run_config = flower.home / "app", flower.home / "run.toml"
+        write_app(directory, FEDSQ_APP)
+        write_run_config(run_config, [*overrides, *_agreed(config)])
+        process = flower.run(directory, (CONNECTION, "--run-config", str(run_config)))
+        try:
+            while process.poll() is None:
+                report()
+                time.sleep(_POLL_SECONDS)
+            report()
+            status = flower.run_status()
+        except BaseException:
+            with signals_held_back():
+                flower.stop_run()
+            raise
+        if status != COMPLETED:
+            cause = written_error(told) or logged_error(log.recent()) or "no reason given"
+            raise RunFailedError(f"{cause} (status: {status or 'none'}; log: {log.path})")
+
+
+def _agreed(config: Config) -> list[str]:
+    """Return overrides for what silos cannot find out: the names of the classes, and how pixels are normalised."""
+    mean, deviation = normalisation(config.backbone)
+    agreed = [f"backbone.mean={list(mean)}", f"backbone.deviation={list(deviation)}"]
+    if config.data.name == "imagefolder":
+        names = load_server_data(config).class_names
+        agreed.append(f"data.classes=[{','.join(map(quoted, names))}]")
+    return agreed

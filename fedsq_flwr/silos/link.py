@@ -1,0 +1,245 @@
+"""A silo's connection to the SuperLink: what Flower's SuperNode does, within the silo's own process.
+
+Flower's SuperNode fetches a message, hands it on over HTTP to a process that it starts for this one
+message, and looks for the next one after three seconds. Here one process does it all, so that torch, the
+images, the network and the gates are there when a message comes. It speaks Flower's Fleet protocol through
+Flower's own client; what it uses of Flower's insides is imported in this module and nowhere else.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
+from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
+from flwr.proto import fleet_pb2 as fleet
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.node_pb2 import Node
+from flwr.proto.run_pb2 import GetRunRequest
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects, push_objects
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
+from flwr.supercore.retry import RetryInvoker, RetryState, exponential
+from flwr.supercore.run import Run
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.silos.refusals import PASSING, refusal, tls_error
+
+log = logging.getLogger(__name__)
+
+KeyPair = tuple[EllipticCurvePrivateKey, EllipticCurvePublicKey]
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+_LONGEST_WAIT = 20  # seconds between two tries while the SuperLink cannot be reached
+_TELL_SECONDS = 60.0  # between two lines of the log that say so
+_RUN_OVER = 403  # what the SuperLink answers where a run has ended
+
+
+class RunOverError(Exception):
+    """The run that a message is of has ended."""
+
+
+class Link:
+    """The connection of one silo, for use in a ``with`` statement.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port`` of the SuperLink.
+    keys : pair of keys, optional
+        The node's; without them the node registers itself under a key made for the occasion.
+    insecure : bool
+        Plain HTTP.
+    root_certificates : str, optional
+        File of the authority that the server is verified by; the system's authorities by default.
+
+    Attributes
+    ----------
+    node_id : int
+        What the SuperLink calls this silo.
+
+    Raises
+    ------
+    RunFailedError
+        On entering: the SuperLink, or this silo, is refused; one line says why.
+    """
+
+    def __init__(
+        self, address: str, *, keys: KeyPair | None, insecure: bool = False, root_certificates: str | None = None
+    ) -> None:
+        self.address = address
+        self.node_id = 0
+        self._registers_itself = keys is None
+        private, public = generate_key_pairs() if keys is None else keys
+        self._public = public_key_to_bytes(public)
+        self._client = FleetHttpClient.from_server_address(
+            address,
+            insecure,
+            root_certificates,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(private, public),
+            ],
+        )
+        self._retry = RetryInvoker(
+            lambda: exponential(max_delay=_LONGEST_WAIT),
+            (httpx.TransportError, httpx.HTTPStatusError),
+            max_tries=None,
+            max_time=None,
+            should_giveup=self._is_final,
+            on_success=self._tell_success,
+            on_backoff=self._tell_backoff,
+        )
+        self._heartbeat = HeartbeatSender(self._send_heartbeat)
+        self._lost = threading.Event()
+        self._told_at: float | None = None  # when the log said last that the SuperLink cannot be reached
+
+    def __enter__(self) -> Self:
+        """Connect: wait for a SuperLink that is not there yet, and have it know this silo."""
+        try:
+            if self._registers_itself:
+                self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public))
+            request = fleet.ActivateNodeRequest(
+                public_key=self._public, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL
+            )
+            self.node_id = self._call(self._client.ActivateNode, request).node_id
+        except BaseException:
+            self._client.close()
+            raise
+        self._node = Node(node_id=self.node_id)
+        self._heartbeat.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Tell the SuperLink that this silo leaves."""
+        self._heartbeat.stop()
+        try:
+            self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self.node_id))
+            if self._registers_itself:
+                self._client.UnregisterNode(fleet.UnregisterNodeFleetRequest(node_id=self.node_id))
+        except (httpx.HTTPError, ValueError) as problem:
+            log.warning("%s could not be told that this silo leaves: %s", self.address, problem)
+        self._client.close()
+
+    def receive(self) -> Message | None:
+        """Return the next message for this silo, or None if there is none now.
+
+        Raises
+        ------
+        RunFailedError
+            If the SuperLink no longer takes this silo.
+        RunOverError
+            If the run ended before the message was here.
+        """
+        if self._lost.is_set():
+            raise RunFailedError(f"superlink={self.address}: no longer knows this silo")
+        answer = self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node))
+        if not answer.messages_list:
+            return None
+        run_id = message_from_proto(answer.messages_list[0]).metadata.run_id
+        tree = answer.message_object_trees[0]
+        pull = make_pull_object_fn_protobuf(
+            lambda request: self._call(self._client.PullObject, request), self._node, run_id
+        )
+        contents = pull_objects([node.object_id for node in iterate_object_tree(tree)], pull)
+        confirmation = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
+        self._call(self._client.ConfirmMessageReceived, confirmation)
+        message = inflate_object_from_contents(tree.object_id, contents)
+        if not isinstance(message, Message):
+            raise TypeError(f"expected a Message, got {type(message)}")
+        message.metadata.__dict__["_message_id"] = tree.object_id  # as Flower's own processes do
+        return message
+
+    def run(self, run_id: int) -> Run:
+        """Return what the SuperLink says of a run."""
+        return run_from_proto(self._call(self._client.GetRun, GetRunRequest(node=self._node, run_id=run_id)).run)
+
+    def send(self, reply: Message, seconds: float) -> None:
+        """Send ``reply``, which took ``seconds`` to make.
+
+        Raises
+        ------
+        RunFailedError, RunOverError
+            As `receive`.
+        """
+        with no_object_id_recompute():
+            reply.metadata.__dict__["_message_id"] = reply.object_id
+            tree: ObjectTree = get_object_tree(reply)
+            head = fleet.PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(remove_content_from_message(reply))],
+                message_object_trees=[tree],
+                clientapp_runtime_list=[seconds],
+            )
+            answer = self._call(self._client.PushMessages, head)
+            push = make_push_object_fn_protobuf(
+                lambda request: self._call(self._client.PushObject, request),
+                self._node,
+                reply.metadata.run_id,
+                answer.session_id,
+            )
+            push_objects(get_all_nested_objects(reply), push, object_ids_to_push=set(answer.objects_to_push))
+
+    def _call(self, method: Callable[[Request], Answer], request: Request) -> Answer:
+        try:
+            answer: Answer = self._retry.invoke(method, request)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == _RUN_OVER:
+                raise RunOverError from error
+            raise RunFailedError(refusal(self.address, error)) from error
+        except httpx.TransportError as error:
+            raise RunFailedError(refusal(self.address, error)) from error
+        return answer
+
+    def _tell_backoff(self, state: RetryState) -> None:
+        if self._told_at is None or time.monotonic() - self._told_at > _TELL_SECONDS:
+            log.warning("%s cannot be reached (%s); the silo goes on trying", self.address, state.exception)
+            self._told_at = time.monotonic()
+
+    def _tell_success(self, _: RetryState) -> None:
+        if self._told_at is not None:
+            log.info("%s is reached again", self.address)
+            self._told_at = None
+
+    def _send_heartbeat(self) -> bool:
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_DEFAULT_INTERVAL)
+        try:
+            if not self._client.SendNodeHeartbeat(request).success:
+                self._lost.set()
+        except httpx.TransportError:
+            return False
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code in PASSING:
+                return False
+            self._lost.set()
+        return True
+
+    def _is_final(self, error: Exception) -> bool:
+        """Tell whether trying again would change nothing."""
+        if isinstance(error, httpx.HTTPStatusError):
+            return error.response.status_code not in PASSING
+        # A SuperLink that is started again breaks connections off, too; one that never answered will not.
+        return tls_error(error) is not None or (self.node_id == 0 and isinstance(error, httpx.RemoteProtocolError))

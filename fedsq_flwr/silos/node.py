@@ -1,0 +1,106 @@
+"""The process of a silo: take a message, let the client app answer it, send the reply; for run after run.
+
+The code of the app is the one installed here. Flower's bundle of a run, which could bring code along, is
+never fetched, so that whoever runs the server cannot run code at a silo.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+
+from fedsq_flwr.errors import DataError, FedSQError
+from fedsq_flwr.federation.messages import count_bytes, round_of
+from fedsq_flwr.silos.link import Link, RunOverError
+
+log = logging.getLogger(__name__)
+
+#: The app whose runs are answered.
+APP_ID = "fedsq/fedsq-flwr"
+#: Seconds between two looks for a message; a look is a request of some hundred bytes.
+POLL_SECONDS = 0.25
+_KEPT_RUNS = 4  # contexts, which hold what a silo keeps for the length of a run
+
+
+class Node:
+    """Answers messages that come over a link.
+
+    Parameters
+    ----------
+    link : Link
+        The open connection.
+    app : ClientApp
+        Answers each message.
+    node_config : mapping
+        The silo's own settings, as `config.silo.node_config` gives them.
+    """
+
+    def __init__(self, link: Link, app: ClientApp, node_config: Mapping[str, str | int]) -> None:
+        self._link = link
+        self._app = app
+        self._node_config = dict(node_config)
+        self._contexts: dict[int, Context] = {}  # by run, the newest last
+
+    def serve(self) -> None:
+        """Answer messages for ever.
+
+        Raises
+        ------
+        RunFailedError
+            If the SuperLink no longer takes this silo.
+        """
+        while True:
+            try:
+                if not self.answer_next():
+                    time.sleep(POLL_SECONDS)
+            except RunOverError:
+                log.info("the run has ended before the silo was done")
+
+    def answer_next(self) -> bool:
+        """Answer one message, if there is one; tell whether there was."""
+        message = self._link.receive()
+        if message is None:
+            return False
+        started = time.perf_counter()
+        what = f"run {message.metadata.run_id}{round_of(message)}: {message.metadata.message_type}"
+        log.info("%s asked for (%s bytes)", what, f"{count_bytes([message]):,}")
+        reply = self._answer(message, what)
+        seconds = time.perf_counter() - started
+        if reply.has_content():
+            log.info("%s answered in %.1f s (%s bytes)", what, seconds, f"{count_bytes([reply]):,}")
+        self._link.send(reply, seconds)
+        return True
+
+    def _answer(self, message: Message, what: str) -> Message:
+        """Let the app answer, or answer with an error; the log has all of it, the server what concerns it."""
+        try:
+            return self._app(message, self._context(message.metadata.run_id))
+        except DataError as error:  # names of files can be names of patients
+            log.error("%s failed: %s", what, error)
+            reason = "cannot use its data; its own log says why"
+        except (FedSQError, ValueError) as error:
+            log.error("%s failed: %s", what, error)
+            reason = str(error)
+        except Exception as error:
+            log.exception("%s failed", what)
+            reason = f"failed with {type(error).__name__}; its own log says why"
+        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+
+    def _context(self, run_id: int) -> Context:
+        if run_id not in self._contexts:
+            run = self._link.run(run_id)
+            if run.fab_id != APP_ID:
+                raise ValueError(f"answers runs of {APP_ID} only, not of {run.fab_id}")
+            self._contexts[run_id] = Context(
+                run_id=run_id,
+                node_id=self._link.node_id,
+                node_config=self._node_config,  # type: ignore[arg-type]
+                state=RecordDict(),
+                run_config={"experiment": "", "overrides": "", **run.override_config},
+            )
+            for older in list(self._contexts)[:-_KEPT_RUNS]:
+                del self._contexts[older]
+        return self._contexts[run_id]
