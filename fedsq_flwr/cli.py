@@ -86,6 +86,9 @@ def _add_silo_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     silo.set_defaults(action=_silo)
     for command in (silo,):
         command.add_argument("settings", nargs="*", metavar="FILE.yaml|NAME=VALUE", help="the silo's own settings")
+    rehearse = commands.add_parser("rehearse", help="run real silos on this machine; takes Hydra overrides, as run")
+    rehearse.add_argument("silos", type=int, metavar="N", help="how many silos")
+    rehearse.set_defaults(action=_rehearse)
     certs = commands.add_parser("certs", help="make certificates and node keys for a server and its silos")
     certs.add_argument("directory", type=Path, metavar="DIR", help="where they lie, or will lie")
     certs.add_argument(
@@ -128,6 +131,12 @@ def _silo(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.silo import silo
 
     silo(chosen.settings)
+
+
+def _rehearse(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.rehearse import rehearse
+
+    rehearse(chosen.silos, chosen.overrides)
 
 
 def _certs(chosen: argparse.Namespace) -> None:
