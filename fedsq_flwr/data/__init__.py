@@ -1,7 +1,20 @@
 """Where images come from, how they are shared out among silos, and how they become tensors."""
 
 from fedsq_flwr.data.federated import FederatedData, share_out
+from fedsq_flwr.data.folder_splits import folder_source, silo_parts
+from fedsq_flwr.data.image_folder import ImageFolder, read_folder
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.sources import SOURCES, DataSource, load_source
 
-__all__ = ["SOURCES", "DataSource", "FederatedData", "LabelledImages", "load_source", "share_out"]
+__all__ = [
+    "SOURCES",
+    "DataSource",
+    "FederatedData",
+    "ImageFolder",
+    "LabelledImages",
+    "folder_source",
+    "load_source",
+    "read_folder",
+    "share_out",
+    "silo_parts",
+]

@@ -4,7 +4,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def refuse_folder(error: OSError) -> None:
+def refuse_folder(error: OSError) -> NoReturn:
     """Raise the `DataError` for a folder that cannot be read."""
     raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
