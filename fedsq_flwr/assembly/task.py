@@ -1,11 +1,28 @@
 """The task of a run: its data set, fitted to the backbone and shared out among the silos."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.data import FederatedData, load_source, share_out
+from fedsq_flwr.data import (
+    DataSource,
+    FederatedData,
+    ImageFolder,
+    folder_source,
+    load_source,
+    read_folder,
+    share_out,
+)
+from fedsq_flwr.data.folder_layout import PARTS
+from fedsq_flwr.data.image_folder import Fit
 from fedsq_flwr.data.images import LabelledImages, prepare
+from fedsq_flwr.learning import derive_seed
+
+log = logging.getLogger(__name__)
 
 
 def load_task(config: Config, silos: int) -> FederatedData:
@@ -17,13 +34,12 @@ def load_task(config: Config, silos: int) -> FederatedData:
     Raises
     ------
     DataError
-        If the data do not suffice for the silos.
+        If the data cannot be read, or do not suffice for the silos.
     ConfigurationError, WeightsError
         If it cannot be told how the weights want their images.
     """
-    source = load_source(config.data.name)
     return share_out(
-        replace(source, pool=fit_images(config, source.pool), test=fit_images(config, source.test)),
+        _load_source(config),
         silos=silos,
         partition=config.partition.name,
         alpha=config.partition.alpha,
@@ -35,8 +51,28 @@ def load_task(config: Config, silos: int) -> FederatedData:
     )
 
 
-def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
-    """Fit images, between 0 and 1, to the backbone: the input pipeline of training, evaluation and prediction.
+def load_folder(config: Config, folder: Path, parts: Sequence[str] = PARTS) -> ImageFolder:
+    """Read ``parts`` of a folder of images, fitted to the backbone; how many files were left out is told.
+
+    Raises
+    ------
+    DataError
+        As `read_folder`.
+    ConfigurationError, WeightsError
+        If it cannot be told how the weights want their images.
+    """
+    log.info("reading the images of %s", folder)
+    data, fit = config.data, image_fitter(config)
+    read = read_folder(folder, classes=data.classes, unreadable=data.unreadable, fit=fit, parts=parts)
+    for part, skipped in read.skipped.items():
+        if skipped:
+            files = len(read.parts[part]) + len(skipped)
+            log.warning("%s: left out of %s, as unreadable: %d of %d files", folder, part, len(skipped), files)
+    return read
+
+
+def image_fitter(config: Config) -> Fit:
+    """Return the input pipeline of training, evaluation and prediction: it fits images, between 0 and 1.
 
     Raises
     ------
@@ -44,5 +80,19 @@ def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
         If it cannot be told how the weights want their images.
     """
     backbone = config.backbone
-    mean, deviation = normalisation(backbone)
-    return prepare(images, size=backbone.image_size, channels=backbone.in_channels, mean=mean, deviation=deviation)
+    mean, deviation = normalisation(backbone)  # may look into a file, so once for all images
+    return partial(prepare, size=backbone.image_size, channels=backbone.in_channels, mean=mean, deviation=deviation)
+
+
+def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
+    """Fit images, between 0 and 1, to the backbone; see `image_fitter`."""
+    return image_fitter(config)(images)
+
+
+def _load_source(config: Config) -> DataSource:
+    if config.data.path is not None:
+        folder = load_folder(config, Path(config.data.path).expanduser())
+        seed = derive_seed(config.seed, "test set")
+        return folder_source(folder, test_fraction=config.data.test_fraction, seed=seed)
+    source = load_source(config.data.name)
+    return replace(source, pool=fit_images(config, source.pool), test=fit_images(config, source.test))

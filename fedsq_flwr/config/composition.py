@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.config.validation import validate
+from fedsq_flwr.config.validation import check_folder, validate
 from fedsq_flwr.errors import ConfigurationError
 
 CONFIG_MODULE = "fedsq_flwr.conf"
@@ -29,7 +29,7 @@ def register_schema() -> None:
 
 
 def compose_config(overrides: Sequence[str] = ()) -> Config:
-    """Compose and check the settings that ``overrides`` ask for.
+    """Compose and check the settings that ``overrides`` ask for, and whether the folder of images is there.
 
     Raises
     ------
@@ -39,7 +39,9 @@ def compose_config(overrides: Sequence[str] = ()) -> Config:
     register_schema()
     with one_line_errors(), _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         composed = compose(CONFIG_NAME, overrides=list(overrides))
-    return to_config(composed)
+    config = to_config(composed)
+    check_folder(config)
+    return config
 
 
 def to_config(composed: DictConfig) -> Config:
