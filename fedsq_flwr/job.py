@@ -79,6 +79,7 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
         config,
         output=str(output.absolute()),
         cache_dir=str(Path(config.cache_dir).expanduser().absolute()),
+        data=dataclasses.replace(config.data, path=_absolute(config.data.path)),
         backbone=dataclasses.replace(config.backbone, weights=_pinned_weights(config.backbone)),
         executor=dataclasses.replace(
             config.executor,
@@ -89,6 +90,7 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
     paths = {
         "output": absolute.output,
         "cache_dir": absolute.cache_dir,
+        "data.path": absolute.data.path,
         "backbone.weights": absolute.backbone.weights,
         "executor.gate_cache_dir": absolute.executor.gate_cache_dir,
         "executor.root_certificates": absolute.executor.root_certificates,

@@ -1,11 +1,32 @@
 """The task of a run: its data set, fitted to the backbone and shared out among the silos."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.data import FederatedData, ServerData, SiloData, load_source, share_out
+from fedsq_flwr.data import (
+    DataSource,
+    FederatedData,
+    ImageFolder,
+    ServerData,
+    SiloData,
+    folder_source,
+    load_source,
+    read_folder,
+    share_out,
+    silo_parts,
+)
+from fedsq_flwr.data.folder_layout import PARTS
+from fedsq_flwr.data.image_folder import Fit
 from fedsq_flwr.data.images import LabelledImages, prepare
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.learning import derive_seed
+
+log = logging.getLogger(__name__)
 
 
 def load_task(config: Config, silos: int) -> FederatedData:
@@ -17,13 +38,72 @@ def load_task(config: Config, silos: int) -> FederatedData:
     Raises
     ------
     DataError
-        If the data do not suffice for the silos.
+        If the data cannot be read, or do not suffice for the silos.
     ConfigurationError, WeightsError
         If it cannot be told how the weights want their images.
     """
-    source = load_source(config.data.name)
+    return _share_out(config, _load_source(config), silos)
+
+
+def load_raw_task(config: Config, silos: int) -> FederatedData:
+    """Share out the data of ``config`` as `load_task` does, the images as they are: between 0 and 1, not fitted.
+
+    Raises
+    ------
+    DataError
+        If the data do not suffice for the silos.
+    """
+    return _share_out(config, load_source(config.data.name), silos)
+
+
+def load_server_data(config: Config) -> ServerData:
+    """Load what the server has of the task.
+
+    With folders of images at real silos, that is ``validation`` and ``test`` in its own folder, if it has
+    one; any other data set can be worked out as a whole.
+
+    Raises
+    ------
+    DataError, ConfigurationError, WeightsError
+        As `load_task`; or the server has no folder, and the classes are not given.
+    """
+    if config.executor.name != "silos" or config.data.name != "imagefolder":
+        return load_task(config, config.silos)
+    if config.data.path is None:
+        if config.data.classes is None:
+            raise ConfigurationError("data.classes=null: must be given where the server has no data.path")
+        return ServerData(LabelledImages.none(), LabelledImages.none(), tuple(config.data.classes))
+    folder = load_folder(config, Path(config.data.path).expanduser(), ("validation", "test"))
+    none = LabelledImages.none()
+    return ServerData(folder.parts.get("validation", none), folder.parts.get("test", none), folder.class_names)
+
+
+def load_silo(config: Config, silo: int) -> SiloData:
+    """Load the folder of images of a real silo, ``data.path`` as it holds there.
+
+    Raises
+    ------
+    DataError, ConfigurationError, WeightsError
+        As `load_folder`; or the run does not say which classes there are.
+    """
+    data = config.data
+    if data.name != "imagefolder" or data.path is None:
+        raise ConfigurationError(f"data.name={data.name}: must be imagefolder, since silos have folders of images")
+    if data.classes is None:
+        raise ConfigurationError("data.classes=null: must be given, since silos have to agree on the classes")
+    folder = load_folder(config, Path(data.path), ("train", "validation"))
+    train, held_out = silo_parts(
+        folder,
+        held_out_fraction=data.held_out_fraction,
+        min_held_out=data.min_held_out,
+        seed=derive_seed(config.seed, "held out", silo),
+    )
+    return SiloData(train, held_out, folder.class_names, sum(map(len, folder.skipped.values())))
+
+
+def _share_out(config: Config, source: DataSource, silos: int) -> FederatedData:
     return share_out(
-        replace(source, pool=fit_images(config, source.pool), test=fit_images(config, source.test)),
+        source,
         silos=silos,
         partition=config.partition.name,
         alpha=config.partition.alpha,
@@ -35,8 +115,28 @@ def load_task(config: Config, silos: int) -> FederatedData:
     )
 
 
-def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
-    """Fit images, between 0 and 1, to the backbone: the input pipeline of training, evaluation and prediction.
+def load_folder(config: Config, folder: Path, parts: Sequence[str] = PARTS) -> ImageFolder:
+    """Read ``parts`` of a folder of images, fitted to the backbone; how many files were left out is told.
+
+    Raises
+    ------
+    DataError
+        As `read_folder`.
+    ConfigurationError, WeightsError
+        If it cannot be told how the weights want their images.
+    """
+    log.info("reading the images of %s", folder)
+    data, fit = config.data, image_fitter(config)
+    read = read_folder(folder, classes=data.classes, unreadable=data.unreadable, fit=fit, parts=parts)
+    for part, skipped in read.skipped.items():
+        if skipped:
+            files = len(read.parts[part]) + len(skipped)
+            log.warning("%s: left out of %s, as unreadable: %d of %d files", folder, part, len(skipped), files)
+    return read
+
+
+def image_fitter(config: Config) -> Fit:
+    """Return the input pipeline of training, evaluation and prediction: it fits images, between 0 and 1.
 
     Raises
     ------
@@ -44,15 +144,19 @@ def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
         If it cannot be told how the weights want their images.
     """
     backbone = config.backbone
-    mean, deviation = normalisation(backbone)
-    return prepare(images, size=backbone.image_size, channels=backbone.in_channels, mean=mean, deviation=deviation)
+    mean, deviation = normalisation(backbone)  # may look into a file, so once for all images
+    return partial(prepare, size=backbone.image_size, channels=backbone.in_channels, mean=mean, deviation=deviation)
 
 
-def load_server_data(config: Config) -> ServerData:
-    """Load what the server has of the task."""
-    return load_task(config, config.silos)
+def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
+    """Fit images, between 0 and 1, to the backbone; see `image_fitter`."""
+    return image_fitter(config)(images)
 
 
-def load_silo(config: Config, silo: int) -> SiloData:
-    """Load a silo's own folder of images."""
-    raise NotImplementedError
+def _load_source(config: Config) -> DataSource:
+    if config.data.path is not None:
+        folder = load_folder(config, Path(config.data.path).expanduser())
+        seed = derive_seed(config.seed, "test set")
+        return folder_source(folder, test_fraction=config.data.test_fraction, seed=seed)
+    source = load_source(config.data.name)
+    return replace(source, pool=fit_images(config, source.pool), test=fit_images(config, source.test))

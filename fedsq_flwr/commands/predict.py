@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedsq_flwr.assembly.task import fit_images
+from fedsq_flwr.assembly.task import image_fitter
 from fedsq_flwr.commands.output import check_target, write_whole
-from fedsq_flwr.config import Config
 from fedsq_flwr.data import LabelledImages
 from fedsq_flwr.data.image_files import find_images, read_image
+from fedsq_flwr.data.image_folder import Fit
 from fedsq_flwr.learning.precision import autocast, choose_device
 from fedsq_flwr.records.restoring import restore
 
@@ -42,12 +42,12 @@ def predict(checkpoint: Path, folder: Path, form: str | None, output: Path | Non
     check_target(output)
     paths = find_images(folder)
     restored = restore(checkpoint)
-    device = choose_device("auto")
+    fit, device = image_fitter(restored.config), choose_device("auto")
     network = restored.network(form).to(device)
     parts = []
     with torch.no_grad():
         for first in range(0, len(paths), BATCH):
-            images = _read(restored.config, paths[first : first + BATCH]).to(device)
+            images = _read(fit, paths[first : first + BATCH]).to(device)
             with autocast(device, restored.config.executor.precision):
                 logits = network(images)
             parts.append(logits.float().softmax(1).cpu())
@@ -60,10 +60,9 @@ def predict(checkpoint: Path, folder: Path, form: str | None, output: Path | Non
         write_whole(output, table)
 
 
-def _read(config: Config, paths: Sequence[Path]) -> Tensor:
+def _read(fit: Fit, paths: Sequence[Path]) -> Tensor:
     """Read images and fit each to the backbone, as the run did: ``(N, C, H, W)``."""
-    fitted = (fit_images(config, LabelledImages(read_image(path)[None], torch.zeros(1))).images for path in paths)
-    return torch.cat(list(fitted))
+    return torch.cat([fit(LabelledImages(read_image(path)[None], torch.zeros(1))).images for path in paths])
 
 
 def _csv(files: Sequence[str], classes: Sequence[str], probabilities: Tensor) -> bytes:

@@ -80,8 +80,7 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
             config = compose_config(chosen)
             weights = _weights(config)
             settings = [
-                _write_silo(config, workshop, folder, key, weights)
-                for folder, key in zip(folders, keys, strict=True)
+                _write_silo(config, workshop, folder, key, weights) for folder, key in zip(folders, keys, strict=True)
             ]
             with SiloProcesses(settings, superlink.home, variables):
                 run_job(config, chosen, output)

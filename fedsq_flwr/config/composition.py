@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.config.validation import validate
+from fedsq_flwr.config.validation import check_folder, validate
 from fedsq_flwr.errors import ConfigurationError
 
 CONFIG_MODULE = "fedsq_flwr.conf"
@@ -30,7 +30,7 @@ def register_schema() -> None:
 
 
 def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Config] | None = None) -> Config:
-    """Compose and check the settings that ``overrides`` ask for.
+    """Compose and check the settings that ``overrides`` ask for, and whether the folder of images is there.
 
     Parameters
     ----------
@@ -47,7 +47,9 @@ def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Con
     register_schema()
     with one_line_errors(), _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         composed = compose(CONFIG_NAME, overrides=list(overrides))
-    return to_config(composed, change)
+    config = to_config(composed, change)
+    check_folder(config)
+    return config
 
 
 def to_config(composed: DictConfig, change: Callable[[Config], Config] | None = None) -> Config:

@@ -88,7 +88,7 @@ def at_site(config: Config, site: Site) -> Config:
     return dataclasses.replace(
         config,
         cache_dir=str(state),
-        data=dataclasses.replace(config.data, path=site.data_path),
+        data=dataclasses.replace(config.data, path=site.data_path if config.data.name == "imagefolder" else None),
         backbone=_backbone(config, site),
         executor=executor,
     )

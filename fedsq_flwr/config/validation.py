@@ -7,6 +7,7 @@ load torch just to say that a word is misspelt; a test holds the two together.
 import math
 from collections.abc import Mapping
 from functools import reduce
+from pathlib import Path
 from types import MappingProxyType
 
 from fedsq_flwr.config.backbones import NETWORKS, complaints
@@ -48,7 +49,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "head_first_rounds": (0, True),
         "validation_fraction": (0, False),
         "diagnostics_size": (8, True),
-        "data.test_fraction": (0, True),
+        "data.test_fraction": (0, False),
         "data.held_out_fraction": (0, True),
         "data.min_held_out": (1, True),
         "backbone.in_channels": (1, True),
@@ -111,6 +112,7 @@ def _check_relations(config: Config) -> None:
     _check_silos(config)
     if config.method.aggregation != "fedprox":
         _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
+    _check_data(config)
     _check_structure(config)
     _require(
         config,
@@ -132,6 +134,33 @@ def _check_silos(config: Config) -> None:
     _require(
         config, "executor.structure", not sent, "must be own with batch_norm=local, which starts from own weights"
     )
+
+
+def check_folder(config: Config) -> None:
+    """Check that the folder of images is there. A run needs it; whoever uses a run's model does not.
+
+    Raises
+    ------
+    ConfigurationError
+        One line, if it is not there and is to be shared out among silos.
+    """
+    path = config.data.path
+    there = path is None or config.executor.name == "silos" or Path(path).expanduser().is_dir()
+    _require(config, "data.path", there, "there is no such folder")
+
+
+def _check_data(config: Config) -> None:
+    data = config.data
+    for name in ("path", "classes"):
+        used = data.name == "imagefolder" or getattr(data, name) is None
+        _require(config, f"data.{name}", used, "must be null unless data.name is imagefolder")
+    shared_out = data.name == "imagefolder" and config.executor.name != "silos"
+    named = not shared_out if data.path is None else data.path.strip() != ""
+    _require(config, "data.path", named, "must name a folder of images")
+    if data.classes is not None:
+        names = [name.strip() for name in data.classes]
+        distinct = len(names) >= 2 and all(names) and len(set(names)) == len(names)
+        _require(config, "data.classes", distinct, "must be null or at least 2 names that differ")
 
 
 def _check_structure(config: Config) -> None:

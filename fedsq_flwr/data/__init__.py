@@ -1,6 +1,8 @@
 """Where images come from, how they are shared out among silos, and how they become tensors."""
 
 from fedsq_flwr.data.federated import FederatedData, ServerData, SiloData, share_out
+from fedsq_flwr.data.folder_splits import folder_source, silo_parts
+from fedsq_flwr.data.image_folder import ImageFolder, read_folder
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.sources import SOURCES, DataSource, load_source
 
@@ -8,9 +10,13 @@ __all__ = [
     "SOURCES",
     "DataSource",
     "FederatedData",
+    "ImageFolder",
     "LabelledImages",
     "ServerData",
     "SiloData",
+    "folder_source",
     "load_source",
+    "read_folder",
     "share_out",
+    "silo_parts",
 ]

@@ -102,7 +102,8 @@ def share_out(
     silos, partition, alpha, min_size
         See `partition_samples`.
     validation_fraction : float
-        Share of the pool that the server keeps for validation, classes in proportion.
+        Share of the pool that the server keeps for validation, classes in proportion; not used where the task
+        has a validation set.
     held_out_fraction, min_held_out
         See `held_out_size`.
     seed : int
@@ -113,29 +114,35 @@ def share_out(
     DataError
         If there are too few samples for the silos or for the validation set.
     """
-    from sklearn.model_selection import train_test_split  # takes a second to import; real silos do without
-
-    labels = source.pool.labels
-    try:
-        rest, validation = train_test_split(
-            np.arange(len(labels)), test_size=validation_fraction, random_state=seed % 2**32, stratify=labels.numpy()
-        )
-    except ValueError as error:
-        raise DataError(f"validation_fraction={validation_fraction} of {len(labels)} samples: {error}") from error
-    parts = partition_samples(
-        labels[torch.from_numpy(rest)], name=partition, silos=silos, alpha=alpha, min_size=min_size, seed=seed
-    )
+    rest, validation = _validation(source, validation_fraction, seed)
+    labels = source.pool.labels[torch.from_numpy(rest)]
+    parts = partition_samples(labels, name=partition, silos=silos, alpha=alpha, min_size=min_size, seed=seed)
     indices = [[int(rest[place]) for place in part] for part in parts]
     # The partitioners shuffle each part, so its end is a random sample of it.
     cuts = [len(part) - held_out_size(len(part), held_out_fraction, min_held_out) for part in indices]
     return FederatedData(
-        validation=source.pool.subset(np.sort(validation).tolist()),
+        validation=validation,
         test=source.test,
         train=[source.pool.subset(part[:cut]) for part, cut in zip(indices, cuts, strict=True)],
         held_out=[source.pool.subset(part[cut:]) for part, cut in zip(indices, cuts, strict=True)],
         indices=indices,
         class_names=source.class_names,
     )
+
+
+def _validation(source: DataSource, fraction: float, seed: int) -> tuple[np.ndarray, LabelledImages]:
+    """Return the places in the pool that are to be shared out, and the validation set."""
+    places = np.arange(len(source.pool))
+    if source.validation is not None:
+        return places, source.validation
+    from sklearn.model_selection import train_test_split  # takes a second to import; real silos do without
+
+    labels = source.pool.labels.numpy()
+    try:
+        rest, validation = train_test_split(places, test_size=fraction, random_state=seed % 2**32, stratify=labels)
+    except ValueError as error:
+        raise DataError(f"validation_fraction={fraction} of {len(labels)} samples: {error}") from error
+    return rest, source.pool.subset(np.sort(validation).tolist())
 
 
 def held_out_size(samples: int, fraction: float, minimum: int) -> int:

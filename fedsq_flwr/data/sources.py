@@ -18,11 +18,15 @@ DIGITS_TEST_SIZE = 360
 
 @dataclass(frozen=True)
 class DataSource:
-    """A task: samples to be shared out, and a fixed test set that only the report reads."""
+    """A task: samples to be shared out, and a fixed test set that only the report reads.
+
+    ``validation`` is the server's validation set, where the task has one that is no part of the pool.
+    """
 
     pool: LabelledImages
     test: LabelledImages
     class_names: tuple[str, ...]
+    validation: LabelledImages | None = None
 
 
 def load_digits() -> DataSource:

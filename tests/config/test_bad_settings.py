@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.config import compose_config, validate
+from fedsq_flwr.config.files import read_config, write_config
 from fedsq_flwr.config.validation import CHOICES, LOWER_BOUNDS, UPPER_BOUNDS
 from fedsq_flwr.errors import ConfigurationError
 
@@ -82,6 +83,18 @@ BAD = {
     "backbone.mean=auto": ("backbone.mean", "auto"),
     "executor=inprocess executor.workers=2 backbone=alexnet": ("executor.workers=2", "0 or 1", "alexnet", "dropout"),
     "backbone.weights=random backbone.head=keep": ("backbone.head=keep", "pretrained weights"),
+    "data=imagefolder": ("data.path=None", "must name a folder of images"),
+    "data=imagefolder executor=inprocess": ("data.path=None", "must name a folder of images"),
+    "data=imagefolder data.path=''": ("data.path=", "must name a folder of images"),
+    "data=imagefolder data.path=/no/such": ("data.path=/no/such", "there is no such folder"),
+    "data.path=/tmp": ("data.path=/tmp", "null unless data.name is imagefolder"),
+    "data.classes=[a,b]": ("data.classes=['a', 'b']", "null unless data.name is imagefolder"),
+    "data=imagefolder data.path=/ data.classes=[]": ("data.classes=[]", "null or at least 2 names that differ"),
+    "data=imagefolder data.path=/ data.classes=[a]": ("data.classes=['a']", "at least 2 names that differ"),
+    "data=imagefolder data.path=/ data.classes=[a,b,a]": ("data.classes=['a', 'b', 'a']", "that differ"),
+    "data=imagefolder data.path=/ data.classes=[a,'']": ("data.classes=['a', '']", "at least 2 names"),
+    "data.unreadable=ignore": ("data.unreadable=ignore", "fail, skip"),
+    "data.test_fraction=0": ("data.test_fraction=0.0", "above 0 and below 1"),
     "output=''": ("output=", "directory"),
     "learning_rte=0.1": ("learning_rte", "no such setting", "did you mean learning_rate"),
     "partition.alpa=0.1": ("partition.alpa", "no such setting", "did you mean partition.alpha"),
@@ -149,6 +162,26 @@ def test_weights_that_are_there_are_taken(tmp_path: Path, suffix: str) -> None:
 )
 def test_weights_on_the_hub_may_be_named(name: str) -> None:
     assert compose_config([f"backbone.weights={name}"]).backbone.weights == name
+
+
+def test_a_folder_of_images_must_be_a_folder_and_is_taken_if_it_is_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = complaint("data=imagefolder", f"data.path={tmp_path}/file")
+    assert told == f"data.path={tmp_path}/file: there is no such folder"
+    data = compose_config(["data=imagefolder", f"data.path={tmp_path}", "data.classes=[b,a]"]).data
+    assert (data.path, data.classes) == (str(tmp_path), ["b", "a"])
+
+
+def test_real_silos_have_folders_of_their_own_and_the_server_needs_none() -> None:
+    assert compose_config(["data=imagefolder", "executor=silos"]).data.path is None
+
+
+def test_settings_of_a_run_whose_folder_is_gone_are_valid_still(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_config(tmp_path / "config.yaml", compose_config(["data=imagefolder", f"data.path={folder}"]))
+    folder.rmdir()
+    assert read_config(tmp_path / "config.yaml").data.path == str(folder)
 
 
 @pytest.mark.parametrize("backbone", ["alexnet", "squeezenet1_1"])

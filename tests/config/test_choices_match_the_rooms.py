@@ -15,7 +15,7 @@ from fedsq_flwr.learning.precision import PRECISIONS
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
-    "data.name": SOURCES,
+    "data.name": [*SOURCES, "imagefolder"],
     "partition.name": PARTITIONS,
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],

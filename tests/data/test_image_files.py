@@ -93,6 +93,19 @@ def test_images_are_found_in_subfolders_and_sorted_by_path(tmp_path):
     assert found == ["B.tiff", "a.png", "a/b/c.gif", "a/z.JPG", "b.png"]
 
 
+def test_metadata_that_make_no_sense_are_one_line_too(tmp_path):
+    image = Image.fromarray(GREY)
+    exif = image.getexif()
+    exif[0x010F], exif[0x0112] = "maker", 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    content = (tmp_path / "a.jpg").read_bytes()
+    resolution_in_words = content.replace(b"\x01\x0f\x00\x02", b"\x01\x1a\x00\x02")
+    assert resolution_in_words != content
+    (tmp_path / "a.jpg").write_bytes(resolution_in_words)
+    with pytest.raises(DataError, match=r"a\.jpg: cannot be read as an image: bad operand type"):
+        read_image(tmp_path / "a.jpg")
+
+
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="holds no image"):

@@ -1,0 +1,90 @@
+"""What stands in for a part that a folder of images lacks: samples of its part ``train``, drawn by a seed."""
+
+import math
+
+import numpy as np
+
+from fedsq_flwr.data.federated import held_out_size
+from fedsq_flwr.data.image_folder import ImageFolder
+from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.sources import DataSource
+from fedsq_flwr.errors import DataError
+
+
+def folder_source(folder: ImageFolder, *, test_fraction: float, seed: int) -> DataSource:
+    """Make a folder the task of a simulation: ``train`` is shared out, the other parts are the server's.
+
+    Parameters
+    ----------
+    folder : ImageFolder
+        All parts that there are.
+    test_fraction : float
+        Where there is no part ``test``: the share of ``train`` that is the test set, with the classes in
+        proportion if each has two samples and a place in it.
+    seed : int
+        Non-negative; fixes that split.
+
+    Raises
+    ------
+    DataError
+        If there is no part ``train``, or it is too small to be split.
+    """
+    pool, test = _train(folder), folder.parts.get("test")
+    if test is None:
+        pool, test = _split(pool, test_fraction, seed)
+    return DataSource(pool, test, folder.class_names, folder.parts.get("validation"))
+
+
+def silo_parts(
+    folder: ImageFolder, *, held_out_fraction: float, min_held_out: int, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """Return what a silo with a folder of its own learns from, and what it judges the model on.
+
+    The latter is the part ``validation`` where there is one; otherwise it is drawn from ``train`` and may be
+    empty. Both keep the folder's order.
+
+    Parameters
+    ----------
+    folder : ImageFolder
+        With the part ``train``, and ``validation`` if there is one.
+    held_out_fraction, min_held_out
+        See `held_out_size`.
+    seed : int
+        Non-negative; fixes which samples are held out.
+
+    Raises
+    ------
+    DataError
+        If there is no part ``train``.
+    """
+    train, held_out = _train(folder), folder.parts.get("validation")
+    if held_out is not None:
+        return train, held_out
+    order = np.random.default_rng(seed).permutation(len(train))
+    cut = len(train) - held_out_size(len(train), held_out_fraction, min_held_out)
+    return train.subset(np.sort(order[:cut]).tolist()), train.subset(np.sort(order[cut:]).tolist())
+
+
+def _train(folder: ImageFolder) -> LabelledImages:
+    if "train" not in folder.parts:
+        raise DataError(f"{folder.path}: holds no folder train")
+    return folder.parts["train"]
+
+
+def _split(pool: LabelledImages, fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    from sklearn.model_selection import train_test_split  # takes a second to import; real silos do without
+
+    labels = pool.labels.numpy()
+    _, counts = np.unique(labels, return_counts=True)
+    chosen = math.ceil(len(pool) * fraction)
+    in_proportion = counts.min() >= 2 and len(counts) <= min(chosen, len(pool) - chosen)
+    try:
+        rest, test = train_test_split(
+            np.arange(len(pool)),
+            test_size=fraction,
+            random_state=seed % 2**32,
+            stratify=labels if in_proportion else None,
+        )
+    except ValueError as error:
+        raise DataError(f"data.test_fraction={fraction} of {len(pool)} samples: {error}") from error
+    return pool.subset(np.sort(rest).tolist()), pool.subset(np.sort(test).tolist())
