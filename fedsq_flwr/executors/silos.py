@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.assembly import load_server_data
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.config.composition import quoted
 from fedsq_flwr.config.schema import Config
+from fedsq_flwr.data.folder_layout import find_classes, find_parts
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.executors.failure import logged_error, written_error
 from fedsq_flwr.executors.flower_app import FEDSQ_APP, write_app, write_run_config
@@ -79,7 +79,7 @@ def _agreed(config: Config) -> list[str]:
     """Return overrides for what silos cannot find out: the names of the classes, and how pixels are normalised."""
     mean, deviation = normalisation(config.backbone)
     agreed = [f"backbone.mean={list(mean)}", f"backbone.deviation={list(deviation)}"]
-    if config.data.name == "imagefolder":
-        names = load_server_data(config).class_names
+    if config.data.path is not None and config.data.classes is None:
+        names = find_classes(find_parts(Path(config.data.path)))
         agreed.append(f"data.classes=[{','.join(map(quoted, names))}]")
     return agreed

@@ -14,6 +14,9 @@ from fedsq_flwr.report.outcome import summarise
 from fedsq_flwr.report.parsing import parse_partition, parse_round, parse_settings, parse_summary
 from fedsq_flwr.report.records import Partition, Round, Run, Settings, Summary
 
+#: The partition's name where silos have what they have.
+REAL_SILOS = "silos"
+
 
 def read_run(directory: Path) -> Run:
     """Read what a run left behind.
@@ -40,9 +43,9 @@ def read_run(directory: Path) -> Run:
         raise DataError(f"{directory}: no such directory; a run's directory is wanted here")
     settings = _read_settings(directory / "config.yaml")
     rounds, notes = _read_history(directory / "history.jsonl")
-    partition = _read_partition(directory / "partition.json")
-    if partition is None:
-        notes += ("There is no partition.json, so the partition is not shown.",)
+    partition, note = _read_partition(directory / "partition.json")
+    if note:
+        notes += (note,)
     summary = _read_summary(directory / "summary.json", settings, rounds)
     return Run(
         directory=directory,
@@ -98,10 +101,14 @@ def _read_summary(path: Path, settings: Settings, rounds: tuple[Round, ...]) -> 
     return summary if fields.whole("rounds") == settings.rounds == rounds[-1].round else None
 
 
-def _read_partition(path: Path) -> Partition | None:
+def _read_partition(path: Path) -> tuple[Partition | None, str | None]:
+    """Read the partition, if it is known; else say why it is not."""
     if not path.exists():
-        return None
-    return parse_partition(Fields(str(path), _parse_json(str(path), _read_text(path))))
+        return None, "There is no partition.json, so the partition is not shown."
+    fields = Fields(str(path), _parse_json(str(path), _read_text(path)))
+    if "counts" not in fields and fields.text("name") == REAL_SILOS:
+        return None, "The silos keep to themselves how many samples of each class they have."
+    return parse_partition(fields), None
 
 
 def _read_failure(path: Path) -> str | None:
