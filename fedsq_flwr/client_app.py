@@ -14,7 +14,7 @@ from fedsq_flwr.config.site import NUM_PARTITIONS, PARTITION_ID, Site
 from fedsq_flwr.data import FederatedData, SiloData
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import answer_evaluate, answer_query, answer_train
+from fedsq_flwr.federation.messages import METRICS, UNREADABLE, answer_evaluate, answer_query, answer_train
 from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, Structures
 from fedsq_flwr.gating import QuantitativeCopy
 from fedsq_flwr.learning.precision import choose_device
@@ -34,7 +34,10 @@ def query(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train on this silo's samples."""
     with torch_threads(_config(context).executor.threads):
-        return answer_train(client_of(context), message)
+        reply = answer_train(client_of(context), message)
+    if (site := site_of(context)).is_real:
+        reply.content.metric_records[METRICS][UNREADABLE] = _data(context, key_of(context), site).unreadable
+    return reply
 
 
 @app.evaluate()

@@ -62,6 +62,7 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
         secrets = Path(made)
         tell.print(f"laying out the images of {silos} silos", style="dim")
         folders, data = lay_out_data(config, workshop)
+        workshop.mkdir(parents=True, exist_ok=True)
         make_authority(secrets)
         issue_server_certificate(secrets, ["localhost", "127.0.0.1"])
         keys = [make_node_key(secrets / silo_name(silo)) for silo in range(silos)]

@@ -44,14 +44,14 @@ class SiloData:
         The two parts.
     class_names : tuple of str
         Names of the classes, agreed with the server.
-    skipped : int
+    unreadable : int
         Files that could not be read and were left out.
     """
 
     train: LabelledImages
     held_out: LabelledImages
     class_names: tuple[str, ...]
-    skipped: int = 0
+    unreadable: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ FINGERPRINT = "fingerprint"
 OWN_RELUS = "own-relus"
 HEAD_ONLY = "head-only"
 WEIGHT = "num-examples"
+UNREADABLE = "unreadable-files"
 PARTITION_ID = "partition-id"
 NUM_PARTITIONS = "num-partitions"
 

@@ -112,7 +112,7 @@ class Wire(GridView):
             if reply.metadata.src_node_id != sent.metadata.dst_node_id:
                 raise ValueError(f"was answered for by node {reply.metadata.src_node_id}")
             records = reply.content.array_records
-            if not any(is_packed(record) for record in records.values()):
+            if self._dtype is None or not records:
                 return reply
             start = to_state(original.content.array_records[ARRAYS])
             unpacked = {name: _unpacked(record, start, self._dtype) for name, record in records.items()}
@@ -143,9 +143,9 @@ def _with_arrays(message: Message, records: Mapping[str, ArrayRecord]) -> Messag
     )
 
 
-def _unpacked(record: ArrayRecord, start: Mapping[str, Tensor], dtype: str | None) -> dict[str, Tensor]:
+def _unpacked(record: ArrayRecord, start: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     """Return the state that a packed reply stands for, given what the silo was sent in ``dtype``."""
-    if not is_packed(record) or dtype is None or dtype_of(record) != dtype:
+    if not is_packed(record) or dtype_of(record) != dtype:
         raise ValueError("does not answer in the form that it was asked in")
     size, most = len(record[PACKED].data), packed_size(start, dtype)
     if size > most:

@@ -21,7 +21,7 @@ from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.history import History, Line
-from fedsq_flwr.records.lines import HELD_OUT, SAMPLES, best_line, figures, line_of, plain_figures
+from fedsq_flwr.records.lines import HELD_OUT, SAMPLES, UNREADABLE_FILES, best_line, figures, line_of, plain_figures
 
 #: Version of the layout of summary.json.
 SCHEMA = 1
@@ -99,7 +99,7 @@ class RunDirectory:
         for name in _differences(before, config):
             raise ConfigurationError(
                 f"{name}: differs from the run in output={config.output}; to resume it, only rounds, "
-                "diagnostics and the executor (not its threads) may change"
+                "diagnostics, min_silos and the executor (not its threads) may change"
             )
 
     def keep(self, finished: Round, state: dict[str, Tensor], structure: dict[str, Tensor] | None = None) -> Line:
@@ -125,8 +125,15 @@ class RunDirectory:
         best, _ = self.checkpoints.load("best")
         final, _ = self.checkpoints.load("last")
         accuracies = best_line(lines)["silo_accuracies"]
+        unreadable = _latest(lines, UNREADABLE_FILES)
         per_silo = [
-            {"silo": silo, "train": train, "held_out": held_out, "accuracy": accuracies.get(str(silo))}
+            {
+                "silo": silo,
+                "train": train,
+                "held_out": held_out,
+                "accuracy": accuracies.get(str(silo)),
+                **({"unreadable": unreadable[str(silo)]} if str(silo) in unreadable else {}),
+            }
             for silo, (train, held_out) in _sizes(task, lines).items()
         ]
         summary = {
@@ -190,8 +197,13 @@ def _sizes(task: ServerData, lines: list[Line]) -> dict[int, tuple[int | None, i
     if isinstance(task, FederatedData):
         parts = zip(task.train, task.held_out, strict=True)
         return {silo: (len(train), len(held_out)) for silo, (train, held_out) in enumerate(parts)}
-    train, held_out = ({k: v for line in lines for k, v in line[key].items()} for key in (SAMPLES, HELD_OUT))
+    train, held_out = _latest(lines, SAMPLES), _latest(lines, HELD_OUT)
     return {int(silo): (train.get(silo), held_out.get(silo)) for silo in sorted({*train, *held_out}, key=int)}
+
+
+def _latest(lines: list[Line], name: str) -> dict[str, int]:
+    """Return what each silo said last; lines of earlier versions may not say it."""
+    return {silo: value for line in lines for silo, value in line.get(name, {}).items()}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -205,7 +217,7 @@ def _differences(before: Config, now: Config) -> list[str]:
     """Return the settings that differ, other than those that may change when a run is resumed."""
     old, new = dataclasses.asdict(before), dataclasses.asdict(now)
     threads = old["executor"]["threads"] != new["executor"]["threads"]
-    free = ("rounds", "output", "resume", "executor", "cache_dir", "diagnostics")
+    free = ("rounds", "output", "resume", "executor", "cache_dir", "diagnostics", "min_silos")
     changed = [name for name in new if name not in free and old[name] != new[name]]
     return [*changed, *(["executor.threads"] if threads else [])]
 

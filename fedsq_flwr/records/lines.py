@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
-from fedsq_flwr.federation.messages import WEIGHT
+from fedsq_flwr.federation.messages import UNREADABLE, WEIGHT
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.strategy import Exchange
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.records.history import Line
 
-#: Fields of a line: the samples that each silo trained and was judged on.
-SAMPLES, HELD_OUT = "silo_samples", "silo_held_out"
+#: Fields of a line: the samples that each silo trained and was judged on, and its files that cannot be read.
+SAMPLES, HELD_OUT, UNREADABLE_FILES = "silo_samples", "silo_held_out", "silo_unreadable"
 
 
 def line_of(finished: Round) -> Line:
@@ -42,8 +42,9 @@ def line_of(finished: Round) -> Line:
         "sampled": len(finished.training.sampled),
         "replies": len(finished.training.metrics),
         "dropped": dropped,
-        SAMPLES: _samples(finished.training),
-        HELD_OUT: _samples(finished.evaluation),
+        SAMPLES: _by_silo(finished.training, WEIGHT),
+        HELD_OUT: _by_silo(finished.evaluation, WEIGHT),
+        UNREADABLE_FILES: {silo: count for silo, count in _by_silo(finished.training, UNREADABLE).items() if count},
         "silo_accuracies": {str(silo): accuracy for silo, accuracy in accuracies.items()},
         **_spread(list(accuracies.values())),
         "bytes_up": finished.bytes_up,
@@ -109,8 +110,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def _samples(exchange: Exchange) -> dict[str, int]:
-    return {str(silo): int(metrics[WEIGHT]) for silo, metrics in sorted(exchange.metrics.items())}
+def _by_silo(exchange: Exchange, name: str) -> dict[str, int]:
+    return {str(silo): int(metrics.get(name, 0)) for silo, metrics in sorted(exchange.metrics.items())}
 
 
 def _as_json(diagnostics: Diagnostics) -> Line:

@@ -1,0 +1,123 @@
+"""Structures that were sent are kept by their fingerprint, on disk or in the context, and never mistaken."""
+
+import pytest
+import torch
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+
+from fedsq_flwr import DualCopy
+from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.federation.arrays import to_arrays
+from fedsq_flwr.federation.handout import Handout
+from fedsq_flwr.federation.memory import SiloMemory
+from fedsq_flwr.federation.messages import answer_query
+from fedsq_flwr.federation.structures import KEPT_ON_DISK, ContextStructures, DiskStructures
+from tests.federation.silos import network
+
+
+def context() -> Context:
+    return Context(1, 1, {"partition-id": 0, "num-partitions": 1}, RecordDict(), {})
+
+
+def state(value: float) -> dict[str, torch.Tensor]:
+    return {"a.weight": torch.full((2, 3), value), "a.bias": torch.tensor([value])}
+
+
+@pytest.fixture(params=["disk", "context"])
+def structures(request, tmp_path):
+    return DiskStructures(tmp_path / "kept") if request.param == "disk" else ContextStructures(context())
+
+
+def test_what_was_kept_comes_back_to_the_bit(structures):
+    assert structures.load("ab12") is None
+    structures.keep("ab12", state(0.1))
+    back = structures.load("ab12")
+    assert {name: tensor.tolist() for name, tensor in back.items()} == {n: t.tolist() for n, t in state(0.1).items()}
+    structures.discard("ab12")
+    structures.discard("ab12")
+    assert structures.load("ab12") is None
+
+
+def test_a_disk_keeps_the_newest_few_across_processes(tmp_path):
+    for number in range(KEPT_ON_DISK + 2):
+        DiskStructures(tmp_path).keep(f"f{number}", state(number))
+    kept = DiskStructures(tmp_path)
+    assert [kept.load(f"f{number}") is not None for number in range(KEPT_ON_DISK + 2)] == [
+        *[False, False],
+        *[True] * KEPT_ON_DISK,
+    ]
+
+
+@pytest.mark.parametrize("spoil", [lambda d: d[: len(d) // 2], lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: b""])
+def test_a_damaged_file_counts_as_none_and_is_removed(tmp_path, spoil):
+    structures = DiskStructures(tmp_path)
+    structures.keep("ab12", state(1))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(spoil(file.read_bytes()))
+    assert structures.load("ab12") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../escape", "a/b", "", ".."])
+def test_a_name_that_leads_out_of_the_directory_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="must be hexadecimal digits"):
+        DiskStructures(tmp_path / "kept").keep(name, state(1))
+    assert not (tmp_path / "escape.safetensors").exists()
+
+
+def test_a_structure_under_a_wrong_name_is_forgotten_when_it_shows(tmp_path):
+    model, other = DualCopy(network()), DualCopy(network())
+    structures = DiskStructures(tmp_path)
+    with torch.no_grad():
+        other.structural.get_submodule("1").weight.add_(1)
+    structures.keep("ab" * 32, other.structural_state())
+    memory = SiloMemory(context(), DualCopy(network()), structures)
+    memory.load_structure(model, "ab" * 32)
+    assert model.fingerprint != "ab" * 32
+    assert structures.load("ab" * 32) is None
+
+
+def test_a_structure_of_another_network_is_forgotten_and_not_loaded(tmp_path):
+    model = DualCopy(network())
+    before, structures = model.fingerprint, DiskStructures(tmp_path)
+    structures.keep("cd" * 32, state(1))
+    SiloMemory(context(), DualCopy(network()), structures).load_structure(model, "cd" * 32)
+    assert model.fingerprint == before
+    assert structures.load("cd" * 32) is None
+
+
+def test_asked_first_a_silo_that_has_it_is_not_sent_it_again(tmp_path):
+    """Two runs, as two servers would see them: the first hands it out, the second finds it on the disks."""
+    arrays, sent = to_arrays(state(3)), []
+
+    def app(message: Message, where: Context) -> Message:
+        silo = int(where.node_config["partition-id"])
+        if "structure" in message.content:
+            sent.append(silo)
+        return answer_query(message, where, DiskStructures(tmp_path / str(silo)))
+
+    for expected in ([0, 1, 2], []):
+        with InProcessGrid(app, silos=3, run_config={}) as grid:
+            handout = Handout(10, ask=True)
+            nodes = list(grid.get_node_ids())
+            for _ in range(2):  # a later round of the same run asks nobody
+                handout.send(grid, nodes, "ef" * 32, lambda: arrays)
+            assert sent == expected
+            sent.clear()
+    (tmp_path / "1" / f"{'ef' * 32}.safetensors").unlink()
+    with InProcessGrid(app, silos=3, run_config={}) as grid:
+        Handout(10, ask=True).send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: arrays)
+    assert sent == [1]
+
+
+def test_a_silo_says_that_it_has_a_structure_only_if_it_has(tmp_path):
+    structures = DiskStructures(tmp_path)
+
+    def ask() -> dict:
+        message = Message(RecordDict({"config": ConfigRecord({"fingerprint": "ab12"})}), 1, "query")
+        message.metadata.__dict__["_message_id"] = "1"
+        return dict(answer_query(message, context(), structures).content["config"])
+
+    with InProcessGrid(lambda *_: None, silos=1, run_config={}):  # gives messages a sender
+        assert "fingerprint" not in ask()
+        structures.keep("ab12", state(1))
+        assert ask()["fingerprint"] == "ab12"
