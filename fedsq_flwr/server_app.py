@@ -36,8 +36,8 @@ from fedsq_flwr.run_config import config_of, key_of
 log = logging.getLogger(__name__)
 app = ServerApp()
 
-#: Seconds between two looks for the replies of real silos; a look costs the SuperLink some milliseconds.
-POLL_SECONDS = 0.25
+#: The most seconds between two looks for the replies of real silos; a look costs the SuperLink milliseconds.
+POLL_SECONDS = 0.5
 
 
 @app.main()

@@ -6,7 +6,7 @@ rounds from 1 in every call; this loop makes the same calls in the same order, f
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
@@ -40,6 +40,8 @@ class Round:
         What the records of all messages from and to the silos held.
     seconds : float
         Of the whole round, by the clock.
+    exchange_seconds : dict of str to float
+        Of these, until all replies were there that came, to ``train`` and to ``evaluate``.
     fingerprint : str
         Of the structure in force; empty where the ReLUs were the network's own.
     diagnostics : Diagnostics or None
@@ -54,6 +56,7 @@ class Round:
     bytes_up: int
     bytes_down: int
     seconds: float
+    exchange_seconds: dict[str, float] = field(default_factory=dict)
     fingerprint: str = ""
     diagnostics: Diagnostics | None = None
 
@@ -125,14 +128,19 @@ def run_rounds(
         enter(number)
         start = arrays
         messages = strategy.configure_train(number, arrays, ConfigRecord(), wire)
+        took, clock = {}, time.perf_counter()
         up = list(wire.send_and_receive(messages, timeout=timeout))
+        took["train"] = time.perf_counter() - clock
         averaged, _ = strategy.aggregate_train(number, up)
         arrays = averaged if averaged is not None else arrays
 
         asks = number % evaluate_every == 0 or number == last
         if asks:
             questions = strategy.configure_evaluate(number, arrays, ConfigRecord(), wire)
-            strategy.aggregate_evaluate(number, wire.send_and_receive(questions, timeout=timeout))
+            clock = time.perf_counter()
+            answers = list(wire.send_and_receive(questions, timeout=timeout))
+            took["evaluate"] = time.perf_counter() - clock
+            strategy.aggregate_evaluate(number, answers)
 
         server = evaluate(arrays)
         diagnostics = examine(start, arrays, strategy.averaged(up)) if examine is not None else None
@@ -145,6 +153,7 @@ def run_rounds(
             bytes_up=wire.bytes_up - up_before,
             bytes_down=wire.bytes_down - down_before,
             seconds=time.perf_counter() - started,
+            exchange_seconds=took,
             fingerprint=strategy.fingerprint_of(number),
             diagnostics=diagnostics,
         )

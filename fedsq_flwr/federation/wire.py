@@ -18,6 +18,7 @@ from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.messages import ARRAYS, count_bytes
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
+from fedsq_flwr.federation.waiting import waits
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ class Wire(GridView):
         Pack the arrays of each message into one, and what the silos train rounded to this; a silo answers
         in kind. By default messages go as they are.
     poll : float, optional
-        Seconds between two looks for replies, for a grid over a network. By default the grid waits as it
-        likes: Flower's looks every three seconds.
+        The most seconds between two looks for replies, for a grid over a network. By default the grid waits
+        as it likes: Flower's looks every three seconds.
 
     Attributes
     ----------
@@ -81,15 +82,16 @@ class Wire(GridView):
         waiting = set(self._grid.push_messages(messages))
         deadline = None if timeout is None else time.monotonic() + timeout
         replies: list[Message] = []
-        while waiting:
+        seconds = waits(self._poll)
+        while True:
             new = list(self._grid.pull_messages(waiting))
             replies += new
             waiting -= {reply.metadata.reply_to_message_id for reply in new}
-            if deadline is not None and time.monotonic() > deadline:
-                break
-            if waiting and not new:
-                time.sleep(self._poll)
-        return replies
+            if not waiting or (deadline is not None and time.monotonic() > deadline):
+                return replies
+            if new:  # one silo's reply is a sign that others come soon
+                seconds = waits(self._poll)
+            time.sleep(next(seconds))
 
     def _pack_all(self, messages: list[Message], dtype: str) -> list[Message]:
         packed: dict[int, ArrayRecord] = {}  # each record once: a strategy sends the same one to every silo

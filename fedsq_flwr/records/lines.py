@@ -39,6 +39,7 @@ def line_of(finished: Round) -> Line:
         "test_accuracy": test.accuracy if test else None,
         "seconds": finished.seconds,
         "train_seconds": finished.train_seconds(),
+        "exchange_seconds": finished.exchange_seconds,
         "sampled": len(finished.training.sampled),
         "replies": len(finished.training.metrics),
         "dropped": dropped,

@@ -14,14 +14,15 @@ from flwr.common.constant import ErrorCode
 
 from fedsq_flwr.errors import DataError, FedSQError
 from fedsq_flwr.federation.messages import count_bytes, round_of
+from fedsq_flwr.federation.waiting import waits
 from fedsq_flwr.silos.link import Link, RunOverError
 
 log = logging.getLogger(__name__)
 
 #: The app whose runs are answered.
 APP_ID = "fedsq/fedsq-flwr"
-#: Seconds between two looks for a message; a look is a request of some hundred bytes.
-POLL_SECONDS = 0.25
+#: The most seconds between two looks for a message; a look is a request of some hundred bytes.
+POLL_SECONDS = 1.0
 _KEPT_RUNS = 4  # contexts, which hold what a silo keeps for the length of a run
 
 
@@ -52,10 +53,13 @@ class Node:
         RunFailedError
             If the SuperLink no longer takes this silo.
         """
+        seconds = waits(POLL_SECONDS)
         while True:
             try:
-                if not self.answer_next():
-                    time.sleep(POLL_SECONDS)
+                if self.answer_next():
+                    seconds = waits(POLL_SECONDS)
+                else:
+                    time.sleep(next(seconds))
             except RunOverError:
                 log.info("the run has ended before the silo was done")
 
