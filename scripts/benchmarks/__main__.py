@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fedsq_flwr.gating import native
-from scripts.benchmarks import epochs, evaluation, memory, steps
+from scripts.benchmarks import epochs, evaluation, memory, silos, steps
 from scripts.benchmarks.networks import NETWORKS
 from scripts.benchmarks.tables import machine
 
@@ -16,13 +16,18 @@ BENCHMARKS = {
     "epochs": epochs.run,
     "evaluation": evaluation.run,
     "memory": memory.run,
+    "silos": silos.run,
 }
+#: Runs only when it is named: it takes a quarter of an hour and times rounds, not steps.
+ON_REQUEST = ("silos",)
 
 
 def main() -> None:
     """Parse the arguments and run what they name."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; default all")
+    parser.add_argument(
+        "benchmarks", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; default all but silos"
+    )
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
     parser.add_argument("--repeats", type=int, default=11, help="alternating repeats (default 11)")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
@@ -36,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as build:
         if options.native:
             native.load(Path(build))
-        for name in options.benchmarks or BENCHMARKS:
+        for name in options.benchmarks or [name for name in BENCHMARKS if name not in ON_REQUEST]:
             print(f"\n## {name}\n", flush=True)
             BENCHMARKS[name](options.networks, options.repeats, native.is_loaded())
 
