@@ -61,3 +61,42 @@ def test_the_view_passes_messages_on(make_grid):
     grid = make_grid(toy_app(), silos=2)
     view = OrderedGrid(grid, Roster())
     assert list(view.send_and_receive([])) == []
+
+
+class Joining:
+    """A grid of which only the nodes in ``present`` are connected."""
+
+    def __init__(self, grid, present):
+        self._grid, self.present = grid, present
+
+    def get_node_ids(self):
+        return list(self.present)
+
+    def send_and_receive(self, messages, *, timeout=None):
+        return self._grid.send_and_receive(messages, timeout=timeout)
+
+
+def test_who_is_there_when_the_time_is_over_suffices_if_they_are_enough(make_grid):
+    grid = Joining(make_grid(toy_app(), silos=3), [1000, 1002])
+    assert Roster(timeout=0.3).wait_for(grid, 3, fewest=2) == [1000, 1002]
+    with pytest.raises(RunFailedError, match=r"2 of 3 silos connected within 0\.3 seconds"):
+        Roster(timeout=0.3).wait_for(grid, 3, fewest=3)
+
+
+def test_a_silo_that_joins_later_is_asked_then_and_one_that_leaves_is_missed(make_grid):
+    grid, roster = Joining(make_grid(toy_app(), silos=3), [1000, 1001]), Roster()
+    assert [roster.silo(node) for node in roster.update(grid)] == [0, 1]
+    grid.present = [1002, 1001]
+    assert [roster.silo(node) for node in roster.update(grid)] == [1, 2]
+
+
+def test_a_newcomer_that_claims_a_number_that_is_taken_is_left_out_until_the_other_has_gone(make_grid, caplog):
+    whole = make_grid(toy_app(), silos=3)
+    whole._contexts[1002].node_config["partition-id"] = 0
+    grid, roster = Joining(whole, [1000, 1001]), Roster()
+    roster.update(grid)
+    grid.present = [1000, 1001, 1002]
+    assert roster.update(grid) == [1000, 1001]
+    assert "node 1002 says that it is silo 0, which node 1000 is" in caplog.text
+    grid.present = [1001, 1002]
+    assert roster.update(grid) == [1002, 1001]
