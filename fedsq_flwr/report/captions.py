@@ -13,7 +13,18 @@ def about_partition(settings: Settings) -> str:
     """Describe the partition in a few words."""
     if settings.partition == "dirichlet" and settings.alpha is not None:
         return f"Dirichlet, alpha {settings.alpha:g}"
-    return "equal random shares" if settings.partition == "iid" else settings.partition
+    names = {"iid": "equal random shares", "silos": "real silos"}
+    return names.get(settings.partition, settings.partition)
+
+
+def about_validation(settings: Settings) -> str:
+    """Say what validation figures are of, where they are not of a set of the server's; else empty."""
+    if not settings.silos_validate:
+        return ""
+    return (
+        "The server has no data: the validation figures are over all samples that the silos hold out, in the "
+        "rounds in which they evaluate, and there is no test set."
+    )
 
 
 def about_batch_norm(policy: str) -> str:
@@ -33,13 +44,19 @@ def of_accuracy(run: Run) -> str:
     band = ""
     if any(line.silo_accuracies for line in run.rounds):
         band = "; the band runs from the worst to the best silo on their own held-out samples"
-    return f"The averaged model on the validation and the test split: {chosen}{band}."
+    sets = (
+        "on all samples that the silos hold out"
+        if run.settings.silos_validate
+        else "on the validation and the test split"
+    )
+    return f"The averaged model {sets}: {chosen}{band}."
 
 
 def of_loss(run: Run) -> str:
     """Write the sentence under the figure of losses."""
     lost = sum(1 for line in run.rounds if not (is_finite(line.loss) and is_finite(line.train_loss)))
-    gap = f"; {numerals.count(lost, 'round')} without a finite loss left a gap" if lost else ""
+    why = "that the silos did not evaluate in" if run.settings.silos_validate else "without a finite loss"
+    gap = f"; {numerals.count(lost, 'round')} {why} left a gap" if lost else ""
     return (
         f"The averaged model's loss on the validation split, and the mean of the silos' losses while they train{gap}."
     )

@@ -48,11 +48,12 @@ def print_summary(summary: Mapping[str, Any], directory: Path, console: Console)
 
 
 def _results(outcome: Summary) -> list[tuple[str, str, str]]:
-    rows = [
-        ("best validation accuracy", numerals.accuracy(outcome.best_accuracy), f"round {outcome.best_round}"),
-        ("test accuracy of the best", numerals.accuracy(outcome.test_accuracy), ""),
-        ("final test accuracy", numerals.accuracy(outcome.final_accuracy), ""),
-    ]
+    rows = [("best validation accuracy", numerals.accuracy(outcome.best_accuracy), f"round {outcome.best_round}")]
+    if outcome.test_accuracy is not None or outcome.final_accuracy is not None:
+        rows += [
+            ("test accuracy of the best", numerals.accuracy(outcome.test_accuracy), ""),
+            ("final test accuracy", numerals.accuracy(outcome.final_accuracy), ""),
+        ]
     if outcome.plain is not None:
         detail = f"of the best; final {numerals.accuracy(outcome.plain.final_test)} (plain form)"
         rows.append(("test with its own ReLUs", numerals.accuracy(outcome.plain.best_test), detail))

@@ -38,8 +38,10 @@ TEMPLATE = """\
 <dl class="tiles">
 {{ tile("validation", "Best validation accuracy", number.accuracy(summary.best_accuracy),
         "round %d of %d" % (summary.best_round, settings.rounds) if summary.best_round is not none else "") }}
+{% if not settings.silos_validate %}
 {{ tile("test", "Test accuracy of the best", number.accuracy(summary.test_accuracy), of_best) }}
 {{ tile("test", "Final test accuracy", number.accuracy(summary.final_accuracy), "after round %d" % run.rounds[-1].round) }}
+{% endif %}
 {{ tile("silos", "Worst silo", number.accuracy(summary.silo_worst),
         "silo %d, on its own held-out samples; mean %s" % (worst.silo, number.accuracy(summary.silo_mean)) if worst else "no silo holds samples out") }}
 {{ tile("", "Traffic", number.traffic(summary.traffic),
@@ -48,11 +50,14 @@ TEMPLATE = """\
         "of which training %s" % number.duration(summary.train_seconds) if summary.train_seconds is not none else "") }}
 </dl>
 <p class="note"><span class="tag validation">Validation</span> chose the best round.
- <span class="tag test">Test</span> was only read: nothing was chosen on it.
+{% if not settings.silos_validate %} <span class="tag test">Test</span> was only read: nothing was chosen on it.{% endif %}
 {% if summary.accuracy_auc is not none %}
  Mean validation accuracy over the rounds, the area under its curve: {{ number.accuracy(summary.accuracy_auc) }}.
 {% endif %}
 </p>
+{% if caption.about_validation(settings) %}
+<p class="note">{{ caption.about_validation(settings) }}</p>
+{% endif %}
 {% if caption.about_batch_norm(settings.batch_norm) %}
 <p class="note">{{ caption.about_batch_norm(settings.batch_norm) }}</p>
 {% endif %}

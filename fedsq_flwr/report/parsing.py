@@ -5,6 +5,8 @@ from fedsq_flwr.report.fields import Fields
 from fedsq_flwr.report.records import Drop, Partition, PlainForm, Round, Settings, SiloResult, Summary
 
 SUMMARY_SCHEMA = 1
+#: Name of the executor of real silos, and of their partition: they have what they have.
+REAL_SILOS = "silos"
 
 
 def parse_round(fields: Fields) -> Round:
@@ -91,21 +93,23 @@ def parse_partition(fields: Fields) -> Partition:
 def parse_settings(fields: Fields, text: str) -> Settings:
     """Read the settings that the report names; `text` is the whole file."""
     partition = fields.inner("partition")
-    method = fields.inner("method")
+    method, data = fields.inner("method"), fields.inner("data")
+    real = "executor" in fields and fields.inner("executor").text("name") == REAL_SILOS
     return Settings(
         experiment=fields.text("experiment"),
         method=method.text("name"),
         gates=method.text("gates"),
-        data=fields.inner("data").text("name"),
+        data=data.text("name"),
         backbone=fields.inner("backbone").text("name"),
-        partition=partition.text("name"),
-        alpha=partition.optional_number("alpha"),
+        partition=REAL_SILOS if real else partition.text("name"),
+        alpha=None if real else partition.optional_number("alpha"),
         silos=fields.whole("silos"),
         rounds=fields.whole("rounds"),
         seed=fields.whole("seed"),
         learning_rate=fields.optional_number("learning_rate"),
         batch_norm=fields.text("batch_norm"),
         text=text,
+        silos_validate=real and data.text("name") == "imagefolder" and "path" not in data,
     )
 
 

@@ -144,6 +144,7 @@ class Settings:
     learning_rate: float | None
     batch_norm: str
     text: str
+    silos_validate: bool = False  # the server has no data: the silos' held-out samples are the validation set
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,8 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.report.fields import Fields
 from fedsq_flwr.report.outcome import summarise
-from fedsq_flwr.report.parsing import parse_partition, parse_round, parse_settings, parse_summary
+from fedsq_flwr.report.parsing import REAL_SILOS, parse_partition, parse_round, parse_settings, parse_summary
 from fedsq_flwr.report.records import Partition, Round, Run, Settings, Summary
-
-#: The partition's name where silos have what they have.
-REAL_SILOS = "silos"
 
 
 def read_run(directory: Path) -> Run:
