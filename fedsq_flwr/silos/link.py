@@ -175,7 +175,7 @@ class Link:
             if code not in (ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL, ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED):
                 raise RunFailedError(refusal(self.address, error)) from error
             return code == ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, ValueError) as error:  # ValueError: what is answered is not Flower's protocol
             raise RunFailedError(refusal(self.address, error)) from error
         finally:
             self._client.close()
