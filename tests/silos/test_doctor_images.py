@@ -25,14 +25,14 @@ def checked(
 def test_images_are_counted_by_part_and_class(folder: Path) -> None:
     finding, contents = checked(folder)
     assert finding.mark == Mark.OK
-    assert finding.found.splitlines() == ["train 3: cat 2, dog 1", "validation 1: cat 0, dog 1"]
+    assert finding.found.splitlines() == ["train 3: cat=2, dog=1", "validation 1: cat=0, dog=1"]
     assert contents == Contents(("cat", "dog"), 4)
 
 
 def test_classes_are_in_the_runs_order_and_may_lack_images(folder: Path) -> None:
     finding, _ = checked(folder, ["dog", "bird", "cat"])
     assert finding.mark == Mark.OK
-    assert finding.found.splitlines()[0] == "train 3: dog 1, bird 0, cat 2"
+    assert finding.found.splitlines()[0] == "train 3: dog=1, bird=0, cat=2"
 
 
 def test_a_folder_of_no_class_of_the_run_fails(folder: Path) -> None:

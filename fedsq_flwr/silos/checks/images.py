@@ -89,7 +89,7 @@ def _read(
 
 def _of_part(part: str, counted: Counter[str], class_names: Sequence[str]) -> str:
     counts = [counted[name] for name in class_names]
-    each = ", ".join(f"{name} {count:,}" for name, count in zip(class_names, counts, strict=True))
+    each = ", ".join(f"{name}={count:,}" for name, count in zip(class_names, counts, strict=True))
     if len(class_names) > _NAMED_CLASSES:
         each = f"{len(class_names):,} classes, each {min(counts):,} to {max(counts):,}"
     return f"{part} {sum(counts):,}: {each}"
