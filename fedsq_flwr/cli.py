@@ -84,8 +84,19 @@ def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
 def _add_silo_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     silo = commands.add_parser("silo", help="take part in federations, as one silo, until stopped")
     silo.set_defaults(action=_silo)
-    for command in (silo,):
+    doctor = commands.add_parser(
+        "doctor",
+        help="check a silo before it joins",
+        description="Check a silo before it joins: its settings, key, connection, images, weights, disk and device.",
+        epilog="The fingerprint of the gates must be the server's, which is in the history.jsonl and summary.json of "
+        "its runs. Nothing is changed at the server, and a silo that is connected is not disturbed.",
+    )
+    doctor.set_defaults(action=_doctor)
+    for command in (silo, doctor):
         command.add_argument("settings", nargs="*", metavar="FILE.yaml|NAME=VALUE", help="the silo's own settings")
+    doctor.add_argument(
+        "--run", nargs="*", default=[], metavar="OVERRIDE", help="settings of the run, as its server has them"
+    )
     rehearse = commands.add_parser("rehearse", help="run real silos on this machine; takes Hydra overrides, as run")
     rehearse.add_argument("silos", type=int, metavar="N", help="how many silos")
     rehearse.set_defaults(action=_rehearse)
@@ -131,6 +142,12 @@ def _silo(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.silo import silo
 
     silo(chosen.settings)
+
+
+def _doctor(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.doctor import doctor
+
+    doctor(chosen.settings, chosen.run)
 
 
 def _rehearse(chosen: argparse.Namespace) -> None:

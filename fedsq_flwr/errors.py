@@ -24,3 +24,7 @@ class WeightsError(FedSQError):
 
 class RunFailedError(FedSQError):
     """A run started, and did not do what was asked."""
+
+
+class NotReadyError(FedSQError):
+    """A silo that was checked before it joins cannot."""

@@ -31,22 +31,35 @@ def pretrained_file(config: Config) -> Path:
     file that is damaged or of another recipe is made again. One thread, so that every machine of a kind
     gets the same bytes.
     """
-    recipe = _recipe(config.backbone)
-    key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    path = Path(config.cache_dir).expanduser() / f"{config.backbone.name}-mnist-{key}.safetensors"
-    if path.is_file():
-        try:
-            _, metadata = read_weights(path)
-        except WeightsError as error:
-            log.warning("%s; it is made again", error)
-        else:
-            if metadata.get("recipe") == recipe:
-                return path
-            log.warning("%s was made by another recipe; it is made again", path)
+    path = find_pretrained(config)
+    if path is not None:
+        return path
+    path = _place(config)
     with torch_threads(1):
         network = _pretrain(config.backbone)
-    save_weights(path, network.state_dict(), {"recipe": recipe})
+    save_weights(path, network.state_dict(), {"recipe": _recipe(config.backbone)})
     return path
+
+
+def find_pretrained(config: Config) -> Path | None:
+    """Return the cached file of `pretrained_file`, or None if it would have to be made."""
+    path = _place(config)
+    if not path.is_file():
+        return None
+    try:
+        _, metadata = read_weights(path)
+    except WeightsError as error:
+        log.warning("%s; it is made again", error)
+        return None
+    if metadata.get("recipe") != _recipe(config.backbone):
+        log.warning("%s was made by another recipe; it is made again", path)
+        return None
+    return path
+
+
+def _place(config: Config) -> Path:
+    key = hashlib.sha256(_recipe(config.backbone).encode()).hexdigest()[:16]
+    return Path(config.cache_dir).expanduser() / f"{config.backbone.name}-mnist-{key}.safetensors"
 
 
 def _pretrain(backbone: BackboneConfig) -> nn.Module:

@@ -78,7 +78,7 @@ class RoundTable:
 
     def status(self, text: str) -> None:
         """Say what is going on now, until the next round is done."""
-        self._phase = _printable(text)
+        self._phase = printable(text)
         self._since = time.monotonic()
         if self._live is not None:
             self._live.refresh()
@@ -102,7 +102,7 @@ class RoundTable:
             self._begun = True
         self._print(self._round(done, left))
         if done.dropped:
-            self._print(Text(f"           {_printable(captions.of_drops(done.dropped))}", style="yellow"))
+            self._print(Text(f"           {printable(captions.of_drops(done.dropped))}", style="yellow"))
         following = done.round + 1
         self._phase = f"round {following}/{self._rounds}" if following <= self._rounds else ""
         self._since = time.monotonic()
@@ -151,6 +151,6 @@ def _row(cells: list[str], style: str = "", highlight: int | None = None) -> Tex
     return row
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Blank control characters, which a silo's words could steer the terminal with."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cryptography import x509
+
 from fedsq_flwr.silos.hosts import host_names
 from fedsq_flwr.silos.key_files import write_new
 from fedsq_flwr.silos.pem_files import (
@@ -80,7 +82,11 @@ def read_certificate(path: Path) -> Certificate:
     ConfigurationError
         If the file is missing, or is no certificate.
     """
-    certificate = load_certificate(path)
+    return describe(load_certificate(path))
+
+
+def describe(certificate: x509.Certificate) -> Certificate:
+    """Say what a certificate says."""
     return Certificate(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),

@@ -17,13 +17,14 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
 from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
@@ -51,6 +52,8 @@ log = logging.getLogger(__name__)
 KeyPair = tuple[EllipticCurvePrivateKey, EllipticCurvePublicKey]
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+#: Seconds that a silo's clock may be ahead of the SuperLink's, and behind it: each request is signed with the time.
+MOST_AHEAD, MOST_BEHIND = SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE
 _LONGEST_WAIT = 20  # seconds between two tries while the SuperLink cannot be reached
 _TELL_SECONDS = 60.0  # between two lines of the log that say so
 _SMALL = 2**16  # bytes; an object above it holds arrays
@@ -74,6 +77,8 @@ class Link:
         Plain HTTP.
     root_certificates : str, optional
         File of the authority that the server is verified by; the system's authorities by default.
+    patience : float, optional
+        Seconds to go on trying where nobody answers; for ever by default.
 
     Attributes
     ----------
@@ -83,11 +88,17 @@ class Link:
     Raises
     ------
     RunFailedError
-        On entering: the SuperLink, or this silo, is refused; one line says why.
+        On entering: the SuperLink, or this silo, is refused, or the patience is over; one line says why.
     """
 
     def __init__(
-        self, address: str, *, keys: KeyPair | None, insecure: bool = False, root_certificates: str | None = None
+        self,
+        address: str,
+        *,
+        keys: KeyPair | None,
+        insecure: bool = False,
+        root_certificates: str | None = None,
+        patience: float | None = None,
     ) -> None:
         self.address = address
         self.node_id = 0
@@ -107,7 +118,7 @@ class Link:
             lambda: exponential(max_delay=_LONGEST_WAIT),
             (httpx.TransportError, httpx.HTTPStatusError),
             max_tries=None,
-            max_time=None,
+            max_time=patience,
             should_giveup=self._is_final,
             on_success=self._tell_success,
             on_backoff=self._tell_backoff,
@@ -145,6 +156,32 @@ class Link:
         except (httpx.HTTPError, ValueError) as problem:
             log.warning("%s could not be told that this silo leaves: %s", self.address, problem)
         self._client.close()
+
+    def is_known(self) -> bool:
+        """Ask whether the SuperLink knows this silo's key, without connecting; ends a link that was not entered.
+
+        A silo that connects and leaves again would end a run that has been waiting for it. So the request names
+        an interval between heartbeats that is not allowed, which Flower refuses after it has looked up the key.
+
+        Raises
+        ------
+        RunFailedError
+            As on entering.
+        """
+        request = fleet.ActivateNodeRequest(public_key=self._public, heartbeat_interval=0)
+        try:
+            self._retry.invoke(self._client.ActivateNode, request)
+        except httpx.HTTPStatusError as error:
+            told = FlowerError.from_json(error.response.text)
+            code = None if told is None else told.code
+            if code not in (ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL, ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED):
+                raise RunFailedError(refusal(self.address, error)) from error
+            return code == ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL
+        except (httpx.HTTPError, ValueError) as error:  # ValueError: what is answered is not Flower's protocol
+            raise RunFailedError(refusal(self.address, error)) from error
+        finally:
+            self._client.close()
+        return True  # a Flower that takes any interval: the node is offline again at once
 
     def receive(self) -> Message | None:
         """Return the next message for this silo, or None if there is none now.

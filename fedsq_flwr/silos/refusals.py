@@ -3,7 +3,7 @@
 import ssl
 
 import httpx
-from flwr.supercore.error import FlowerError
+from flwr.supercore.error import ApiErrorCode, FlowerError
 
 #: Answers of a server, or of a proxy before it, that is busy or starting: worth another try.
 PASSING = (429, 502, 503, 504)
@@ -36,11 +36,13 @@ def tls_error(error: BaseException | None) -> ssl.SSLError | None:
 def _of_status(response: httpx.Response) -> str:
     if response.status_code == httpx.codes.UNAUTHORIZED:
         return "refuses this silo: private_key is not the key that it knows, or the clocks differ"
+    told = FlowerError.from_json(response.text)
+    if told is not None and told.code == ApiErrorCode.FLEET_SUPERNODE_REGISTRATION_DISABLED:
+        return "takes silos whose key is registered, and no others: private_key must be given"
     if response.status_code == httpx.codes.PRECONDITION_FAILED:
         return (
             "does not know this silo: private_key is not registered there "
             "(flwr supernode register KEY.pub), or is of a silo that is connected already"
         )
-    told = FlowerError.from_json(response.text)
     detail = told.message if told is not None else response.reason_phrase
     return f"answers {response.status_code}: {' '.join(str(detail).split())}"

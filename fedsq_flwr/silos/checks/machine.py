@@ -1,0 +1,63 @@
+"""The silo's machine: room on its disk and in its memory, and its device."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from fedsq_flwr.config import Config
+from fedsq_flwr.config.silo import SiloConfig
+from fedsq_flwr.learning.precision import choose_device
+from fedsq_flwr.report.numerals import count, traffic
+from fedsq_flwr.silos.checks.finding import Finding, fail, ok, warn
+
+_DISK, _MEMORY, _DEVICE = "disk", "memory", "device"
+_FLOAT = 4  # bytes of a pixel that is fitted
+
+
+def check_disk(silo: SiloConfig) -> Finding:
+    """See that files can be written in ``state_dir`` or where it would be made, and that there is room for gates."""
+    state = Path(silo.state_dir)
+    nearest = state
+    try:
+        nearest = next(folder for folder in (state, *state.absolute().parents) if folder.exists())
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(b"0")
+        free = shutil.disk_usage(nearest).free
+    except OSError as error:
+        return fail(_DISK, f"state_dir={state}: {nearest} cannot be written to: {error.strerror}")
+    kept = sum(file.stat().st_blocks * 512 for file in (state / "gates").rglob("*"))
+    wanted = max(0, silo.gate_cache_bytes - kept)
+    told = f"{state}, {traffic(free)} free"
+    if free < wanted:
+        advice = f"gates may take {traffic(wanted)}: make room, or set gate_cache_bytes lower"
+        return warn(_DISK, told, advice)
+    return ok(_DISK, told)
+
+
+def check_memory(run: Config, images: int) -> Finding:
+    """Compare the memory that the silo's images take, once fitted, with what is free."""
+    backbone = run.backbone
+    wanted = images * backbone.in_channels * backbone.image_size**2 * _FLOAT
+    free = psutil.virtual_memory().available
+    told = f"{count(images, 'image')} of {backbone.image_size} px take {traffic(wanted)}, {traffic(free)} are free"
+    if wanted > free:
+        return warn(_MEMORY, told, "use a machine with more memory, or fewer images")
+    return ok(_MEMORY, told)
+
+
+def check_device(silo: SiloConfig, threads: int | None) -> Finding:
+    """Choose the device as a run would; ``threads`` are those of a run at this silo, if it is known."""
+    try:
+        device = choose_device(silo.device)
+    except ValueError as error:
+        return fail(_DEVICE, f"device={silo.device}: {error}")
+    cores = os.cpu_count() or 1
+    if threads is None:
+        return ok(_DEVICE, f"{device}, {count(cores, 'core')}")
+    told = f"{device}, {count(threads, 'thread')} on {count(cores, 'core')}"
+    if threads > cores:
+        return warn(_DEVICE, told, "executor.threads is more than this machine has cores, and slow")
+    return ok(_DEVICE, told)

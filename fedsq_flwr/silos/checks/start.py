@@ -1,0 +1,50 @@
+"""What a silo starts a run from: its pretrained weights, and the gates that they give."""
+
+from fedsq_flwr.assembly import build_silo_model, load_start
+from fedsq_flwr.assembly.pretraining import find_pretrained
+from fedsq_flwr.backbones.files import file_sha256
+from fedsq_flwr.config import Config
+from fedsq_flwr.errors import ConfigurationError, WeightsError
+from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.silos.checks.finding import Finding, Mark, fail, ok, warn
+
+_WEIGHTS, _GATES = "weights", "gates"
+
+
+def check_weights(run: Config, classes: int) -> Finding:
+    """Load the weights that the run starts from at this silo; none are pretrained for it."""
+    if run.executor.structure == "sent":
+        return ok(_WEIGHTS, "come from the server (executor.structure=sent)")
+    if _to_be_made(run):
+        return ok(_WEIGHTS, "backbone.weights=mnist: pretrained here when a run begins, once, in half a minute")
+    try:
+        start = load_start(run, classes)
+    except (WeightsError, ConfigurationError) as error:
+        another = "give weights=FILE, the one that the server's operator names"
+        return fail(_WEIGHTS, error, another if isinstance(error, WeightsError) else "")
+    if start.file is None:
+        return ok(_WEIGHTS, "random, drawn from the run's seed")
+    sha256 = file_sha256(start.file.path)
+    told = f"{start.file.path}\nsha256 of the file:\n{sha256}"
+    if not sha256.startswith(start.file.sha256_begins):
+        return warn(_WEIGHTS, f"{told}\nis not what was published", "delete it, so that it is downloaded again")
+    return ok(_WEIGHTS, told)
+
+
+def check_gates(run: Config, classes: int) -> Finding:
+    """Tell the fingerprint of the gates that this silo would work under, which must be the server's."""
+    if run.method.gates == "none":
+        return ok(_GATES, f"none: {run.method.name} has the network's own ReLUs")
+    if run.executor.structure == "sent" and run.method.gates == "pretrained":
+        return ok(_GATES, "sent by the server, once")
+    if _to_be_made(run):
+        return Finding(_GATES, Mark.SKIP, "not checked: there are no weights yet")
+    model = build_silo_model(run, classes)
+    if not isinstance(model, DualCopy):
+        raise TypeError(f"expected a DualCopy, got {type(model)}")
+    return ok(_GATES, f"their fingerprint, which must be that of the server's runs:\n{model.fingerprint}")
+
+
+def _to_be_made(run: Config) -> bool:
+    needed = run.executor.structure == "own" and run.backbone.weights == "mnist"
+    return needed and find_pretrained(run) is None

@@ -1,0 +1,100 @@
+"""All checks of a silo before it joins, in their order: each is made unless one that it needs has failed.
+
+What loads Flower or torch is imported on the way: that takes seconds, and fails where their versions are wrong.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from fedsq_flwr.config import Config
+from fedsq_flwr.config.silo import SiloConfig
+from fedsq_flwr.silos.checks.finding import Finding, Mark, fail, skip
+from fedsq_flwr.silos.checks.settings import check_run, check_settings
+from fedsq_flwr.silos.checks.versions import check_versions
+
+_AT_THE_SERVER = ("server", "clock", "admission")
+_OF_A_RUN = ("memory", "weights", "gates")
+_NEEDING_SETTINGS = ("run", "key", "authority", *_AT_THE_SERVER, "data", *_OF_A_RUN, "disk", "device")
+
+
+def examine(settings: Sequence[str], overrides: Sequence[str], tell: Callable[[str], None]) -> Iterator[Finding]:
+    """Make all checks, and yield what each came to.
+
+    Parameters
+    ----------
+    settings : sequence of str
+        The silo's, as `read_silo_config` takes them.
+    overrides : sequence of str
+        Hydra's, of a run that the silo is to take part in; none: the default run.
+    tell : callable
+        Told what goes on.
+    """
+    yield check_versions()
+    finding, silo = check_settings(settings)
+    yield finding
+    if silo is None:
+        yield from (skip(check, "settings") for check in _NEEDING_SETTINGS)
+        return
+    finding, run = check_run(silo, overrides)
+    yield finding
+    for checks in (_connection(silo, tell), _work(silo, run, tell), _machine(silo, run)):
+        try:
+            yield from checks
+        except ImportError as error:
+            yield fail("imports", error, "see versions")
+
+
+def _connection(silo: SiloConfig, tell: Callable[[str], None]) -> Iterator[Finding]:
+    from fedsq_flwr.silos.checks.credentials import check_authority, check_key
+
+    key, keys = check_key(silo)
+    yield key
+    authority = check_authority(silo)
+    yield authority
+    if authority.mark == Mark.FAIL:
+        yield from (skip(check, "authority") for check in _AT_THE_SERVER)
+        return
+    tell(f"visiting {silo.superlink}")
+    from fedsq_flwr.silos.checks.admission import check_admission
+    from fedsq_flwr.silos.checks.server import check_clock, check_server
+
+    finding, contact = check_server(silo)
+    yield finding
+    if contact is None:
+        yield from (skip(check, "server") for check in _AT_THE_SERVER[1:])
+        return
+    yield check_clock(contact)
+    yield skip("admission", "key") if key.mark == Mark.FAIL else check_admission(silo, keys)
+
+
+def _work(silo: SiloConfig, run: Config | None, tell: Callable[[str], None]) -> Iterator[Finding]:
+    """Check what is needed to train in a run."""
+    tell("loading torch")
+    from fedsq_flwr.silos.checks.images import check_images
+    from fedsq_flwr.silos.checks.machine import check_memory
+    from fedsq_flwr.silos.checks.start import check_gates, check_weights
+
+    names: Sequence[str] | None = None if run is None else run.data.classes
+    unreadable = "fail" if run is None else run.data.unreadable
+    finding, contents = check_images(Path(silo.data_path), names, unreadable, tell)
+    yield finding
+    if run is None:
+        yield from (skip(check, "run") for check in _OF_A_RUN)
+        return
+    yield skip("memory", "data") if contents is None else check_memory(run, contents.images)
+    if contents is not None:
+        names = contents.class_names
+    if names is None:
+        yield from (skip(check, "data") for check in _OF_A_RUN[1:])
+        return
+    tell("loading the weights")
+    weights = check_weights(run, len(names))
+    yield weights
+    yield skip("gates", "weights") if weights.mark == Mark.FAIL else check_gates(run, len(names))
+
+
+def _machine(silo: SiloConfig, run: Config | None) -> Iterator[Finding]:
+    from fedsq_flwr.silos.checks.machine import check_device, check_disk
+
+    yield check_disk(silo)
+    yield check_device(silo, None if run is None else run.executor.threads)
