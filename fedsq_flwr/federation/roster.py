@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 60.0
 
 
+class NoAnswerError(RunFailedError):
+    """Nodes are connected, and none of them says which silo it is."""
+
+
 class Roster:
     """The silos that are connected, each asked once who it is.
 
@@ -50,8 +54,10 @@ class Roster:
 
         Raises
         ------
+        NoAnswerError
+            If no node says which silo it is.
         RunFailedError
-            If two nodes that are new claim the same partition id, or no node says which it has.
+            If two nodes that are new claim the same partition id.
         """
         connected = list(grid.get_node_ids())
         unknown = sorted(set(connected) - self._partitions.keys())
@@ -59,7 +65,7 @@ class Roster:
         for reason in reasons:
             log.warning("a node did not say which silo it is and takes no part: %s", reason)
         if connected and not self._partitions:
-            raise RunFailedError(
+            raise NoAnswerError(
                 "no node said which silo it is; the client app must answer queries "
                 f"(fedsq_flwr.federation.messages.answer_query): {'; '.join(reasons) or 'no answer'}"
             )
@@ -69,17 +75,23 @@ class Roster:
     def wait_for(self, grid: Grid, silos: int | None = None, fewest: int | None = None) -> list[int]:
         """Wait until ``silos`` nodes are connected (default: as many as the nodes say there are).
 
-        Those that are there when the time is over do, if they are ``fewest`` or more (default: ``silos``).
+        Those that are there when the time is over do, if they are ``fewest`` or more (default: ``silos``). A
+        node that leaves before it has answered, as real ones may, does not end the wait for ``silos``.
 
         Raises
         ------
         RunFailedError
-            If they do not connect in time.
+            If they do not connect in time; or as `update`.
         """
         deadline = time.monotonic() + self.timeout
         told = -1
         while True:
-            nodes = self.update(grid)
+            try:
+                nodes = self.update(grid)
+            except NoAnswerError:
+                if silos is None or time.monotonic() > deadline:
+                    raise
+                nodes = []
             wanted = silos if silos is not None else self.num_partitions or 1
             if len(nodes) >= wanted:
                 return nodes

@@ -1,5 +1,5 @@
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
@@ -100,3 +100,24 @@ def test_a_newcomer_that_claims_a_number_that_is_taken_is_left_out_until_the_oth
     assert "node 1002 says that it is silo 0, which node 1000 is" in caplog.text
     grid.present = [1001, 1002]
     assert roster.update(grid) == [1002, 1001]
+
+
+class Passing(Joining):
+    """A grid whose first node is gone before it has answered."""
+
+    def send_and_receive(self, messages, *, timeout=None):
+        replies = list(super().send_and_receive(messages, timeout=timeout))
+        if self.present == [1000]:
+            self.present = [1001, 1002]
+            return [Message(Error(0, "Node Unavailable"), reply_to=next(iter(messages)))]
+        return replies
+
+
+def test_a_node_that_leaves_before_it_has_answered_does_not_end_the_wait_for_others(make_grid):
+    grid = Passing(make_grid(toy_app(), silos=3), [1000])
+    assert Roster(timeout=5).wait_for(grid, 2) == [1001, 1002]
+
+
+def test_the_wait_for_nodes_that_never_say_who_they_are_ends_with_what_to_do(make_grid):
+    with pytest.raises(RunFailedError, match="answer_query"):
+        Roster(timeout=0.3).wait_for(make_grid(ClientApp(), silos=2), 2)
