@@ -53,7 +53,8 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
     if config.executor.superlink is not None:
         raise ConfigurationError(f"executor.superlink={config.executor.superlink}: a rehearsal starts its own")
     output = Path(config.output).expanduser().absolute()
-    RunDirectory(output).check(config)
+    if not config.resume:  # a run that is resumed is compared when it is known where its images are
+        RunDirectory(output).check(config)
     workshop = output / "silos"
     tell = Console(stderr=True)
     threads = str(config.executor.threads)

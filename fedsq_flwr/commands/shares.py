@@ -33,10 +33,11 @@ def lay_out_data(config: Config, workshop: Path) -> tuple[list[Path], list[str]]
         return folders, [f"data.path={quoted(str(server)) if server.is_dir() else 'null'}"]
     task = load_raw_task(config, config.silos)
     folders = [workshop / silo_name(silo) / "data" for silo in range(config.silos)]
-    for folder, train, held_out in zip(folders, task.train, task.held_out, strict=True):
-        write_folder(folder, {"train": train, "validation": held_out}, task.class_names)
     server = workshop / SERVER / "data"
-    write_folder(server, {"validation": task.validation, "test": task.test}, task.class_names)
+    if not (config.resume and server.is_dir()):  # a run that is resumed left them there
+        for folder, train, held_out in zip(folders, task.train, task.held_out, strict=True):
+            write_folder(folder, {"train": train, "validation": held_out}, task.class_names)
+        write_folder(server, {"validation": task.validation, "test": task.test}, task.class_names)
     classes = ",".join(map(quoted, task.class_names))
     return folders, ["data.name=imagefolder", f"data.path={quoted(str(server))}", f"data.classes=[{classes}]"]
 

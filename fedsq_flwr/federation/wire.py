@@ -79,7 +79,7 @@ class Wire(GridView):
     def _exchange(self, messages: list[Message], timeout: float | None) -> Iterable[Message]:
         if self._poll is None:
             return self._grid.send_and_receive(messages, timeout=timeout)
-        waiting = set(self._grid.push_messages(messages))
+        waiting = set(filter(None, self._grid.push_messages(messages)))  # none for a message that is not taken
         deadline = None if timeout is None else time.monotonic() + timeout
         replies: list[Message] = []
         seconds = waits(self._poll)
