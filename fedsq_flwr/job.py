@@ -18,7 +18,7 @@ from fedsq_flwr.config.composition import quoted
 from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
-from fedsq_flwr.executors.silos import run_silos
+from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records import RunDirectory
@@ -46,6 +46,8 @@ def run_job(config: Config, overrides: list[str], output: Path) -> float:
         If the run cannot start or does not do what was asked; one line says why.
     """
     config, overrides = _with_absolute_paths(config, overrides, output)
+    if config.executor.name == "silos":
+        config, overrides = agree(config, overrides)
     directory = RunDirectory(output)
     directory.check(config)
     console = Console()

@@ -1,5 +1,6 @@
 """The executor of real silos: the Flower app through `flwr run`, on a SuperLink that is there already."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def run_silos(config: Config, overrides: Sequence[str], on_round: Callable[[dict
     Parameters
     ----------
     config, overrides, on_round
-        As `run_simulation`.
+        As `run_simulation`; what silos must be told is among them (`agree`).
 
     Raises
     ------
@@ -58,7 +59,7 @@ def run_silos(config: Config, overrides: Sequence[str], on_round: Callable[[dict
         flower.connect(str(executor.superlink), executor.root_certificates, insecure=executor.insecure)
         directory, run_config = flower.home / "app", flower.home / "run.toml"
         write_app(directory, FEDSQ_APP)
-        write_run_config(run_config, [*overrides, *_agreed(config)])
+        write_run_config(run_config, overrides)
         process = flower.run(directory, (CONNECTION, "--run-config", str(run_config)))
         try:
             while process.poll() is None:
@@ -75,11 +76,25 @@ def run_silos(config: Config, overrides: Sequence[str], on_round: Callable[[dict
             raise RunFailedError(f"{cause} (status: {status or 'none'}; log: {log.path})")
 
 
-def _agreed(config: Config) -> list[str]:
-    """Return overrides for what silos cannot find out: the names of the classes, and how pixels are normalised."""
-    mean, deviation = normalisation(config.backbone)
-    agreed = [f"backbone.mean={list(mean)}", f"backbone.deviation={list(deviation)}"]
-    if config.data.path is not None and config.data.classes is None:
-        names = find_classes(find_parts(Path(config.data.path)))
-        agreed.append(f"data.classes=[{','.join(map(quoted, names))}]")
-    return agreed
+def agree(config: Config, overrides: Sequence[str]) -> tuple[Config, list[str]]:
+    """Settle what silos cannot find out by themselves: how pixels are normalised, and the names of the classes.
+
+    Returns
+    -------
+    (Config, list of str)
+        The settings, and the overrides that compose them.
+
+    Raises
+    ------
+    FedSQError
+        If the weights do not state how their images were normalised, or the server's folder has no classes.
+    """
+    mean, deviation = (list(values) for values in normalisation(config.backbone))
+    backbone = dataclasses.replace(config.backbone, mean=mean, deviation=deviation)
+    settled = [f"backbone.mean={mean}", f"backbone.deviation={deviation}"]
+    data = config.data
+    if data.path is not None and data.classes is None:
+        classes = list(find_classes(find_parts(Path(data.path))))
+        data = dataclasses.replace(data, classes=classes)
+        settled.append(f"data.classes=[{','.join(map(quoted, classes))}]")
+    return dataclasses.replace(config, backbone=backbone, data=data), [*overrides, *settled]

@@ -35,9 +35,10 @@ def digits_folders(root: Path) -> Path:
     return root
 
 
-def test_a_federation_of_silos_ends_with_the_weights_of_the_simulation(tmp_path, monkeypatch, capsys, nothing_left):
+def test_resumed_or_not_silos_end_with_the_weights_of_the_simulation(tmp_path, monkeypatch, capsys, nothing_left):
     monkeypatch.chdir(tmp_path)
-    assert main(["rehearse", "2", *TINY, "rounds=2", "output=silos"]) == 0
+    assert main(["rehearse", "2", *TINY, "rounds=1", "output=silos"]) == 0
+    assert main(["rehearse", "2", *TINY, "rounds=2", "output=silos", "resume=true"]) == 0
     assert main(["run", *TINY, "rounds=2", "output=simulation", "executor=inprocess", "silos=2"]) == 0
     silos, simulation = read_summary(tmp_path / "silos"), read_summary(tmp_path / "simulation")
     assert silos["weights_sha256"] == simulation["weights_sha256"]
