@@ -12,7 +12,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
-from fedsq_flwr.errors import DataError, FedSQError
+from fedsq_flwr.errors import DataError, FedSQError, RunFailedError
 from fedsq_flwr.federation.messages import count_bytes, round_of
 from fedsq_flwr.silos.link import Link, RunOverError
 
@@ -53,11 +53,13 @@ class Node:
             If the SuperLink no longer takes this silo.
         """
         while True:
+            answered = False
             try:
-                if not self.answer_next():
-                    time.sleep(POLL_SECONDS)
+                answered = self.answer_next()
             except RunOverError:
                 log.info("the run has ended before the silo was done")
+            if not answered:
+                time.sleep(POLL_SECONDS)
 
     def answer_next(self) -> bool:
         """Answer one message, if there is one; tell whether there was."""
@@ -78,6 +80,8 @@ class Node:
         """Let the app answer, or answer with an error; the log has all of it, the server what concerns it."""
         try:
             return self._app(message, self._context(message.metadata.run_id))
+        except (RunOverError, RunFailedError):  # the link's: there is nobody to answer
+            raise
         except DataError as error:  # names of files can be names of patients
             log.error("%s failed: %s", what, error)
             reason = "cannot use its data; its own log says why"
