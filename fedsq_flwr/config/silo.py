@@ -16,6 +16,7 @@ from fedsq_flwr.errors import ConfigurationError
 
 #: Settings that are paths; in a file they are relative to its folder, on the command line to the current one.
 _PATHS = ("data_path", "private_key", "root_certificates", "weights", "state_dir")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
 
@@ -71,6 +72,9 @@ def validate_silo(config: SiloConfig) -> None:
     _require(config, "silos", config.silos >= 1, "must be at least 1")
     _require(config, "silo", 0 <= config.silo < config.silos, f"must be 0 to {config.silos - 1}")
     _require(config, "gate_cache_bytes", config.gate_cache_bytes >= 0, "must be at least 0")
+    _require(
+        config, "device", _DEVICE.fullmatch(config.device) is not None, "allowed are auto, cpu, cuda, cuda:N, mps"
+    )
     _require(config, "data_path", Path(config.data_path).is_dir(), "there is no such folder")
     for name in ("private_key", "root_certificates", "weights"):
         path = getattr(config, name)
@@ -106,8 +110,16 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 
 def _of_word(word: str) -> dict[str, Any]:
-    given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
+    try:
+        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
+    except YAMLError as error:
+        raise ConfigurationError(f"{word}: needs quotes, and these need the shell's: {_quoted(word)}") from error
     return _with_absolute_paths(given, Path.cwd())
+
+
+def _quoted(word: str) -> str:
+    name, _, value = word.partition("=")
+    return f"{name}='\"{value}\"'"
 
 
 def _with_absolute_paths(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
