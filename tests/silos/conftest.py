@@ -11,6 +11,7 @@ from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.superlink import LocalSuperLink
 from fedsq_flwr.silos.certificates import issue_server_certificate, make_authority
 from fedsq_flwr.silos.keys import make_node_key
+from tests.silos.federation import Federation, make_federation
 from tests.silos.processes import Process
 
 LOOPBACK = ("localhost", "127.0.0.1")
@@ -81,6 +82,12 @@ def superlink(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         LocalSuperLink(log, {}, certificates=server) as superlink,
     ):
         yield superlink
+
+
+@pytest.fixture(scope="module")
+def federation(superlink: LocalSuperLink, authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Federation:
+    """Three silos that the SuperLink knows; none is started."""
+    return make_federation(superlink, authority, tmp_path_factory.mktemp("federation"))
 
 
 @pytest.fixture

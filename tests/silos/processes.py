@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,16 @@ def wait_until(holds: Callable[[], object], seconds: float, what: str = "nothing
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds} seconds: {what}"
         time.sleep(0.05)
+
+
+def below_us() -> list[psutil.Process]:
+    """The processes below this one, but for the SuperLink itself and what it runs for as long as it runs."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if not {Path(word).name for word in process.cmdline()[:2]} & {"flower-superlink", "flower-superexec"}:
+                found.append(process)
+    return found
 
 
 class Process:
