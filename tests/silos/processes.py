@@ -47,6 +47,7 @@ class Process:
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self.output, self.errors = folder / "stdout", folder / "stderr"
         with self.output.open("wb") as output, self.errors.open("wb") as errors:
             self._process = subprocess.Popen(
