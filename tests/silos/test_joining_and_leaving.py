@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -62,7 +63,7 @@ def test_a_silo_may_join_after_the_first_round_and_another_may_leave_in_the_midd
     first, second = silo(0), silo(1, "honest", "wait", "honest", "wait")
     for early in (first, second):
         early.wait_for(" ready\n")
-    federation = run("rounds=5", "min_silos=2", "min_replies=2", "executor.join_timeout=5")
+    federation = run("rounds=5", "min_silos=2", "min_replies=2", "executor.join_timeout=8")
     line = federation.finishes_round(1)
     assert (line["sampled"], line["replies"]) == (2, 2)
 
@@ -91,27 +92,26 @@ def test_a_silo_may_join_after_the_first_round_and_another_may_leave_in_the_midd
         assert process.runs()
 
 
-def test_a_silo_that_hangs_or_is_killed_costs_its_reply_and_the_time_that_a_round_waits(run, silo) -> None:
-    silos = [silo(0), silo(1, "honest", "wait", "honest"), silo(2, "honest", "honest", "honest", "wait")]
+def test_a_round_goes_on_without_a_silo_that_hangs_and_one_that_is_killed(run, silo) -> None:
+    honest, hangs, dies = silos = [silo(0), silo(1, "honest", "wait"), silo(2, "honest", "wait")]
     for process in silos:
         process.wait_for(" ready\n")
-    federation = run("rounds=4", "min_silos=2", "min_replies=2", "executor.round_timeout=10", "evaluate_every=4")
-    line = federation.finishes_round(2)
-    assert line["dropped"] == [{"silo": 1, "reason": "did not answer in time", "while": "training"}]
-    assert (line["sampled"], line["replies"]) == (3, 2)
-    lets_go(silos[1], 2)
-    line = federation.finishes_round(3)  # what it answers late is no answer to a later round
-    assert (line["sampled"], line["replies"], line["dropped"]) == (3, 3, [])
+    federation = run("rounds=2", "min_silos=2", "executor.round_timeout=15", "evaluate_every=2")
+    dies.wait_for("waiting for go-2\n")
+    dies.send(signal.SIGKILL)
+    honest.wait_for("round 2: evaluate asked for")  # the wait for the others is over
+    lets_go(hangs, 2)
 
-    silos[2].wait_for("waiting for go-4\n")
-    silos[2].send(signal.SIGKILL)
-    line = federation.finishes_round(4)
-    assert [(d["silo"], d["reason"], d["while"]) for d in line["dropped"]] == [
-        (2, "did not answer in time", kind) for kind in ("training", "evaluating")
+    line = federation.finishes_round(2)
+    assert (line["sampled"], line["replies"]) == (3, 1)
+    assert [(d["silo"], d["while"], d["reason"]) for d in line["dropped"]] == [
+        (1, "training", "did not answer in time"),
+        (2, "training", "did not answer in time"),
+        (2, "evaluating", "did not answer in time"),
     ]
-    assert line["replies"] == 2
+    assert sorted(line["silo_accuracies"]) == ["0", "1"]  # late for one message, it answers the next
     assert federation.process.ends() == 0
-    for process in silos[:2]:
+    for process in (honest, hangs):
         assert process.runs()
         assert "Traceback" not in process.said()
 
@@ -124,14 +124,18 @@ def test_ctrl_c_on_a_rehearsal_ends_every_process_and_keeps_the_finished_rounds(
     )
     wait_until(lambda: len(history(output)) >= 2 or not rehearsal.runs(), 120, rehearsal.complained())
     below = psutil.Process(rehearsal.pid).children(recursive=True)
-    names = {word for process in below for word in process.cmdline()}
-    assert {"silo", "run", "--enable-supernode-auth"} <= names
-    homes = {process.environ().get("FLWR_HOME", "") for process in below}
+    words, homes = set(), set()
+    for process in below:
+        with suppress(psutil.Error):  # a command that was short
+            words |= set(process.cmdline())
+            homes.add(Path(process.environ()["FLWR_HOME"]))
+    assert {"silo", "run", "--enable-supernode-auth"} <= words
 
     rehearsal.send(signal.SIGINT)
     assert rehearsal.ends() == 130, rehearsal.complained()
     assert [process for process in below if is_alive(process)] == []
-    assert not [home for home in homes if home and Path(home).exists()]
+    assert homes
+    assert not [home for home in homes if home.exists()]
     assert list(temporary.glob("fedsq-*")) == []  # keys and certificates
     assert "interrupted; finished rounds are kept" in rehearsal.complained()
     assert "Traceback" not in rehearsal.complained()
