@@ -16,7 +16,6 @@ from fedsq_flwr.errors import ConfigurationError
 
 #: Settings that are paths; in a file they are relative to its folder, on the command line to the current one.
 _PATHS = ("data_path", "private_key", "root_certificates", "weights", "state_dir")
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
 
@@ -72,9 +71,6 @@ def validate_silo(config: SiloConfig) -> None:
     _require(config, "silos", config.silos >= 1, "must be at least 1")
     _require(config, "silo", 0 <= config.silo < config.silos, f"must be 0 to {config.silos - 1}")
     _require(config, "gate_cache_bytes", config.gate_cache_bytes >= 0, "must be at least 0")
-    _require(
-        config, "device", _DEVICE.fullmatch(config.device) is not None, "allowed are auto, cpu, cuda, cuda:N, mps"
-    )
     _require(config, "data_path", Path(config.data_path).is_dir(), "there is no such folder")
     for name in ("private_key", "root_certificates", "weights"):
         path = getattr(config, name)
