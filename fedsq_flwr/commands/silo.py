@@ -26,10 +26,10 @@ def silo(settings: Sequence[str]) -> None:
     """
     config = read_silo_config(settings)
     keys = None if config.private_key is None else read_node_key(Path(config.private_key))
-    _log_to_stdout()
-    log = logging.getLogger(__name__)
     from fedsq_flwr.silos.link import Link  # Flower: only once the settings are known to be right
 
+    _log_to_stdout()  # after Flower, which sets its own log up when it is imported
+    log = logging.getLogger(__name__)
     try:
         with (
             ending_signals_raise(),

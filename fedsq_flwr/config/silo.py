@@ -106,8 +106,16 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 
 def _of_word(word: str) -> dict[str, Any]:
-    given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
+    try:
+        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
+    except YAMLError as error:
+        raise ConfigurationError(f"{word}: needs quotes, and these need the shell's: {_quoted(word)}") from error
     return _with_absolute_paths(given, Path.cwd())
+
+
+def _quoted(word: str) -> str:
+    name, _, value = word.partition("=")
+    return f"{name}='\"{value}\"'"
 
 
 def _with_absolute_paths(settings: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ config, and win. In a simulation there are none.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from fedsq_flwr.errors import ConfigurationError
 
 #: Keys of the node config that say which silo a node is.
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
+#: The folders of YAML files that a run's overrides may choose from.
+GROUPS = ("backbone", "data", "executor", "experiment", "method", "partition")
+_NAME = re.compile(r"\w[\w-]*")
 _KEYS = ("data-path", "weights", "state-dir", "device", "gate-cache-bytes")
 
 
@@ -112,8 +116,8 @@ def _backbone(config: Config, site: Site) -> BackboneConfig:
 def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:
     """Refuse overrides from elsewhere that would have Hydra look around on this machine.
 
-    An interpolation could read an environment variable into an error message that the server is sent, and
-    Hydra's own settings reach its search path.
+    An interpolation could read an environment variable into an error message that the server is sent, Hydra's
+    own settings reach its search path, and ``data=../../x`` would read any YAML file.
 
     Raises
     ------
@@ -121,7 +125,9 @@ def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:
         Names the override.
     """
     for override in overrides:
-        if "${" in override or override.lstrip("+~").startswith("hydra"):
-            raise ConfigurationError(
-                f"{override.partition('=')[0]}: interpolations and hydra.* are not taken by silos"
-            )
+        name, _, value = override.partition("=")
+        group = name.strip().lstrip("+~").strip()
+        if "${" in override or group.startswith("hydra"):
+            raise ConfigurationError(f"{name}: interpolations and hydra.* are not taken by silos")
+        if "/" in group or "@" in group or (group in GROUPS and not _NAME.fullmatch(value.strip())):
+            raise ConfigurationError(f"{override}: silos take a group's name and that of one of its files only")

@@ -46,6 +46,7 @@ class SiloProcesses:
         self._home = home
         self._variables = variables
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._before: dict[Path, int] = {}  # bytes that an earlier attempt logged
 
     def __enter__(self) -> Self:
         """Start all silos and wait until they are connected."""
@@ -53,6 +54,7 @@ class SiloProcesses:
             environment = isolated_environment(self._home, self._variables)
             for path in self._settings:
                 with log_of(path).open("ab") as log:
+                    self._before[path] = log.tell()
                     command = [sys.executable, "-m", "fedsq_flwr.cli", "silo", str(path)]
                     self._processes.append(
                         subprocess.Popen(  # noqa: S603  (no shell)
@@ -95,10 +97,11 @@ class SiloProcesses:
         waiting = dict(zip(self._settings, self._processes, strict=True))
         while waiting:
             for path, process in list(waiting.items()):
-                last = last_line(path)
-                if last.endswith(f" {READY}"):
+                said = lines_of(path, self._before[path])
+                if any(line.endswith(f" {READY}") for line in said):
                     del waiting[path]
                 elif process.poll() is not None or time.monotonic() > deadline:
+                    last = said[-1] if said else "it said nothing"
                     raise RunFailedError(f"silo {path.parent.name} did not start: {last} (log: {log_of(path)})")
             time.sleep(_POLL_SECONDS)
 
@@ -108,7 +111,6 @@ def log_of(settings: Path) -> Path:
     return settings.with_name("silo.log")
 
 
-def last_line(settings: Path) -> str:
-    """Return the last line of a silo's log."""
-    lines = log_of(settings).read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1] if lines else "it said nothing"
+def lines_of(settings: Path, before: int = 0) -> list[str]:
+    """Return the lines of a silo's log, but for its first ``before`` bytes."""
+    return log_of(settings).read_bytes()[before:].decode("utf-8", errors="replace").splitlines()

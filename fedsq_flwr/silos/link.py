@@ -7,6 +7,7 @@ Flower's own client; what it uses of Flower's insides is imported in this module
 """
 
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -36,7 +37,13 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
 )
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects, push_objects
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_objects,
+)
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
 from flwr.supercore.retry import RetryInvoker, RetryState, exponential
@@ -44,7 +51,7 @@ from flwr.supercore.run import Run
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.silos.refusals import PASSING, refusal, tls_error
 
 log = logging.getLogger(__name__)
@@ -61,7 +68,7 @@ _RUN_OVER = 403  # what the SuperLink answers where a run has ended
 
 
 class RunOverError(Exception):
-    """The run that a message is of has ended."""
+    """The run that a message is of has ended, or the SuperLink no longer keeps the message."""
 
 
 class Link:
@@ -87,6 +94,8 @@ class Link:
 
     Raises
     ------
+    ConfigurationError
+        If ``root_certificates`` holds none.
     RunFailedError
         On entering: the SuperLink, or this silo, is refused, or the patience is over; one line says why.
     """
@@ -105,15 +114,19 @@ class Link:
         self._registers_itself = keys is None
         private, public = generate_key_pairs() if keys is None else keys
         self._public = public_key_to_bytes(public)
-        self._client = FleetHttpClient.from_server_address(
-            address,
-            insecure,
-            root_certificates,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(private, public),
-            ],
-        )
+        try:
+            self._client = FleetHttpClient.from_server_address(
+                address,
+                insecure,
+                root_certificates,
+                interceptors=[
+                    RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                    NodeAuthHttpInterceptor(private, public),
+                ],
+            )
+        except OSError as error:  # TLS errors are of these
+            raise ConfigurationError(f"root_certificates={root_certificates}: holds no certificate in PEM") from error
+        self._left = threading.Event()  # ends what still tries, in Flower's threads too
         self._retry = RetryInvoker(
             lambda: exponential(max_delay=_LONGEST_WAIT),
             (httpx.TransportError, httpx.HTTPStatusError),
@@ -122,6 +135,7 @@ class Link:
             should_giveup=self._is_final,
             on_success=self._tell_success,
             on_backoff=self._tell_backoff,
+            wait_function=self._wait,
         )
         self._heartbeat = HeartbeatSender(self._send_heartbeat)
         self._lost = threading.Event()
@@ -148,6 +162,7 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Tell the SuperLink that this silo leaves."""
+        self._left.set()
         self._heartbeat.stop()
         try:
             self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self.node_id))
@@ -203,7 +218,10 @@ class Link:
         pull = make_pull_object_fn_protobuf(
             lambda request: self._call(self._client.PullObject, request), self._node, run_id
         )
-        contents = self._pull([node.object_id for node in iterate_object_tree(tree)], pull)
+        try:
+            contents = self._pull([node.object_id for node in iterate_object_tree(tree)], pull)
+        except ObjectPullError as error:
+            raise RunOverError from error
         confirmation = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
         self._call(self._client.ConfirmMessageReceived, confirmation)
         message = inflate_object_from_contents(tree.object_id, contents)
@@ -240,7 +258,10 @@ class Link:
                 reply.metadata.run_id,
                 answer.session_id,
             )
-            push_objects(get_all_nested_objects(reply), push, object_ids_to_push=set(answer.objects_to_push))
+            try:
+                push_objects(get_all_nested_objects(reply), push, object_ids_to_push=set(answer.objects_to_push))
+            except ObjectPushError as error:
+                raise RunOverError from error
 
     def _pull(self, object_ids: list[str], pull: Callable[[str], bytes]) -> dict[str, bytes]:
         """Return the objects of a message, fetching what the last one did not have already.
@@ -258,13 +279,15 @@ class Link:
     def _call(self, method: Callable[[Request], Answer], request: Request) -> Answer:
         try:
             answer: Answer = self._retry.invoke(method, request)
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code == _RUN_OVER:
+        except (httpx.HTTPError, ValueError) as error:  # ValueError: what is answered is not Flower's protocol
+            status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+            if status == _RUN_OVER and self.node_id:
                 raise RunOverError from error
             raise RunFailedError(refusal(self.address, error)) from error
-        except httpx.TransportError as error:
-            raise RunFailedError(refusal(self.address, error)) from error
         return answer
+
+    def _wait(self, seconds: float) -> None:
+        self._left.wait(seconds)
 
     def _tell_backoff(self, state: RetryState) -> None:
         if self._told_at is None or time.monotonic() - self._told_at > _TELL_SECONDS:
@@ -281,7 +304,7 @@ class Link:
         try:
             if not self._client.SendNodeHeartbeat(request).success:
                 self._lost.set()
-        except httpx.TransportError:
+        except (httpx.RequestError, ValueError):
             return False
         except httpx.HTTPStatusError as error:
             if error.response.status_code in PASSING:
@@ -291,7 +314,11 @@ class Link:
 
     def _is_final(self, error: Exception) -> bool:
         """Tell whether trying again would change nothing."""
+        if self._left.is_set():
+            return True
         if isinstance(error, httpx.HTTPStatusError):
             return error.response.status_code not in PASSING
+        if (tls := tls_error(error)) is not None:
+            return not isinstance(tls, ssl.SSLEOFError)  # which a proxy sends while the SuperLink is down
         # A SuperLink that is started again breaks connections off, too; one that never answered will not.
-        return tls_error(error) is not None or (self.node_id == 0 and isinstance(error, httpx.RemoteProtocolError))
+        return self.node_id == 0 and isinstance(error, httpx.RemoteProtocolError)

@@ -12,7 +12,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
-from fedsq_flwr.errors import DataError, FedSQError
+from fedsq_flwr.errors import DataError, FedSQError, RunFailedError
 from fedsq_flwr.federation.messages import count_bytes, round_of
 from fedsq_flwr.federation.waiting import waits
 from fedsq_flwr.silos.link import Link, RunOverError
@@ -55,13 +55,15 @@ class Node:
         """
         seconds = waits(POLL_SECONDS)
         while True:
+            answered = False
             try:
-                if self.answer_next():
-                    seconds = waits(POLL_SECONDS)
-                else:
-                    time.sleep(next(seconds))
+                answered = self.answer_next()
             except RunOverError:
                 log.info("the run has ended before the silo was done")
+            if answered:
+                seconds = waits(POLL_SECONDS)
+            else:
+                time.sleep(next(seconds))
 
     def answer_next(self) -> bool:
         """Answer one message, if there is one; tell whether there was."""
@@ -82,6 +84,8 @@ class Node:
         """Let the app answer, or answer with an error; the log has all of it, the server what concerns it."""
         try:
             return self._app(message, self._context(message.metadata.run_id))
+        except (RunOverError, RunFailedError):  # the link's: there is nobody to answer
+            raise
         except DataError as error:  # names of files can be names of patients
             log.error("%s failed: %s", what, error)
             reason = "cannot use its data; its own log says why"

@@ -13,6 +13,8 @@ def refusal(address: str, error: Exception) -> str:
     """Say in one line what ``error`` means: it came of a request to the SuperLink at ``address``."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"superlink={address}: {_of_status(error.response)}"
+    if isinstance(error, ValueError):
+        return f"superlink={address}: is no SuperLink, or one of another version: its answer cannot be read"
     tls = tls_error(error)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return f"superlink={address}: its certificate is refused: {tls.verify_message}"

@@ -1,13 +1,18 @@
 """Certificates and keys, made once: right ones, and those that must be refused. None is to be changed."""
 
 import shutil
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from fedsq_flwr.executors.run_log import RunLog
+from fedsq_flwr.executors.superlink import LocalSuperLink
 from fedsq_flwr.silos.certificates import issue_server_certificate, make_authority
 from fedsq_flwr.silos.keys import make_node_key
+from tests.silos.federation import Federation, make_federation
+from tests.silos.processes import Process
 
 LOOPBACK = ("localhost", "127.0.0.1")
 
@@ -67,6 +72,36 @@ def node_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a", "b", "unregistered"):
         make_node_key(directory / name)
     return directory
+
+
+@pytest.fixture(scope="module")
+def superlink(server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSuperLink]:
+    """Flower's own SuperLink, which speaks TLS and knows no key yet."""
+    with (
+        RunLog(tmp_path_factory.mktemp("superlink") / "superlink.log") as log,
+        LocalSuperLink(log, {}, certificates=server) as superlink,
+    ):
+        yield superlink
+
+
+@pytest.fixture(scope="module")
+def federation(superlink: LocalSuperLink, authority: Path, tmp_path_factory: pytest.TempPathFactory) -> Federation:
+    """Three silos that the SuperLink knows; none is started."""
+    return make_federation(superlink, authority, tmp_path_factory.mktemp("federation"))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start Python processes, which end with the test."""
+    processes: list[Process] = []
+
+    def start(*arguments: str, folder: Path | None = None, **variables: str) -> Process:
+        processes.append(Process(folder or tmp_path / f"process-{len(processes)}", *arguments, **variables))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.stop()
 
 
 def listing(directory: Path) -> dict[str, tuple[int, bytes]]:

@@ -1,0 +1,149 @@
+"""Silos that come late, leave, hang or are killed; and Ctrl-C, after which nothing of a federation is left."""
+
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedsq_flwr.executors.processes import is_alive
+from tests.endtoend.conftest import SMALL
+from tests.silos import rogue
+from tests.silos.federation import history
+from tests.silos.processes import SILO, Process, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+class Run:
+    """`fedsq run` on a federation, in a process of its own."""
+
+    def __init__(self, start: Callable[..., Process], output: Path, *overrides: str) -> None:
+        self.output = output
+        self.process = start("-m", "fedsq_flwr.cli", "run", *overrides, f"output='{output}'")
+
+    def lines(self) -> list[dict]:
+        return history(self.output)
+
+    def finishes_round(self, number: int) -> dict:
+        """Wait for the line of a round."""
+        wait_until(
+            lambda: len(self.lines()) >= number or not self.process.runs(), 120, f"round {number}: {self.lines()}"
+        )
+        assert len(self.lines()) >= number, self.process.complained()
+        return self.lines()[number - 1]
+
+
+@pytest.fixture
+def run(federation, start, tmp_path: Path) -> Callable[..., Run]:
+    def run(*overrides: str) -> Run:
+        return Run(start, tmp_path / "run", *federation.run, *overrides)
+
+    return run
+
+
+@pytest.fixture
+def silo(federation, start) -> Callable[..., Process]:
+    """Start a silo; with a story, one that waits in some rounds."""
+
+    def silo(number: int, *story: str) -> Process:
+        command = (rogue.__file__, ",".join(story)) if story else SILO
+        return start(*command, *federation.silos[number])
+
+    return silo
+
+
+def lets_go(silo: Process, server_round: int) -> None:
+    (silo.folder / f"go-{server_round}").touch()
+
+
+def test_a_silo_may_join_after_the_first_round_and_another_may_leave_in_the_middle_of_one(run, silo) -> None:
+    first, second = silo(0), silo(1, "honest", "wait", "honest", "wait")
+    for early in (first, second):
+        early.wait_for(" ready\n")
+    federation = run("rounds=5", "min_silos=2", "min_replies=2", "executor.join_timeout=8")
+    line = federation.finishes_round(1)
+    assert (line["sampled"], line["replies"]) == (2, 2)
+
+    second.wait_for("waiting for go-2\n")
+    late = silo(2)
+    late.wait_for(" ready\n")
+    lets_go(second, 2)
+    line = federation.finishes_round(3)
+    assert (line["sampled"], line["replies"], line["dropped"]) == (3, 3, [])
+    assert sorted(line["silo_accuracies"]) == ["0", "1", "2"]
+
+    second.wait_for("waiting for go-4\n")
+    second.send(signal.SIGTERM)
+    assert second.ends() == 0
+    line = federation.finishes_round(4)
+    assert (line["sampled"], line["replies"]) == (3, 2)
+    (dropped,) = line["dropped"]
+    assert (dropped["silo"], dropped["while"]) == (1, "training")
+    assert "Node Unavailable" in dropped["reason"]  # Flower's words
+    line = federation.finishes_round(5)
+    assert (line["sampled"], line["replies"], line["dropped"]) == (2, 2, [])
+    assert federation.process.ends() == 0
+    assert federation.process.complained() == ""
+    assert (federation.output / "report.html").is_file()
+    for process in (first, late):
+        assert process.runs()
+
+
+def test_a_round_goes_on_without_a_silo_that_hangs_and_one_that_is_killed(run, silo) -> None:
+    honest, hangs, dies = silos = [silo(0), silo(1, "honest", "wait"), silo(2, "honest", "wait")]
+    for process in silos:
+        process.wait_for(" ready\n")
+    federation = run("rounds=2", "min_silos=2", "executor.round_timeout=15", "evaluate_every=2")
+    dies.wait_for("waiting for go-2\n")
+    dies.send(signal.SIGKILL)
+    honest.wait_for("round 2: evaluate asked for")  # the wait for the others is over
+    lets_go(hangs, 2)
+
+    line = federation.finishes_round(2)
+    assert (line["sampled"], line["replies"]) == (3, 1)
+    assert [(d["silo"], d["while"], d["reason"]) for d in line["dropped"]] == [
+        (1, "training", "did not answer in time"),
+        (2, "training", "did not answer in time"),
+        (2, "evaluating", "did not answer in time"),
+    ]
+    assert sorted(line["silo_accuracies"]) == ["0", "1"]  # late for one message, it answers the next
+    assert federation.process.ends() == 0
+    for process in (honest, hangs):
+        assert process.runs()
+        assert "Traceback" not in process.said()
+
+
+def test_ctrl_c_on_a_rehearsal_ends_every_process_and_keeps_the_finished_rounds(start, tmp_path: Path) -> None:
+    output, temporary = tmp_path / "run", tmp_path / "tmp"
+    temporary.mkdir()
+    rehearsal = start(
+        "-m", "fedsq_flwr.cli", "rehearse", "2", *SMALL[3:], "rounds=500", f"output='{output}'", TMPDIR=str(temporary)
+    )
+    wait_until(lambda: len(history(output)) >= 2 or not rehearsal.runs(), 120, rehearsal.complained())
+    below = psutil.Process(rehearsal.pid).children(recursive=True)
+    words, homes = set(), set()
+    for process in below:
+        with suppress(psutil.Error):  # a command that was short
+            words |= set(process.cmdline())
+            homes.add(Path(process.environ()["FLWR_HOME"]))
+    assert {"silo", "run", "--enable-supernode-auth"} <= words
+
+    rehearsal.send(signal.SIGINT)
+    assert rehearsal.ends() == 130, rehearsal.complained()
+    assert [process for process in below if is_alive(process)] == []
+    assert homes
+    assert not [home for home in homes if home.exists()]
+    assert list(temporary.glob("fedsq-*")) == []  # keys and certificates
+    assert "interrupted; finished rounds are kept" in rehearsal.complained()
+    assert "Traceback" not in rehearsal.complained()
+    finished = history(output)
+    assert [line["round"] for line in finished] == list(range(1, len(finished) + 1))
+    assert len(finished) >= 2
+    assert (output / "checkpoints" / "last").is_dir()
+    for number in range(2):
+        log = (output / "silos" / f"silo-{number}" / "silo.log").read_text()
+        assert log.splitlines()[-1].endswith("stopped: terminated")
+        assert "Traceback" not in log
