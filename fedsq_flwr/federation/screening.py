@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 
 from fedsq_flwr.federation.messages import CONFIG, FINGERPRINT, ROUND
 
@@ -45,7 +46,8 @@ def describe_arrays(record: ArrayRecord) -> dict[str, tuple[str, tuple[int, ...]
 def find_fault(reply: Message, expected: Expectation) -> str | None:
     """Return what is wrong with ``reply`` in a few words, or None if it can be used."""
     if reply.has_error():
-        return _cause(reply.error.reason)
+        gone = reply.error.code == ErrorCode.NODE_UNAVAILABLE
+        return "has left, or cannot be reached" if gone else _cause(reply.error.reason)
     content = reply.content
     if (fault := _find_wrong_context(content, expected)) is not None:
         return fault

@@ -3,7 +3,7 @@
 Flower's SuperNode fetches a message, hands it on over HTTP to a process that it starts for this one
 message, and looks for the next one after three seconds. Here one process does it all, so that torch, the
 images, the network and the gates are there when a message comes. It speaks Flower's Fleet protocol through
-Flower's own client; what it uses of Flower's insides is imported in this module and nowhere else.
+Flower's own client; what is used of Flower's insides is imported in this room and nowhere else.
 """
 
 import logging
@@ -12,38 +12,19 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from flwr.app import Message
-from flwr.app.message import remove_content_from_message
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
-from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
+from flwr.common.serde import run_from_proto
 from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.heartbeat import HeartbeatSender
-from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
-    get_object_tree,
-    iterate_object_tree,
-    no_object_id_recompute,
-)
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectPushError,
-    inflate_object_from_contents,
-    pull_objects,
-    push_objects,
-)
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
 from flwr.supercore.retry import RetryInvoker, RetryState, exponential
@@ -53,22 +34,16 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.silos.refusals import PASSING, refusal, tls_error
+from fedsq_flwr.silos.transfer import Answer, Request, RunOverError, Transfer
 
 log = logging.getLogger(__name__)
 
 KeyPair = tuple[EllipticCurvePrivateKey, EllipticCurvePublicKey]
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
 #: Seconds that a silo's clock may be ahead of the SuperLink's, and behind it: each request is signed with the time.
 MOST_AHEAD, MOST_BEHIND = SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE
 _LONGEST_WAIT = 20  # seconds between two tries while the SuperLink cannot be reached
 _TELL_SECONDS = 60.0  # between two lines of the log that say so
-_SMALL = 2**16  # bytes; an object above it holds arrays
 _RUN_OVER = 403  # what the SuperLink answers where a run has ended
-
-
-class RunOverError(Exception):
-    """The run that a message is of has ended, or the SuperLink no longer keeps the message."""
 
 
 class Link:
@@ -139,7 +114,6 @@ class Link:
         )
         self._heartbeat = HeartbeatSender(self._send_heartbeat)
         self._lost = threading.Event()
-        self._last: dict[str, bytes] = {}  # the objects of the last message that had any to speak of
         self._told_at: float | None = None  # when the log said last that the SuperLink cannot be reached
 
     def __enter__(self) -> Self:
@@ -155,6 +129,7 @@ class Link:
             self._client.close()
             raise
         self._node = Node(node_id=self.node_id)
+        self._transfer = Transfer(self._client, self._node, self._call)
         self._heartbeat.start()
         return self
 
@@ -210,29 +185,7 @@ class Link:
         """
         if self._lost.is_set():
             raise RunFailedError(f"superlink={self.address}: no longer knows this silo")
-        answer = self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node))
-        if not answer.messages_list:
-            return None
-        run_id = message_from_proto(answer.messages_list[0]).metadata.run_id
-        tree = answer.message_object_trees[0]
-        pull = make_pull_object_fn_protobuf(
-            lambda request: self._call(self._client.PullObject, request), self._node, run_id
-        )
-        try:
-            contents = self._pull([node.object_id for node in iterate_object_tree(tree)], pull)
-        except ObjectPullError as error:
-            raise RunOverError from error
-        confirmation = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
-        self._call(self._client.ConfirmMessageReceived, confirmation)
-        message = inflate_object_from_contents(tree.object_id, contents)
-        if not isinstance(message, Message):
-            raise TypeError(f"expected a Message, got {type(message)}")
-        message.metadata.__dict__["_message_id"] = tree.object_id  # as Flower's own processes do
-        return message
-
-    def run(self, run_id: int) -> Run:
-        """Return what the SuperLink says of a run."""
-        return run_from_proto(self._call(self._client.GetRun, GetRunRequest(node=self._node, run_id=run_id)).run)
+        return self._transfer.receive()
 
     def send(self, reply: Message, seconds: float) -> None:
         """Send ``reply``, which took ``seconds`` to make.
@@ -242,39 +195,11 @@ class Link:
         RunFailedError, RunOverError
             As `receive`.
         """
-        with no_object_id_recompute():
-            reply.metadata.__dict__["_message_id"] = reply.object_id
-            tree: ObjectTree = get_object_tree(reply)
-            head = fleet.PushMessagesRequest(
-                node=self._node,
-                messages_list=[message_to_proto(remove_content_from_message(reply))],
-                message_object_trees=[tree],
-                clientapp_runtime_list=[seconds],
-            )
-            answer = self._call(self._client.PushMessages, head)
-            push = make_push_object_fn_protobuf(
-                lambda request: self._call(self._client.PushObject, request),
-                self._node,
-                reply.metadata.run_id,
-                answer.session_id,
-            )
-            try:
-                push_objects(get_all_nested_objects(reply), push, object_ids_to_push=set(answer.objects_to_push))
-            except ObjectPushError as error:
-                raise RunOverError from error
+        self._transfer.send(reply, seconds)
 
-    def _pull(self, object_ids: list[str], pull: Callable[[str], bytes]) -> dict[str, bytes]:
-        """Return the objects of a message, fetching what the last one did not have already.
-
-        The model that silos evaluate is mostly the one that they train from next. Objects are named by the
-        sha256 of their content, so that the same name is the same content.
-        """
-        unique = set(object_ids)
-        known = {name: self._last[name] for name in unique & self._last.keys()}
-        contents = known | pull_objects(sorted(unique - known.keys()), pull)
-        if any(len(content) > _SMALL for content in contents.values()):
-            self._last = dict(contents)
-        return contents
+    def run(self, run_id: int) -> Run:
+        """Return what the SuperLink says of a run."""
+        return run_from_proto(self._call(self._client.GetRun, GetRunRequest(node=self._node, run_id=run_id)).run)
 
     def _call(self, method: Callable[[Request], Answer], request: Request) -> Answer:
         try:

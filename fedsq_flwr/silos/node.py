@@ -15,7 +15,8 @@ from flwr.common.constant import ErrorCode
 from fedsq_flwr.errors import DataError, FedSQError, RunFailedError
 from fedsq_flwr.federation.messages import count_bytes, round_of
 from fedsq_flwr.federation.waiting import waits
-from fedsq_flwr.silos.link import Link, RunOverError
+from fedsq_flwr.silos.link import Link
+from fedsq_flwr.silos.transfer import RunOverError
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +92,18 @@ class Node:
             reason = "cannot use its data; its own log says why"
         except (FedSQError, ValueError) as error:
             log.error("%s failed: %s", what, error)
-            reason = str(error)
+            reason = self._without_paths(str(error))
         except Exception as error:
             log.exception("%s failed", what)
             reason = f"failed with {type(error).__name__}; its own log says why"
         return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+
+    def _without_paths(self, text: str) -> str:
+        """Put the names of the silo's settings for the paths that they hold."""
+        for name, value in sorted(self._node_config.items()):
+            if isinstance(value, str) and value.startswith("/"):
+                text = text.replace(value, name)
+        return text
 
     def _context(self, run_id: int) -> Context:
         if run_id not in self._contexts:

@@ -20,7 +20,8 @@ from flwr.supercore.task_identity import TaskIdentity
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.executors.superlink import free_port
 from fedsq_flwr.silos import link as link_module
-from fedsq_flwr.silos.link import Link, RunOverError
+from fedsq_flwr.silos.link import Link
+from fedsq_flwr.silos.transfer import RunOverError
 from tests.silos.fleet import NODE_ID, Fleet
 
 RUN_ID = 5
@@ -189,6 +190,34 @@ def test_messages_and_replies_arrive_whole(fleet: Fleet) -> None:
     assert isinstance(arrived, Message)
     assert arrived.metadata.reply_to_message_id == sent.metadata.message_id
     assert dict(arrived.content["config"]) == {"answer": "a"}
+
+
+def test_arrays_that_the_last_message_had_are_not_fetched_again(fleet: Fleet) -> None:
+    """The model that silos evaluate is the one that they train from next."""
+    model = ArrayRecord({"w": Array(np.arange(100_000, dtype=np.float32))})
+    other = ArrayRecord({"w": Array(np.ones(100_000, np.float32))})
+    question = train_message()
+    TaskIdentity.run_id = RUN_ID
+    fetched = []
+    with connected(fleet) as link:
+        for arrays, kind in (
+            (model, "evaluate"),
+            (None, "query"),
+            (model, "train"),
+            (other, "train"),
+            (model, "train"),
+        ):
+            records = {"config": ConfigRecord({"server-round": len(fetched)})}
+            content = RecordDict(records if arrays is None else {**records, "arrays": arrays})
+            fleet.hand_out(Message(content, question.metadata.dst_node_id, "train" if arrays else "query"))
+            before = fleet.asked.count("pull-object")
+            message = link.receive()
+            assert message is not None
+            fetched.append(fleet.asked.count("pull-object") - before)
+            if arrays is not None:
+                np.testing.assert_array_equal(message.content["arrays"]["w"].numpy(), arrays["w"].numpy())
+    # Message, contents, settings; the record of arrays, the array, its one chunk.
+    assert fetched == [6, 3, 3, 6, 6]
 
 
 #: What a run that has ended does to a message, and to the reply, at each step of the way.

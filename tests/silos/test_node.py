@@ -11,8 +11,8 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from fedsq_flwr.errors import ConfigurationError, DataError, RunFailedError, WeightsError
 from fedsq_flwr.silos import node as node_module
-from fedsq_flwr.silos.link import RunOverError
 from fedsq_flwr.silos.node import APP_ID, Node
+from fedsq_flwr.silos.transfer import RunOverError
 
 PATH = "/data/Mueller_Anna_1970/slice.dcm"
 
@@ -95,6 +95,14 @@ def test_an_error_is_told_as_far_as_it_concerns_the_server_and_logged_in_full(
     assert reason == told
     assert PATH not in reason
     assert str(error) in caplog.text
+
+
+def test_where_the_silo_keeps_its_things_does_not_leave_it(app) -> None:
+    link = FakeLink(1)
+    places = {"weights": "/home/ann/w.safetensors", "data-path": "/home/ann/patients", "partition-id": 0}
+    failing = app(raising(WeightsError("weights file /home/ann/w.safetensors is damaged")))
+    assert Node(link, failing, places).answer_next()
+    assert link.replies[0].error.reason == "weights file weights is damaged"
 
 
 def test_a_signal_that_ends_the_silo_is_no_error_of_a_run(app) -> None:

@@ -1,0 +1,121 @@
+"""Messages over a silo's connection, and the objects that Flower makes of them: fetched and sent one by one."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto import fleet_pb2 as fleet
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_objects,
+)
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+_SMALL = 2**16  # bytes; an object above it holds arrays
+
+
+class RunOverError(Exception):
+    """The run that a message is of has ended."""
+
+
+class Call(Protocol):
+    """Calls a method of the client, again and again where that may help."""
+
+    def __call__(self, method: Callable[[Request], Answer], request: Request) -> Answer:
+        """Return what ``method`` answers to ``request``."""
+        ...
+
+
+class Transfer:
+    """Receives and sends messages.
+
+    Parameters
+    ----------
+    client : FleetHttpClient
+        Speaks to the SuperLink.
+    node : Node
+        What the SuperLink calls this silo.
+    call : Call
+        Makes each request.
+    """
+
+    def __init__(self, client: FleetHttpClient, node: Node, call: Call) -> None:
+        self._client = client
+        self._node = node
+        self._call = call
+        self._last: dict[str, bytes] = {}  # the objects of the last message that held arrays
+
+    def receive(self) -> Message | None:
+        """Return the next message, or None if there is none now; see `Link.receive`."""
+        answer = self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node))
+        if not answer.messages_list:
+            return None
+        run_id = message_from_proto(answer.messages_list[0]).metadata.run_id
+        tree = answer.message_object_trees[0]
+        contents = self._fetch(run_id, {node.object_id for node in iterate_object_tree(tree)})
+        confirmation = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
+        self._call(self._client.ConfirmMessageReceived, confirmation)
+        message = inflate_object_from_contents(tree.object_id, contents)
+        if not isinstance(message, Message):
+            raise TypeError(f"expected a Message, got {type(message)}")
+        message.metadata.__dict__["_message_id"] = tree.object_id  # as Flower's own processes do
+        return message
+
+    def send(self, reply: Message, seconds: float) -> None:
+        """Send ``reply``, which took ``seconds`` to make; see `Link.send`."""
+        with no_object_id_recompute():
+            reply.metadata.__dict__["_message_id"] = reply.object_id
+            head = fleet.PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(remove_content_from_message(reply))],
+                message_object_trees=[get_object_tree(reply)],
+                clientapp_runtime_list=[seconds],
+            )
+            answer = self._call(self._client.PushMessages, head)
+            push = make_push_object_fn_protobuf(
+                lambda request: self._call(self._client.PushObject, request),
+                self._node,
+                reply.metadata.run_id,
+                answer.session_id,
+            )
+            try:
+                push_objects(get_all_nested_objects(reply), push, object_ids_to_push=set(answer.objects_to_push))
+            except ObjectPushError as error:
+                raise RunOverError from error
+
+    def _fetch(self, run_id: int, object_ids: set[str]) -> dict[str, bytes]:
+        """Return the objects of a message, fetching what the last one did not have already.
+
+        The model that silos evaluate is mostly the one that they train from next. Objects are named by the
+        sha256 of their content, so that the same name is the same content.
+        """
+        pull = make_pull_object_fn_protobuf(
+            lambda request: self._call(self._client.PullObject, request), self._node, run_id
+        )
+        known = {name: self._last[name] for name in object_ids & self._last.keys()}
+        try:
+            contents = known | pull_objects(sorted(object_ids - known.keys()), pull)
+        except ObjectPullError as error:
+            raise RunOverError from error
+        if any(len(content) > _SMALL for content in contents.values()):
+            self._last = dict(contents)
+        return contents
