@@ -1,5 +1,6 @@
 """From Flower's run config, two strings, to our settings: what both apps read first."""
 
+import threading
 from functools import lru_cache, partial
 
 from flwr.app import Context
@@ -16,7 +17,6 @@ def key_of(context: Context) -> RunKey:
     return str(context.run_config["experiment"]), str(context.run_config["overrides"])
 
 
-@lru_cache(maxsize=4)
 def config_of(key: RunKey, site: Site = Site()) -> Config:  # noqa: B008 - immutable
     """Compose the settings that the run config asks for, as they hold at ``site``; treat them as read-only.
 
@@ -25,6 +25,16 @@ def config_of(key: RunKey, site: Site = Site()) -> Config:  # noqa: B008 - immut
     ConfigurationError
         One line that names the setting, the value and what is allowed.
     """
+    with _COMPOSING:
+        return _composed(key, site)
+
+
+# Hydra composes with state of the process, so that threads have to take turns.
+_COMPOSING = threading.Lock()
+
+
+@lru_cache(maxsize=4)
+def _composed(key: RunKey, site: Site) -> Config:
     experiment, overrides = key
     words = [*([f"experiment={experiment}"] if experiment else []), *split_overrides(overrides)]
     if site.is_real:

@@ -28,11 +28,8 @@ def run_inprocess(config: Config, overrides: Sequence[str], on_round: Callable[[
     """
     from fedsq_flwr import client_app, server_app  # torch and more: only once a run is wanted
     from fedsq_flwr.records import RunDirectory
-    from fedsq_flwr.run_config import config_of
 
     text = "\n".join(overrides)
-    # Composed once before there are threads: Hydra's composition is not safe among them.
-    config_of(("", text))
     run_config = {"experiment": "", "overrides": text}
     workers = workers_of(config)
     with InProcessGrid(client_app.app, silos=config.silos, run_config=run_config, workers=workers) as grid:

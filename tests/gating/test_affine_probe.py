@@ -1,7 +1,7 @@
 """The probe finds what no list of refused calls knows, names the layer, and takes what fixed gates make affine."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -14,6 +14,14 @@ from fedsq_flwr.gating import DualCopy, UnsupportedActivationError, check_affine
 from tests.gating.gated_networks import BUILDERS, batch_for, build, perturb, same_bits
 
 IMAGES = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """Layers draw their weights from the global generator: with closed gates alone, a product would be affine."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 class Calling(nn.Module):
