@@ -200,13 +200,7 @@ def test_arrays_that_the_last_message_had_are_not_fetched_again(fleet: Fleet) ->
     TaskIdentity.run_id = RUN_ID
     fetched = []
     with connected(fleet) as link:
-        for arrays, kind in (
-            (model, "evaluate"),
-            (None, "query"),
-            (model, "train"),
-            (other, "train"),
-            (model, "train"),
-        ):
+        for arrays in (model, None, model, other, model):
             records = {"config": ConfigRecord({"server-round": len(fetched)})}
             content = RecordDict(records if arrays is None else {**records, "arrays": arrays})
             fleet.hand_out(Message(content, question.metadata.dst_node_id, "train" if arrays else "query"))
