@@ -1,19 +1,56 @@
-# Installs the app and starts it: `docker run IMAGE` runs the default experiment in one process.
-# Build with  docker build -t fedsq --build-arg TORCH_INDEX=<index of the CPU builds of torch> .
+# One image for all that a federation needs: fedsq (run, silo, certs, report ...) and Flower's commands
+# (flower-superlink, flwr). `docker run IMAGE` runs the default experiment in one process; compose.yaml has
+# a server and two silos, docs/silos.md says how they are used.
+#
+#   docker build -t fedsq .
+#   docker build -t fedsq --build-arg TORCH_INDEX=<index of the CPU builds of torch> .
+#
 # Without TORCH_INDEX the default build of torch is taken, which brings CUDA along (about 6 GB).
-FROM python:3.11-slim
 
-ARG TORCH_INDEX=""
+FROM python:3.11-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-
-RUN useradd --create-home fedsq
-WORKDIR /app
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+# pip and the build backend stay in this stage; what is installed has neither.
+RUN python -m venv /opt/tools && python -m venv --without-pip /opt/fedsq
+WORKDIR /source
+COPY constraints.txt ./
+RUN /opt/tools/bin/pip install -c constraints.txt hatchling
+# Of an index of its own torch is taken alone: the rest, constrained, need not be there.
+ARG TORCH_INDEX=""
+RUN if [ -n "$TORCH_INDEX" ]; then \
+        /opt/tools/bin/pip --python /opt/fedsq/bin/python install --no-deps -c constraints.txt \
+            --index-url "$TORCH_INDEX" torch torchvision; \
+    fi
+# The dependencies are a layer of their own, which changes of the code leave as it is.
+COPY pyproject.toml ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+        > requirements.txt \
+    && /opt/tools/bin/pip --python /opt/fedsq/bin/python install -c constraints.txt -r requirements.txt
+COPY README.md LICENSE ./
 COPY fedsq_flwr fedsq_flwr
-RUN if [ -n "$TORCH_INDEX" ]; then pip install -c constraints.txt --index-url "$TORCH_INDEX" torch torchvision; fi \
-    && pip install -c constraints.txt .
+RUN /opt/tools/bin/python -m hatchling build -t wheel -d /wheels \
+    && /opt/tools/bin/pip --python /opt/fedsq/bin/python install --no-deps --root /app /wheels/*.whl
 
-USER fedsq
-WORKDIR /home/fedsq
+FROM python:3.11-slim
+LABEL org.opencontainers.image.title="FedSQ on Flower" \
+      org.opencontainers.image.description="Federated fine-tuning of pretrained networks under fixed ReLU gates" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# The number is fixed, since keys that are mounted must belong to it: nobody else may read them.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/fedsq --shell /usr/sbin/nologin fedsq \
+    && install -d -o fedsq -g fedsq -m 700 /var/lib/fedsq /var/lib/fedsq/flwr
+COPY --from=build /opt/fedsq /opt/fedsq
+COPY --from=build /app /
+ENV PATH=/opt/fedsq/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    FLWR_HOME=/var/lib/fedsq/flwr \
+    FLWR_TELEMETRY_ENABLED=0 \
+    FLWR_DISABLE_UPDATE_CHECK=1 \
+    FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1 \
+    RAY_USAGE_STATS_ENABLED=0
+USER 10001:10001
+WORKDIR /var/lib/fedsq
+# No HEALTHCHECK: a run ends by itself, and so does a silo that is no longer wanted. The server's is in compose.yaml.
+# Python takes SIGINT even as process 1, which SIGTERM does not reach: a run keeps its finished rounds, a silo leaves.
+STOPSIGNAL SIGINT
 ENTRYPOINT ["fedsq"]
 CMD ["run", "executor=inprocess"]
