@@ -57,6 +57,7 @@ def door(place: Path, superlink: LocalSuperLink) -> Iterator[str]:
                 if "fedsq-nginx.pid" in {path.name for path in place.iterdir()} or nginx.poll() is not None:
                     break
                 time.sleep(0.05)
+            assert nginx.poll() is None, (place / "nginx.log").read_text()
             yield f"127.0.0.1:{port}"
         finally:
             nginx.terminate()
