@@ -56,7 +56,7 @@ def client_of(context: Context) -> FedSQClient:
     device = choose_device(config.executor.device)
     train_part, held_out = data.train.to(device), data.held_out.to(device)
     return FedSQClient(
-        _model(key, site, classes, threading.get_ident()).to(device),
+        _model(key, site, classes).to(device),
         train=(train_part.images, train_part.labels),
         held_out=(held_out.images, held_out.labels),
         settings=training_settings(config),
@@ -77,12 +77,14 @@ def _structures(context: Context) -> Structures:
     return ContextStructures(context)
 
 
-# A Ray actor, the in-process executor and a silo's node serve many messages from one process. What does not
-# depend on the message is built once in it. Each thread has a model of its own, copied from one that is
-# built under a lock (building draws from torch's global generator, which threads share) and that nobody
-# writes to. What a message finds in its thread's model does not matter: the travelling state comes with
-# the message, a silo's own batch norm and the structure in force from its memory or from that first model.
+# A Ray actor, the in-process executor and a silo's process serve many messages from one process. What does not
+# depend on the message is built once in it, and kept for the last run only: a silo's process serves run after run.
+# Each thread has a model of its own, copied from one that is built under a lock (building draws from torch's global
+# generator, which threads share) and that nobody writes to. What a message finds in its thread's model does not
+# matter: the travelling state comes with the message, a silo's own batch norm and the structure in force from its
+# memory or from that first model.
 _BUILDING = threading.Lock()
+_OF_THREAD = threading.local()
 
 
 def _data(context: Context, key: RunKey, site: Site) -> SiloData:
@@ -106,12 +108,15 @@ def _first_model(key: RunKey, site: Site, classes: int) -> QuantitativeCopy:
     return build_silo_model(config_of(key, site), classes)
 
 
-@lru_cache(maxsize=64)
-def _model(key: RunKey, site: Site, classes: int, thread: int) -> QuantitativeCopy:  # noqa: ARG001 - part of the key
-    with _BUILDING:
-        return copy.deepcopy(_first_model(key, site, classes))
-
-
 def _start(key: RunKey, site: Site, classes: int) -> QuantitativeCopy:
     with _BUILDING:
         return _first_model(key, site, classes)
+
+
+def _model(key: RunKey, site: Site, classes: int) -> QuantitativeCopy:
+    wanted = (key, site, classes)
+    if getattr(_OF_THREAD, "built_for", None) != wanted:
+        _OF_THREAD.model = copy.deepcopy(_start(key, site, classes))
+        _OF_THREAD.built_for = wanted
+    model: QuantitativeCopy = _OF_THREAD.model
+    return model

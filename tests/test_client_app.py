@@ -1,0 +1,50 @@
+"""What a process that serves messages keeps from one to the next."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+from torch import nn
+
+from fedsq_flwr import QuantitativeCopy, client_app
+from fedsq_flwr.config.site import Site
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Every model that was built, as long as somebody holds it."""
+    models: list[weakref.ref] = []
+
+    def build(config, classes):
+        model = QuantitativeCopy(nn.Sequential(nn.Flatten(), nn.Linear(4, classes)))
+        models.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(client_app, "build_silo_model", build)
+    client_app._first_model.cache_clear()
+    yield models
+    client_app._first_model.cache_clear()
+
+
+def test_run_after_run_only_the_last_ones_models_are_kept(built):
+    copies = []
+    for number in range(3):
+        for _ in range(2):  # two messages
+            copies.append(weakref.ref(client_app._model(("", f"seed={number}"), Site(), 3)))
+    assert copies[4]() is copies[5]() is not None
+    gc.collect()
+    assert len(built) == 3
+    assert [model() is None for model in built] == [True, True, False]
+    assert [copy() is None for copy in copies[:4]] == [True] * 4
+
+
+def test_each_thread_has_a_model_of_its_own_and_all_share_one_start(built):
+    key, found = ("", "seed=7"), []
+    threads = [threading.Thread(target=lambda: found.append(client_app._model(key, Site(), 3))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert len({id(model) for model in found}) == 3
+    assert len(built) == 1
+    assert built[0]() not in found
