@@ -28,10 +28,8 @@ def built(monkeypatch):
 
 
 def test_run_after_run_only_the_last_ones_models_are_kept(built):
-    copies = []
-    for number in range(3):
-        for _ in range(2):  # two messages
-            copies.append(weakref.ref(client_app._model(("", f"seed={number}"), Site(), 3)))
+    two_messages_each = (("", f"seed={number}") for number in (0, 0, 1, 1, 2, 2))
+    copies = [weakref.ref(client_app._model(key, Site(), 3)) for key in two_messages_each]
     assert copies[4]() is copies[5]() is not None
     gc.collect()
     assert len(built) == 3
