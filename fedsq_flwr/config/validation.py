@@ -64,6 +64,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "method.freeze_after": (0, True),
         "method.refresh_every": (0, True),
         "method.release_after": (0, True),
+        "method.release_over": (0, True),
         "executor.client_cpus": (1, True),
         "executor.client_gpus": (0, True),
         "executor.threads": (1, True),
@@ -170,6 +171,8 @@ def _check_structure(config: Config) -> None:
         _require(config, f"method.{name}", gated, "must be 0 where method.gates is none")
     from_the_start = method.freeze_after == 0 or method.gates == "pretrained"
     _require(config, "method.freeze_after", from_the_start, "must be 0 unless method.gates is pretrained")
+    ends = method.release_over == 0 or method.release_after > 0
+    _require(config, "method.release_over", ends, "must be 0 unless method.release_after is above 0")
     in_order = method.release_after == 0 or method.release_after > method.freeze_after
     _require(config, "method.release_after", in_order, "must be 0 or above method.freeze_after")
     for name in ("freeze_after", "refresh_every"):

@@ -89,6 +89,8 @@ class ServerModel:
             If the structure is of an earlier round, which this model has not gone through.
         """
         source = self._schedule.source(server_round)
+        if isinstance(self._model, DualCopy):
+            self._model.gate_share = self._schedule.share(server_round)
         if not isinstance(self._model, DualCopy) or source == self._source:
             return
         if source:
