@@ -55,6 +55,7 @@ BAD = {
     "method=fedprox method.release_after=2": ("method.release_after=2", "0 where method.gates is none"),
     "method=fedsq_random_gates method.freeze_after=2": ("method.freeze_after=2", "unless method.gates is pretrained"),
     "method.freeze_after=3 method.release_after=3": ("method.release_after=3", "0 or above method.freeze_after"),
+    "method.release_over=3": ("method.release_over=3", "0 unless method.release_after is above 0"),
     "executor.precision=float16": ("executor.precision=float16", "float32, bfloat16"),
     "backbone.weights=/no/such.safetensors": ("backbone.weights=/no/such.safetensors", "no such file"),
     "backbone.weights=imagenet": (
