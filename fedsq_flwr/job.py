@@ -20,9 +20,12 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
 from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
+from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.report import RoundTable, print_summary
+
+log = logging.getLogger(__name__)
 
 EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess, "silos": run_silos}
 _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for the silos"}
@@ -68,6 +71,13 @@ def _check_parts(config: Config) -> None:
     except ValueError as error:
         raise ConfigurationError(f"executor.device={error}") from error
     load_kernels(config)
+    augmentation = config.data.augmentation
+    if AUGMENTATIONS[augmentation].views is None and config.method.gates != "none":
+        log.info(
+            "data.augmentation=%s: an image has too many views to keep its gates, which are computed for every "
+            "batch of local training; those of evaluation are kept",
+            augmentation,
+        )
     task = load_server_data(config)
     load_network(config, len(task.class_names))
 

@@ -67,4 +67,5 @@ def training_settings(config: Config) -> TrainingSettings:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         precision=config.executor.precision,
+        augmentation=config.data.augmentation,
     )

@@ -18,6 +18,7 @@ class DataConfig:
     classes: list[str] | None = MISSING  # imagefolder: names of the classes; null: those of the folder
     unreadable: str = MISSING  # imagefolder, a file that cannot be read: fail | skip (and count)
     test_fraction: float = MISSING  # imagefolder: of the samples, for the test set, where there is no test folder
+    augmentation: str = MISSING  # none | flip | flip_crop: of training images, in every method
     held_out_fraction: float = MISSING  # of a silo's samples, never trained on
     min_held_out: int = MISSING  # fewest held-out samples; a silo under twice this holds none out
 

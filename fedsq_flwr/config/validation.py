@@ -20,6 +20,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "wire": ("float32", "float16", "bfloat16"),
         "data.name": ("digits", "imagefolder"),
         "data.unreadable": ("fail", "skip"),
+        "data.augmentation": ("none", "flip", "flip_crop"),
         "backbone.name": tuple(NETWORKS),
         "backbone.head": ("zeros", "normal", "keep"),
         "partition.name": ("dirichlet", "iid"),

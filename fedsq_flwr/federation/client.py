@@ -7,10 +7,10 @@ from torch import Tensor
 
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.messages import FINGERPRINT, GATE_SHARE, HEAD_ONLY, OWN_RELUS, ROUND
-from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
-from fedsq_flwr.learning import TrainingSettings, derive_seed, evaluate, train_locally
+from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
+from fedsq_flwr.learning import AUGMENTATIONS, TrainingSettings, derive_seed, evaluate, train_locally
 
-Samples = tuple[Tensor, Tensor]
+Samples = tuple[Images, Tensor]
 
 
 class FedSQClient(NumPyClient):
@@ -22,13 +22,14 @@ class FedSQClient(NumPyClient):
         A `DualCopy` for FedSQ, a plain `QuantitativeCopy` for FedAvg and FedProx. All of its travelling
         state is overwritten by what the server sends.
     train : (Tensor, Tensor)
-        Images ``(N, C, H, W)`` and labels ``(N,)`` to learn from, on the model's device.
+        Images ``(N, C, H, W)``, prepared, and labels ``(N,)`` to learn from, on the model's device; images
+        too large to be held prepared may be `LazyImages`.
     held_out : (Tensor, Tensor)
         Images and labels that are never learnt from; may be empty.
     settings : TrainingSettings
         How to train.
     silo : int
-        Partition id: with ``seed`` and the round it seeds the order of the samples.
+        Partition id: with ``seed`` and the round it seeds the order of the samples and their views.
     seed : int
         The run's seed.
     memory : SiloMemory, optional
@@ -103,7 +104,8 @@ class FedSQClient(NumPyClient):
         images, labels = self.train
         seed = derive_seed(self.seed, "train", int(config[ROUND]), self.silo)
         mu = float(config.get("proximal-mu", 0.0))
-        gates = bind(self.gates, self.model, images)
+        augmentation = AUGMENTATIONS[self.settings.augmentation]
+        gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
         result = train_locally(self.model, images, labels, self.settings, seed=seed, mu=mu, gates=gates)
         if self.memory is not None:
             self.memory.keep_local(self.model)

@@ -11,11 +11,13 @@ from fedsq_flwr.data.partitions import PARTITIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
 from fedsq_flwr.job import EXECUTORS
+from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
     "data.name": [*SOURCES, "imagefolder"],
+    "data.augmentation": AUGMENTATIONS,
     "partition.name": PARTITIONS,
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
