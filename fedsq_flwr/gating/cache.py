@@ -174,6 +174,7 @@ class BoundGates:
     def __init__(self, cache: GateCache, dual: DualCopy, *, data: str, samples: int, view: str, views: int) -> None:
         self.dual = dual
         self.fingerprint = dual.fingerprint
+        self.view = view
         self.rows = samples * views  # a row of the cache is `view * samples + sample`
         self._samples = samples
         self._cache = cache

@@ -74,6 +74,11 @@ def train_locally(
     -------
     TrainingResult
         The optimiser's momentum is dropped: every round starts afresh, as in FedAvg.
+
+    Raises
+    ------
+    ValueError
+        If ``gates`` are kept without the views of the augmentation.
     """
     started = time.perf_counter()
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -83,6 +88,8 @@ def train_locally(
     )
     order = torch.Generator().manual_seed(derive_seed(seed, "order"))
     augmentation = AUGMENTATIONS[settings.augmentation]
+    if gates is not None and augmentation.views != 1 and gates.view != augmentation.view:
+        raise ValueError(f"augmentation={settings.augmentation}: its gates cannot be kept as view {gates.view!r}")
     drawn = torch.Generator().manual_seed(derive_seed(seed, "augmentation"))
     shape = images[:1].shape[1:]
     total = 0.0

@@ -126,6 +126,15 @@ def test_gates_of_too_many_views_are_not_kept(network: nn.Module, images: Tensor
     assert bind(GateCache(), DualCopy(network), images, view=named.view, views=named.views) is None
 
 
+def test_gates_kept_of_other_views_are_refused(network: nn.Module, images: Tensor, labels: Tensor) -> None:
+    dual = DualCopy(network)
+    for augmentation, view in (("flip", ""), ("flip_crop", "flip")):
+        settings = TrainingSettings(epochs=1, batch_size=8, learning_rate=0.05, augmentation=augmentation)
+        gates = bind(GateCache(), dual, images, view=view, views=2)
+        with pytest.raises(ValueError, match=f"augmentation={augmentation}: its gates cannot be kept as view"):
+            train_locally(dual, images, labels, settings, seed=1, gates=gates)
+
+
 def test_lazily_prepared_images_train_to_the_same_bits(network: nn.Module, images: Tensor, labels: Tensor) -> None:
     class Lazy:
         """What `LazyImages` ask for, over a tensor."""
