@@ -22,7 +22,9 @@ from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.records.history import Line
 from fedsq_flwr.report import RoundTable, print_summary
+from fedsq_flwr.trackers import Tracking, open_trackers
 
 EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess, "silos": run_silos}
 _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for the silos"}
@@ -45,6 +47,7 @@ def run_job(config: Config, overrides: list[str], output: Path) -> float:
     FedSQError
         If the run cannot start or does not do what was asked; one line says why.
     """
+    trackers = open_trackers(config.trackers, output.absolute())
     config, overrides = _with_absolute_paths(config, overrides, output)
     if config.executor.name == "silos":
         config, overrides = agree(config, overrides)
@@ -55,8 +58,15 @@ def run_job(config: Config, overrides: list[str], output: Path) -> float:
         _check_parts(config)
         if config.executor.name in _STARTING:
             table.status(_STARTING[config.executor.name])
-        EXECUTORS[config.executor.name](config, overrides, table.add)
-    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+        with Tracking(trackers, config, directory, table.warn) as tracking:
+
+            def on_round(line: Line) -> None:
+                table.add(line)
+                tracking.catch_up()
+
+            EXECUTORS[config.executor.name](config, overrides, on_round)
+            summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+            tracking.finish(summary)
     print_summary(summary, output, console)
     return float(summary["best_accuracy"])
 

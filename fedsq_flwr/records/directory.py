@@ -99,7 +99,7 @@ class RunDirectory:
         for name in _differences(before, config):
             raise ConfigurationError(
                 f"{name}: differs from the run in output={config.output}; to resume it, only rounds, "
-                "diagnostics, min_silos and the executor (not its threads) may change"
+                "diagnostics, min_silos, trackers and the executor (not its threads) may change"
             )
 
     def keep(self, finished: Round, state: dict[str, Tensor], structure: dict[str, Tensor] | None = None) -> Line:
@@ -217,7 +217,7 @@ def _differences(before: Config, now: Config) -> list[str]:
     """Return the settings that differ, other than those that may change when a run is resumed."""
     old, new = dataclasses.asdict(before), dataclasses.asdict(now)
     threads = old["executor"]["threads"] != new["executor"]["threads"]
-    free = ("rounds", "output", "resume", "executor", "cache_dir", "diagnostics", "min_silos")
+    free = ("rounds", "output", "resume", "executor", "cache_dir", "diagnostics", "min_silos", "trackers")
     changed = [name for name in new if name not in free and old[name] != new[name]]
     return [*changed, *(["executor.threads"] if threads else [])]
 
