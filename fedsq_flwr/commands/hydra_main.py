@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from fedsq_flwr.config.composition import CONFIG_MODULE, CONFIG_NAME, register_schema
 
 
-def hand_to_hydra(job: Callable[[DictConfig], float], words: Sequence[str]) -> None:
+def hand_to_hydra(job: Callable[[DictConfig], float | None], words: Sequence[str]) -> None:
     """Have Hydra call ``job`` as the command line ``words`` says; its errors are raised, not printed."""
     # Hydra would print its errors itself, many lines long, and exit; this makes it raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"

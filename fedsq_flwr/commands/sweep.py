@@ -1,5 +1,6 @@
 """``fedsq run -m``: a sweep. Hydra makes the jobs and has them launched; each does what is missing of it."""
 
+import logging
 from argparse import Namespace
 from concurrent.futures import BrokenExecutor
 
@@ -38,6 +39,7 @@ def sweep(chosen: Namespace) -> None:
         for option, value in (("--config-name", chosen.config_name), ("--config-dir", chosen.config_dir))
         for word in ((option, value) if value else ())
     ]
+    logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
     progress = SweepProgress(plan.total, plan.label, console)
     with watched(plan.output, progress) as place:
         try:
@@ -49,7 +51,7 @@ def sweep(chosen: Namespace) -> None:
         except ValueError as error:  # of Optuna's, which looks for the best of the jobs
             if "No trials are completed" not in str(error):
                 raise
-    progress.close(plan.output)
+    progress.close(plan.place, best=plan.searches)
     failed = progress.of(State.FAILED)
     if failed:
         lines = [f"{progress.label(event)}: {event.error}" for event in failed]
@@ -60,6 +62,6 @@ def sweep(chosen: Namespace) -> None:
 
 def _introduce(plan: Plan, console: Console) -> None:
     jobs = "jobs" if plan.total is None else numerals.count(plan.total, "job")
-    console.print(Text(f"{jobs} into {plan.output}", style="bold"), soft_wrap=True, highlight=False)
+    console.print(Text(f"{jobs} into {plan.place}", style="bold"), soft_wrap=True, highlight=False)
     if plan.fixed:
         console.print(Text(f"all with {' '.join(plan.fixed)}", style="dim"), soft_wrap=True, highlight=False)

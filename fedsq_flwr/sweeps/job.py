@@ -41,7 +41,7 @@ class SweepJob:
         self.__dict__.update(state)
         register_schema()  # in another process Hydra names the job's directory before it calls this
 
-    def __call__(self, composed: DictConfig) -> float:
+    def __call__(self, composed: DictConfig) -> float | None:
         """Run the job that Hydra composed, unless it is done already.
 
         Whatever is wrong with it is kept as ``failure.json``, with the traceback of an unexpected error in
@@ -49,8 +49,9 @@ class SweepJob:
 
         Returns
         -------
-        float
-            The best validation accuracy, the figure that a sweeper optimises; NaN if the job failed.
+        float or None
+            The best validation accuracy, the figure that a sweeper optimises. If the job failed it is NaN, or
+            None for a sweeper that counts failures: Optuna's cannot be told of a NaN.
         """
         job = HydraConfig.get()
         directory, overrides = Path(job.runtime.output_dir), [str(override) for override in job.overrides.task]
@@ -74,6 +75,8 @@ class SweepJob:
             state, figures = State.FAILED, {"error": _one_line(error)}
         over = dataclasses.replace(begins, state=state, seconds=time.monotonic() - begun, **figures)
         tell(self.place, over)
+        if state is State.FAILED and "max_failure_rate" in job.sweeper:
+            return None
         return math.nan if over.best is None else over.best
 
 

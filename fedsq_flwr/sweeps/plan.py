@@ -36,6 +36,8 @@ class Plan:
         The settings that differ between jobs.
     fixed : tuple of str
         The overrides, of those that name jobs, which all of them have.
+    searches : bool
+        The sweeper looks for the best job.
     """
 
     output: Path
@@ -43,6 +45,13 @@ class Plan:
     total: int | None
     varied: frozenset[str]
     fixed: tuple[str, ...]
+    searches: bool
+
+    @property
+    def place(self) -> str:
+        """The directory as a person would write it, from where they are."""
+        here = Path.cwd()
+        return str(self.output.relative_to(here) if self.output.is_relative_to(here) else self.output)
 
     def label(self, overrides: Sequence[str]) -> str:
         """Return what tells a job, with ``overrides``, from the others."""
@@ -99,6 +108,7 @@ def plan_sweep(overrides: Sequence[str], config_name: str | None = None, config_
         total=total,
         varied=frozenset(key_of(key) for key in swept),
         fixed=tuple(override for override in fixed if names_job(key_of(override))),
+        searches="direction" in settings,
     )
 
 

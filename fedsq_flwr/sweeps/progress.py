@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 from rich.live import Live
@@ -85,8 +86,8 @@ class SweepProgress:
             self._begun = True
         self._print(self._failure(event) if event.state is State.FAILED else self._result(event))
 
-    def close(self, output: Path) -> None:
-        """Print how all jobs ended, and what to do next."""
+    def close(self, output: str, *, best: bool = False) -> None:
+        """Print how all jobs ended, if asked for which was the best, and what to do next."""
         counts = [(len(self.of(state)), state) for state in (State.FINISHED, State.THERE, State.FAILED)]
         words = {State.FINISHED: "finished", State.THERE: "there already", State.FAILED: "failed"}
         told = ", ".join(f"{count} {words[state]}" for count, state in counts if count)
@@ -94,8 +95,12 @@ class SweepProgress:
         self._print(Text())
         head = f"{numerals.count(len(self._over), 'job')} in {numerals.duration(seconds)}"
         self._print(Text(f"{head}: {told}" if told else head, style="bold"))
+        measured = [event for event in self._over if event.best is not None]
+        if best and measured:
+            first = max(measured, key=lambda event: event.best or 0.0)
+            self._print(Text(f"  best     {numerals.accuracy(first.best)}  {self.label(first)}"))
         if len(self.of(State.FAILED)) < len(self._over):
-            self._print(Text(f"  report   fedsq report {output}"))
+            self._print(Text(f"  report   fedsq report {quote(output)}"))
 
     def _result(self, event: Event) -> Text:
         left = self._left()
