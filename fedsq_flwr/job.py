@@ -30,7 +30,7 @@ EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess, "silos": 
 _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for the silos"}
 
 
-def run_job(config: Config, overrides: list[str], output: Path) -> float:
+def run_job(config: Config, overrides: list[str], output: Path, console: Console | None = None) -> float:
     """Run ``config`` in the directory ``output`` and return the best validation accuracy.
 
     Parameters
@@ -41,6 +41,8 @@ def run_job(config: Config, overrides: list[str], output: Path) -> float:
         The Hydra overrides that compose it.
     output : Path
         The run's directory; in a sweep it is the job's own, below ``config.output``.
+    console : Console, optional
+        Where to show what happens; by default the standard output.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def run_job(config: Config, overrides: list[str], output: Path) -> float:
         config, overrides = agree(config, overrides)
     directory = RunDirectory(output)
     directory.check(config)
-    console = Console()
+    console = console or Console()
     with RoundTable(config.rounds, config.silos, console) as table, _logging(output, table.status):
         _check_parts(config)
         if config.executor.name in _STARTING:

@@ -1,0 +1,43 @@
+"""What a sweep's overrides tell before any job runs."""
+
+import pytest
+
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.sweeps.plan import plan_sweep
+
+
+@pytest.mark.parametrize(
+    ("overrides", "total"),
+    [
+        (["seed=0,1,2", "method=fedsq,fedavg"], 6),
+        (["seed=range(0,5)"], 5),
+        (["seed=choice(1,2)", "learning_rate=0.1"], 2),
+        (["method=glob(fedsq*,exclude=*prox)"], 2),
+        (["seed=0,1", "hydra.sweeper.params={rounds:'1,2,3'}"], 6),
+        (["seed=1"], 1),
+    ],
+)
+def test_the_number_of_jobs(overrides, total):
+    assert plan_sweep(overrides).total == total
+
+
+def test_a_job_is_labelled_by_what_varies():
+    plan = plan_sweep(["seed=0,1", "method=fedsq,fedavg", "rounds=3", "executor=inprocess"])
+    assert plan.label(["seed=0", "method=fedsq", "rounds=3", "executor=inprocess"]) == "method=fedsq seed=0"
+    assert plan.fixed == ("rounds=3",)
+
+
+def test_the_directory_is_as_told_and_absolute(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    assert plan_sweep(["seed=0,1", "output=${oc.env:SCRATCH}/x"]).output == tmp_path / "x"
+
+
+def test_an_option_of_the_executor_leads_to_the_same_directory():
+    assert plan_sweep(["seed=0,1"]).output == plan_sweep(["executor=inprocess", "seed=0,1"]).output
+    assert plan_sweep(["seed=0,1"]).output != plan_sweep(["seed=0,2"]).output
+
+
+@pytest.mark.parametrize("override", ["executor.workers=1,2", "output=a,b", "executor=inprocess,simulation"])
+def test_what_tells_no_jobs_apart_cannot_vary(override):
+    with pytest.raises(ConfigurationError, match="changes no number"):
+        plan_sweep([override])
