@@ -13,7 +13,6 @@ from fedsq_flwr.sweeps.plan import plan_sweep
         (["seed=range(0,5)"], 5),
         (["seed=choice(1,2)", "learning_rate=0.1"], 2),
         (["method=glob(fedsq*,exclude=*prox)"], 2),
-        (["seed=0,1", "hydra.sweeper.params={rounds:'1,2,3'}"], 6),
         (["seed=1"], 1),
     ],
 )
@@ -41,3 +40,18 @@ def test_an_option_of_the_executor_leads_to_the_same_directory():
 def test_what_tells_no_jobs_apart_cannot_vary(override):
     with pytest.raises(ConfigurationError, match="changes no number"):
         plan_sweep([override])
+
+
+def test_a_file_of_ones_own_may_say_what_varies(tmp_path):
+    (tmp_path / "study").mkdir()
+    text = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      partition.alpha: 0.1,0.5,1\n      seed: 0,1\n"
+    (tmp_path / "study" / "mine.yaml").write_text(text)
+    plan = plan_sweep(["+study=mine"], config_dir=str(tmp_path))
+    assert plan.total == 6
+    assert plan.label(["+study=mine", "partition.alpha=0.1", "seed=0"]) == "partition.alpha=0.1 seed=0"
+
+
+@pytest.mark.parametrize("override", ["hydra/launcher=nope", "hydra/sweeper=nope"])
+def test_a_plugin_that_is_not_installed_is_told(override):
+    with pytest.raises(ConfigurationError, match=r"=nope: allowed are .*basic.*plugins \(docs/sweeps\.md\)"):
+        plan_sweep(["seed=0,1", override])
