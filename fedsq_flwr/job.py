@@ -23,7 +23,9 @@ from fedsq_flwr.executors.simulation import run_simulation
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.records.history import Line
 from fedsq_flwr.report import RoundTable, print_summary
+from fedsq_flwr.trackers import Tracking, open_trackers
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess, "silos": 
 _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for the silos"}
 
 
-def run_job(config: Config, overrides: list[str], output: Path) -> float:
+def run_job(config: Config, overrides: list[str], output: Path, console: Console | None = None) -> float:
     """Run ``config`` in the directory ``output`` and return the best validation accuracy.
 
     Parameters
@@ -42,24 +44,34 @@ def run_job(config: Config, overrides: list[str], output: Path) -> float:
         The Hydra overrides that compose it.
     output : Path
         The run's directory; in a sweep it is the job's own, below ``config.output``.
+    console : Console, optional
+        Where to show what happens; by default the standard output.
 
     Raises
     ------
     FedSQError
         If the run cannot start or does not do what was asked; one line says why.
     """
+    trackers = open_trackers(config.trackers, output.absolute())
     config, overrides = _with_absolute_paths(config, overrides, output)
     if config.executor.name == "silos":
         config, overrides = agree(config, overrides)
     directory = RunDirectory(output)
     directory.check(config)
-    console = Console()
+    console = console or Console()
     with RoundTable(config.rounds, config.silos, console) as table, _logging(output, table.status):
         _check_parts(config)
         if config.executor.name in _STARTING:
             table.status(_STARTING[config.executor.name])
-        EXECUTORS[config.executor.name](config, overrides, table.add)
-    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+        with Tracking(trackers, config, directory, table.warn) as tracking:
+
+            def on_round(line: Line) -> None:
+                table.add(line)
+                tracking.catch_up()
+
+            EXECUTORS[config.executor.name](config, overrides, on_round)
+            summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+            tracking.finish(summary)
     print_summary(summary, output, console)
     return float(summary["best_accuracy"])
 

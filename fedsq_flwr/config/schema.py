@@ -117,6 +117,7 @@ class Config:
     diagnostics_size: int = MISSING  # images of the validation set, the first ones, that they look at
     output: str = MISSING  # the run's directory
     resume: bool = MISSING  # go on from output/checkpoints/last
+    trackers: list[str] = MISSING  # tensorboard | mlflow | wandb, any of them. Changes no number
     cache_dir: str = MISSING  # weights that were pretrained here
     data: DataConfig = field(default_factory=DataConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)

@@ -33,6 +33,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+#: Names that `trackers` may list.
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+
 #: setting -> (lowest value, whether it is itself allowed)
 LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
     {
@@ -111,6 +114,8 @@ def _check_relations(config: Config) -> None:
     _require(config, "output", config.output.strip() != "", "must name a directory")
     sampled = max(1, int(config.silos * config.participation))
     _require(config, "min_replies", config.min_replies <= sampled, f"at most the {sampled} silos of a round")
+    known = set(config.trackers) <= set(TRACKERS) and len(set(config.trackers)) == len(config.trackers)
+    _require(config, "trackers", known, f"must be a list of {', '.join(TRACKERS)}, each once at most")
     _check_silos(config)
     if config.method.aggregation != "fedprox":
         _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
