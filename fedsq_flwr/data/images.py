@@ -15,7 +15,7 @@ class LabelledImages:
     Attributes
     ----------
     images : Tensor
-        ``(N, C, H, W)`` float32; between 0 and 1 as loaded, normalised after `prepare`.
+        ``(N, C, H, W)``; as loaded uint8, or float32 between 0 and 1; float32 and normalised after `prepare`.
     labels : Tensor
         ``(N,)`` int64.
     """
@@ -41,6 +41,16 @@ class LabelledImages:
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
 
+def to_pixels(images: Tensor) -> Tensor:
+    """Return images as float32 between 0 and 1: uint8 is value / 255, float32 is left as it is."""
+    return images.to(torch.float32) / 255.0 if images.dtype == torch.uint8 else images
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Return images as uint8, those between 0 and 1 rounded to the nearest multiple of 1 / 255."""
+    return images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
+
+
 def prepare(
     data: LabelledImages,
     *,
@@ -55,7 +65,7 @@ def prepare(
     ``deviation`` of the pixels (between 0 and 1) are one number for all channels, or one for each. The
     pipeline is deterministic, so the gates of a sample never change.
     """
-    images = data.images
+    images = to_pixels(data.images)
     if images.shape[-2:] != (size, size):
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     if images.shape[1] != channels:

@@ -6,7 +6,7 @@ from fedsq_flwr.backbones import BACKBONES
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.config.validation import CHOICES
-from fedsq_flwr.data import SOURCES
+from fedsq_flwr.data import PUBLISHED, SOURCES
 from fedsq_flwr.data.partitions import PARTITIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
@@ -15,7 +15,7 @@ from fedsq_flwr.learning.precision import PRECISIONS
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
-    "data.name": [*SOURCES, "imagefolder"],
+    "data.name": [*SOURCES, *PUBLISHED, "imagefolder"],
     "partition.name": PARTITIONS,
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
