@@ -13,7 +13,7 @@ from fedsq_flwr.assembly import load_kernels, load_server_data
 from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.backbones import locate_weights
 from fedsq_flwr.config import Config
-from fedsq_flwr.config.backbones import is_path
+from fedsq_flwr.config.backbones import is_path, is_run
 from fedsq_flwr.config.composition import quoted
 from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.errors import ConfigurationError
@@ -97,7 +97,8 @@ def _check_parts(config: Config) -> None:
 def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> tuple[Config, list[str]]:
     """Make paths absolute, in the settings and in the overrides: the apps run in other directories.
 
-    Weights of the hub are pinned to their commit: every process then has the same, and need not ask for it.
+    Weights of the hub are pinned to their commit: every process then has the same, and need not ask for it. Those
+    of a run are pinned to the file of its checkpoint.
     """
     absolute = dataclasses.replace(
         config,
@@ -129,6 +130,8 @@ def _absolute(path: str | None) -> str | None:
 def _pinned_weights(backbone: BackboneConfig) -> str:
     if backbone.weights.startswith("hf:"):
         return locate_weights(backbone.name, backbone.weights).source
+    if is_run(backbone.weights):
+        return str(locate_weights(backbone.name, backbone.weights).path.absolute())
     return str(Path(backbone.weights).expanduser().absolute()) if is_path(backbone.weights) else backbone.weights
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import (
+    PUBLISHED,
     DataSource,
     FederatedData,
     ImageFolder,
     ServerData,
     SiloData,
     folder_source,
+    load_published,
     load_source,
     read_folder,
+    select,
     share_out,
     silo_parts,
 )
@@ -45,14 +48,14 @@ def load_task(config: Config, silos: int) -> FederatedData:
 
 
 def load_raw_task(config: Config, silos: int) -> FederatedData:
-    """Share out the data of ``config`` as `load_task` does, the images as they are: between 0 and 1, not fitted.
+    """Share out the data of ``config`` as `load_task` does, the images as they are: not fitted.
 
     Raises
     ------
     DataError
-        If the data do not suffice for the silos.
+        If the data cannot be read, or do not suffice for the silos.
     """
-    return _share_out(config, load_source(config.data.name), silos)
+    return _share_out(config, _load_raw_source(config), silos)
 
 
 def load_server_data(config: Config) -> ServerData:
@@ -153,12 +156,27 @@ def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
 
 
 def _load_source(config: Config) -> DataSource:
-    if config.data.path is not None:
-        folder = load_folder(config, Path(config.data.path).expanduser())
+    data = config.data
+    if data.name == "imagefolder":
+        folder = load_folder(config, Path(str(data.path)).expanduser())
         seed = derive_seed(config.seed, "test set")
-        return folder_source(folder, test_fraction=config.data.test_fraction, seed=seed)
-    source = load_source(config.data.name)
+        source = folder_source(folder, test_fraction=data.test_fraction, seed=seed)
+        return select(source, classes=None, limit=data.limit, test_limit=data.test_limit)
+    source = _load_raw_source(config)
     own = [] if source.validation is None else [source.validation]
     parts = [source.pool, source.test, *own]
     pool, test, *validation = prepare_parts(parts, image_fitter(config), keep_bytes=KEEP_PREPARED_BYTES)
     return replace(source, pool=pool, test=test, validation=next(iter(validation), None))
+
+
+def _load_raw_source(config: Config) -> DataSource:
+    """Load the classes and samples that the settings ask for, of a data set that is no folder of the user's own."""
+    data = config.data
+    if data.name in PUBLISHED:
+        path = None if data.path is None else Path(data.path).expanduser()
+        log.info("reading %s from %s", data.name, path or "the Hugging Face hub")
+        cache = Path(config.cache_dir).expanduser() / "images"
+        source = load_published(data.name, path=path, revision=str(data.revision), cache=cache)
+    else:
+        source = load_source(data.name)
+    return select(source, classes=data.classes, limit=data.limit, test_limit=data.test_limit)

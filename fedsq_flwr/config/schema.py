@@ -13,9 +13,12 @@ from omegaconf import MISSING
 class DataConfig:
     """Which images, and what each silo keeps back to judge the model on its own data."""
 
-    name: str = MISSING  # a source in fedsq_flwr/data/sources.py | imagefolder
-    path: str | None = MISSING  # imagefolder: the folder; of real silos the server's, who each have their own
-    classes: list[str] | None = MISSING  # imagefolder: names of the classes; null: those of the folder
+    name: str = MISSING  # in fedsq_flwr/data/sources.py or published.py | imagefolder
+    path: str | None = MISSING  # imagefolder: the folder, the server's of real silos; published: files, null: the hub
+    revision: str | None = MISSING  # published: commit of the hub, where no path is given
+    classes: list[str] | None = MISSING  # names of those that count, in the order of the labels; null: all there are
+    limit: int | None = MISSING  # at most so many samples outside the test set, classes in proportion; null: all
+    test_limit: int | None = MISSING  # likewise of the test set, and of a validation set that the data come with
     unreadable: str = MISSING  # imagefolder, a file that cannot be read: fail | skip (and count)
     test_fraction: float = MISSING  # imagefolder: of the samples, for the test set, where there is no test folder
     augmentation: str = MISSING  # none | flip | flip_crop: of training images, in every method
@@ -38,7 +41,7 @@ class BackboneConfig:
     """The pretrained network that both copies start from."""
 
     name: str = MISSING  # a network in fedsq_flwr/backbones/registry.py
-    weights: str = MISSING  # mnist (trained here, cached) | random | torchvision's name | a file | hf:owner/name
+    weights: str = MISSING  # mnist (trained here) | random | torchvision's name | a file | a run | hf:owner/name
     in_channels: int = MISSING
     image_size: int = MISSING  # pixels a side; images are resized to it
     mean: list[float] | None = MISSING  # of the pixels, by channel or one for all; null: as the weights state

@@ -5,6 +5,7 @@ load torch just to say that a word is misspelt; a test holds the two together.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
@@ -14,11 +15,14 @@ from fedsq_flwr.config.backbones import NETWORKS, complaints
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
 
+#: Data sets that others publish, which can be had from the Hugging Face hub.
+PUBLISHED = ("cifar10", "cifar100", "cinic10", "tiny_imagenet")
+
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "batch_norm": ("batch", "frozen", "local"),
         "wire": ("float32", "float16", "bfloat16"),
-        "data.name": ("digits", "imagefolder"),
+        "data.name": ("digits", *PUBLISHED, "imagefolder"),
         "data.unreadable": ("fail", "skip"),
         "data.augmentation": ("none", "flip", "flip_crop"),
         "backbone.name": tuple(NETWORKS),
@@ -152,18 +156,30 @@ def check_folder(config: Config) -> None:
         One line, if it is not there and is to be shared out among silos.
     """
     path = config.data.path
-    there = path is None or config.executor.name == "silos" or Path(path).expanduser().is_dir()
+    if path is None or config.executor.name == "silos":
+        return
+    place = Path(path).expanduser()
+    there = place.is_dir() or (config.data.name in PUBLISHED and place.is_file())  # a file: an archive
     _require(config, "data.path", there, "there is no such folder")
 
 
 def _check_data(config: Config) -> None:
     data = config.data
-    for name in ("path", "classes"):
-        used = data.name == "imagefolder" or getattr(data, name) is None
-        _require(config, f"data.{name}", used, "must be null unless data.name is imagefolder")
-    shared_out = data.name == "imagefolder" and config.executor.name != "silos"
-    named = not shared_out if data.path is None else data.path.strip() != ""
+    has_files = data.name != "digits"
+    _require(config, "data.path", has_files or data.path is None, "must be null for digits, which need no files")
+    own_folders = data.name == "imagefolder" and config.executor.name == "silos"
+    named = data.name != "imagefolder" or own_folders if data.path is None else data.path.strip() != ""
     _require(config, "data.path", named, "must name a folder of images")
+    if data.name in PUBLISHED:
+        commit = data.revision is not None and re.fullmatch("[0-9a-f]{40}", data.revision) is not None
+        _require(config, "data.revision", commit, "must be a commit of the hub, 40 hexadecimal digits")
+    else:
+        _require(config, "data.revision", data.revision is None, f"must be null for {data.name}, which is no hub's")
+    for name in ("limit", "test_limit"):
+        limit = getattr(data, name)
+        _require(config, f"data.{name}", limit is None or limit >= 1, "must be null or at least 1")
+        whole = limit is None or not own_folders
+        _require(config, f"data.{name}", whole, "must be null for real silos, who learn from all that they have")
     if data.classes is not None:
         names = [name.strip() for name in data.classes]
         distinct = len(names) >= 2 and all(names) and len(set(names)) == len(names)

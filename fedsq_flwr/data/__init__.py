@@ -4,9 +4,12 @@ from fedsq_flwr.data.federated import FederatedData, ServerData, SiloData, share
 from fedsq_flwr.data.folder_splits import folder_source, silo_parts
 from fedsq_flwr.data.image_folder import ImageFolder, read_folder
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.published import PUBLISHED, load_published
+from fedsq_flwr.data.selection import select
 from fedsq_flwr.data.sources import SOURCES, DataSource, load_source
 
 __all__ = [
+    "PUBLISHED",
     "SOURCES",
     "DataSource",
     "FederatedData",
@@ -15,8 +18,10 @@ __all__ = [
     "ServerData",
     "SiloData",
     "folder_source",
+    "load_published",
     "load_source",
     "read_folder",
+    "select",
     "share_out",
     "silo_parts",
 ]

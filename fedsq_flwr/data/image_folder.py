@@ -80,7 +80,7 @@ def read_folder(
         raise DataError(f"{folder}: holds {' and '.join(there)}, but not {' or '.join(parts)}")
     class_names = find_classes(there) if classes is None else tuple(classes)
     samples = {name: find_samples(path, class_names) for name, path in wanted.items()}
-    read = {name: _read(wanted[name], samples[name], unreadable == "skip", fit) for name in wanted}
+    read = {name: read_samples(wanted[name], samples[name], skip=unreadable == "skip", fit=fit) for name in wanted}
     return ImageFolder(
         path=folder,
         parts={name: images for name, (images, _) in read.items()},
@@ -89,9 +89,27 @@ def read_folder(
     )
 
 
-def _read(
-    part: Path, samples: Sequence[tuple[Path, int]], skip: bool, fit: Fit
+def read_samples(
+    part: Path, samples: Sequence[tuple[Path, int]], *, skip: bool, fit: Fit
 ) -> tuple[LabelledImages, tuple[Path, ...]]:
+    """Read images with their labels, in this order; return them, and the files that were left out.
+
+    Parameters
+    ----------
+    part : Path
+        Their folder, for errors.
+    samples : sequence of (Path, int)
+        Each file, and its label.
+    skip : bool
+        Leave out what cannot be read.
+    fit : callable
+        Fits images to the backbone.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or none can.
+    """
     images = None
     labels: list[int] = []
     skipped: list[Path] = []

@@ -1,4 +1,4 @@
-"""Data sets by name. Those here ship inside Python packages: nothing is downloaded."""
+"""Tasks, and the data sets that ship inside Python packages: nothing is downloaded."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
+from fedsq_flwr.backbones.sources import CHECKPOINT
 from fedsq_flwr.backbones.weights import read_weights, save_weights
 from fedsq_flwr.errors import WeightsError
-
-FILE = "quantitative.safetensors"
 
 
 class Checkpoints:
@@ -22,14 +22,18 @@ class Checkpoints:
         Where it is, or will be. Holds ``last`` and ``best``, each with a file of the quantitative state,
         whose metadata is the round's line of the history, and, where the structure came up during the
         run, a file of the structural state, named by its fingerprint.
+    pixels : mapping of str to str
+        What else the metadata say, so that other runs can start from the file: ``mean``, ``deviation`` and
+        ``input_size`` as `backbones.sources.stated` reads them.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pixels: Mapping[str, str] = MappingProxyType({})) -> None:
         self.directory = directory
+        self.pixels = pixels
 
     def path(self, name: str) -> Path:
         """Return the file of the checkpoint ``name``."""
-        return self.directory / name / FILE
+        return self.directory / name / CHECKPOINT
 
     def save(
         self,
@@ -43,7 +47,7 @@ class Checkpoints:
         The structure is written before the state that names it, and an older one is removed afterwards,
         so that a run that dies in between leaves a whole checkpoint.
         """
-        metadata = {"line": json.dumps(line)}
+        metadata = {**self.pixels, "line": json.dumps(line)}
         directory = self.directory / name
         if structure is not None:
             file = directory / f"structural-{line['fingerprint'][:16]}.safetensors"

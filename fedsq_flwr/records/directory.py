@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.backbones import state_digest
 from fedsq_flwr.config.differences import differences
 from fedsq_flwr.config.files import read_config, write_config
@@ -66,10 +67,16 @@ class RunDirectory:
         ConfigurationError
             If it holds a run already and ``resume`` is not set, or a run with other settings.
         DataError, WeightsError
-            If what is there to resume from is damaged.
+            If what is there to resume from is damaged, or it cannot be told how the weights want their images.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.check(config)
+        mean, deviation = normalisation(config.backbone)
+        self.checkpoints.pixels = {
+            "mean": json.dumps(mean),
+            "deviation": json.dumps(deviation),
+            "input_size": str(config.backbone.image_size),
+        }
         (self.path / "failure.json").unlink(missing_ok=True)  # of an earlier attempt
         start = Start(1, None)
         if config.resume and self.checkpoints.path("last").exists():

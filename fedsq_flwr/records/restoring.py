@@ -7,11 +7,12 @@ from pathlib import Path
 from torch import nn
 
 from fedsq_flwr.assembly import build_model, structure_schedule
+from fedsq_flwr.backbones.sources import CHECKPOINT
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.files import read_config
 from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
-from fedsq_flwr.records.checkpoints import FILE, Checkpoints
+from fedsq_flwr.records.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _locate(path: Path) -> tuple[Path, str]:
     """Return the run's directory and the checkpoint's name."""
     if (path / "config.yaml").is_file():
         return path, "best"
-    if (path / FILE).is_file() and path.parent.name == "checkpoints":
+    if (path / CHECKPOINT).is_file() and path.parent.name == "checkpoints":
         return path.parent.parent, path.name
     raise ConfigurationError(
         f"CHECKPOINT={path}: is neither a run's directory nor its checkpoints/best or checkpoints/last"

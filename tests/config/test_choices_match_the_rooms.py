@@ -7,7 +7,7 @@ from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.config.validation import CHOICES
 from fedsq_flwr.config.validation import TRACKERS as TRACKERS_ALLOWED
-from fedsq_flwr.data import SOURCES
+from fedsq_flwr.data import PUBLISHED, SOURCES
 from fedsq_flwr.data.partitions import PARTITIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
@@ -18,7 +18,7 @@ from fedsq_flwr.trackers.registry import TRACKERS
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
-    "data.name": [*SOURCES, "imagefolder"],
+    "data.name": [*SOURCES, *PUBLISHED, "imagefolder"],
     "data.augmentation": AUGMENTATIONS,
     "partition.name": PARTITIONS,
     "batch_norm": POLICIES,

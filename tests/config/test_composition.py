@@ -18,7 +18,7 @@ CONF = Path(next(iter(fedsq_flwr.conf.__path__)))
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
 
 #: What an option cannot have a default for.
-NEEDED = {"imagefolder": ["data.path=/"]}
+NEEDED = {"imagefolder": ["data.path=/"], "cifar10_halves": ["backbone.weights=random"]}
 
 
 def test_the_defaults_are_the_digits_with_fixed_gates() -> None:
