@@ -40,7 +40,8 @@ class Roster:
     def __init__(self, timeout: float = 600.0) -> None:
         self.timeout = timeout
         self.num_partitions: int | None = None
-        self._partitions: dict[int, int] = {}  # node id -> partition id
+        self._partitions: dict[int, int] = {}  # node id -> partition id, of all that have ever been entered
+        self._nodes: dict[int, int] = {}  # partition id -> the node that is this silo now
 
     def silo(self, node_id: int) -> int:
         """Return the partition id of a node that has been asked."""
@@ -50,7 +51,7 @@ class Roster:
         """Ask new nodes who they are; return the connected nodes that answered, by partition id.
 
         A node that joins later and says that it is a silo which is there already is left out, until that
-        one has gone.
+        one has gone. So is one that comes back when another has taken its place.
 
         Raises
         ------
@@ -60,7 +61,7 @@ class Roster:
             If two nodes that are new claim the same partition id.
         """
         connected = list(grid.get_node_ids())
-        unknown = sorted(set(connected) - self._partitions.keys())
+        unknown = sorted(set(connected).difference(self._nodes.values()))
         reasons = self._ask(grid, unknown, connected) if unknown else []
         for reason in reasons:
             log.warning("a node did not say which silo it is and takes no part: %s", reason)
@@ -69,8 +70,7 @@ class Roster:
                 "no node said which silo it is; the client app must answer queries "
                 f"(fedsq_flwr.federation.messages.answer_query): {'; '.join(reasons) or 'no answer'}"
             )
-        known = [node for node in connected if node in self._partitions]
-        return sorted(known, key=self.silo)
+        return sorted(set(connected).intersection(self._nodes.values()), key=self.silo)
 
     def wait_for(self, grid: Grid, silos: int | None = None, fewest: int | None = None) -> list[int]:
         """Wait until ``silos`` nodes are connected (default: as many as the nodes say there are).
@@ -106,7 +106,7 @@ class Roster:
 
     def _ask(self, grid: Grid, nodes: list[int], connected: list[int]) -> list[str]:
         """Enter those of ``nodes`` that say which silo they are; return why the others were not entered."""
-        before = {self._partitions[node]: node for node in connected if node in self._partitions}
+        before = {silo: node for silo, node in self._nodes.items() if node in connected}
         entered: dict[int, int] = {}
         reasons = []
         asked = [Message(RecordDict(), node, MessageType.QUERY) for node in nodes]
@@ -115,8 +115,12 @@ class Roster:
             if reply.has_error():
                 reasons.append(f"node {node}: {reply.error.reason}")
                 continue
-            identity = reply.content.config_records[CONFIG]
-            silo = int(identity[PARTITION_ID])  # type: ignore[arg-type]
+            try:
+                identity = reply.content.config_records[CONFIG]
+                silo, silos = (int(identity[key]) for key in (PARTITION_ID, NUM_PARTITIONS))  # type: ignore[arg-type]
+            except (KeyError, TypeError, ValueError) as error:
+                reasons.append(f"node {node}: its answer cannot be read ({type(error).__name__}: {error})")
+                continue
             if silo in entered:
                 first, second = sorted((entered[silo], node))
                 raise RunFailedError(f"nodes {first} and {second} both say that they are silo {silo}")
@@ -124,7 +128,8 @@ class Roster:
                 reasons.append(f"node {node} says that it is silo {silo}, which node {before[silo]} is")
                 continue
             entered[silo] = node
-            self.num_partitions = int(identity[NUM_PARTITIONS])  # type: ignore[arg-type]
+            self.num_partitions = silos
+        self._nodes |= entered
         self._partitions |= {node: silo for silo, node in entered.items()}
         for silo, node in sorted(entered.items()):
             log.info("silo %d is connected (node %d)", silo, node)
