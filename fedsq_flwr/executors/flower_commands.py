@@ -113,7 +113,11 @@ class FlowerCommands:
             self._call("flwr", "supernode", "register", str(public_key), CONNECTION)
         except subprocess.CalledProcessError as error:
             lines = (error.stdout + error.stderr).decode(errors="replace").splitlines()
-            raise RunFailedError(f"{public_key}: is not registered: {logged_error(lines) or lines[-1:]}") from error
+            reason = logged_error(lines) or "".join(lines[-1:]) or "no reason given"
+            raise RunFailedError(f"{public_key}: is not registered: {reason}") from error
+        except subprocess.TimeoutExpired as error:
+            reason = f"no answer within {_COMMAND_SECONDS:g} seconds"
+            raise RunFailedError(f"{public_key}: is not registered: {reason}") from error
 
     def stop(self) -> None:
         """End every process that was started here and remove its files; does nothing a second time."""
