@@ -12,11 +12,13 @@ from flwr.serverapp import Grid
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.messages import CONFIG, NUM_PARTITIONS, PARTITION_ID
+from fedsq_flwr.federation.waiting import waits
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a node has to say who it is: one that hangs must not hold up every round for long.
 ANSWER_SECONDS = 60.0
+_LONGEST_WAIT = 1.0  # seconds between two looks for silos; whoever takes no part is asked each time
 
 
 class NoAnswerError(RunFailedError):
@@ -42,10 +44,16 @@ class Roster:
         self.num_partitions: int | None = None
         self._partitions: dict[int, int] = {}  # node id -> partition id, of all that have ever been entered
         self._nodes: dict[int, int] = {}  # partition id -> the node that is this silo now
+        self._reasons: list[str] = []  # why nodes that are connected are no silos, as of the last update
 
     def silo(self, node_id: int) -> int:
         """Return the partition id of a node that has been asked."""
         return self._partitions[node_id]
+
+    @property
+    def complaints(self) -> str:
+        """Why nodes that are connected take no part, behind a colon; empty if there are none."""
+        return f": {'; '.join(self._reasons)}" if self._reasons else ""
 
     def update(self, grid: Grid) -> list[int]:
         """Ask new nodes who they are; return the connected nodes that answered, by partition id.
@@ -62,13 +70,13 @@ class Roster:
         """
         connected = list(grid.get_node_ids())
         unknown = sorted(set(connected).difference(self._nodes.values()))
-        reasons = self._ask(grid, unknown, connected) if unknown else []
-        for reason in reasons:
+        before, self._reasons = self._reasons, self._ask(grid, unknown, connected) if unknown else []
+        for reason in sorted(set(self._reasons).difference(before)):  # it is asked, and may say so, again and again
             log.warning("a node did not say which silo it is and takes no part: %s", reason)
         if connected and not self._partitions:
             raise NoAnswerError(
                 "no node said which silo it is; the client app must answer queries "
-                f"(fedsq_flwr.federation.messages.answer_query): {'; '.join(reasons) or 'no answer'}"
+                f"(fedsq_flwr.federation.messages.answer_query): {'; '.join(self._reasons) or 'no answer'}"
             )
         return sorted(set(connected).intersection(self._nodes.values()), key=self.silo)
 
@@ -84,7 +92,7 @@ class Roster:
             If they do not connect in time; or as `update`.
         """
         deadline = time.monotonic() + self.timeout
-        told = -1
+        told, seconds = -1, waits(_LONGEST_WAIT)
         while True:
             try:
                 nodes = self.update(grid)
@@ -98,11 +106,12 @@ class Roster:
             if time.monotonic() > deadline:
                 if len(nodes) >= (wanted if fewest is None else fewest):
                     return nodes
-                raise RunFailedError(f"{len(nodes)} of {wanted} silos connected within {self.timeout:g} seconds")
+                said = f"{len(nodes)} of {wanted} silos connected within {self.timeout:g} seconds"
+                raise RunFailedError(f"{said}{self.complaints}")
             if len(nodes) != told:
-                told = len(nodes)
+                told, seconds = len(nodes), waits(_LONGEST_WAIT)
                 log.info("%d of %d silos are connected; the others have %g seconds", told, wanted, self.timeout)
-            time.sleep(0.2)
+            time.sleep(next(seconds))
 
     def _ask(self, grid: Grid, nodes: list[int], connected: list[int]) -> list[str]:
         """Enter those of ``nodes`` that say which silo they are; return why the others were not entered."""
@@ -154,7 +163,7 @@ class OrderedGrid(GridView):
         if time.monotonic() > self._deadline:
             raise RunFailedError(
                 f"{len(nodes)} silos are connected, fewer than the inner strategy's minimum, "
-                f"after {self._roster.timeout:g} seconds"
+                f"after {self._roster.timeout:g} seconds{self._roster.complaints}"
             )
         return nodes
 

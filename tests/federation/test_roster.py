@@ -140,6 +140,27 @@ def test_a_node_whose_answer_cannot_be_read_takes_no_part_and_ends_no_run(make_g
     assert "node 1001: its answer cannot be read" in caplog.text
 
 
+def test_a_silo_that_refuses_is_named_when_the_wait_is_over_and_told_once(make_grid, caplog):
+    """It is connected, so that "2 of 3 connected" alone would send its operator looking for a cable."""
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        if context.node_config[PARTITION_ID] == 1:
+            raise ValueError("backbone.weights=w.pth: is a file of the server's")
+        return answer_query(message, context)
+
+    grid = make_grid(app, silos=3)
+    with pytest.raises(RunFailedError) as caught:
+        Roster(timeout=0.5).wait_for(grid, 3)
+    assert str(caught.value).startswith("2 of 3 silos connected within 0.5 seconds: node 1001: ")
+    assert "is a file of the server's" in str(caught.value)
+    assert caplog.text.count("takes no part") == 1
+    strategy = FedSQ(FedAvg(min_available_nodes=3), timeout=0.3)
+    with pytest.raises(RunFailedError, match=r"fewer than the inner strategy's minimum.*is a file of the server's"):
+        strategy.configure_train(1, ArrayRecord(), ConfigRecord(), grid)
+
+
 class Passing(Joining):
     """A grid whose first node is gone before it has answered."""
 
