@@ -22,8 +22,9 @@ from fedsq_flwr.config import Config
 from fedsq_flwr.errors import ConfigurationError, FedSQError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.diagnostics import Examiner
+from fedsq_flwr.federation.messages import UNREADABLE
 from fedsq_flwr.federation.roster import Roster
-from fedsq_flwr.federation.rounds import run_rounds
+from fedsq_flwr.federation.rounds import MEASURED, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning.precision import choose_device
@@ -124,6 +125,7 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         ask_for_structure=config.executor.structure == "sent",
         head_first_rounds=config.head_first_rounds,
         head=model.head_names(),
+        metrics={**MEASURED, "train": (*MEASURED["train"], UNREADABLE)} if real else MEASURED,
         min_replies=config.min_replies,
         seed=config.seed,
         timeout=config.executor.round_timeout,

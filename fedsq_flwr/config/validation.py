@@ -141,10 +141,9 @@ def _check_relations(config: Config) -> None:
 def _check_silos(config: Config) -> None:
     enough = config.min_silos is None or 1 <= config.min_silos <= config.silos
     _require(config, "min_silos", enough, f"must be null or 1 to {config.silos}, the number of silos")
-    sent = config.executor.structure == "sent" and config.batch_norm == "local"
-    _require(
-        config, "executor.structure", not sent, "must be own with batch_norm=local, which starts from own weights"
-    )
+    own = config.executor.structure != "sent" or config.batch_norm == "batch"
+    kept = f"must be own with batch_norm={config.batch_norm}, whose statistics are those of the silo's own weights"
+    _require(config, "executor.structure", own, kept)
 
 
 def check_folder(config: Config) -> None:

@@ -1,9 +1,10 @@
 """FedSQ as a Flower strategy: an inner strategy averages, FedSQ sees to what is averaged."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,8 @@ class FedSQ(Strategy):
         In so many first rounds only the head learns; the other arrays keep every bit that they had.
     head : collection of str
         Names of the head's arrays (`QuantitativeCopy.head_state`); needed for ``head_first_rounds``.
+    metrics : mapping of str to collection of str
+        Metrics that a reply to ``train`` and to ``evaluate`` must have to be used, each a number.
     min_replies : int
         Fewest usable replies of a training round; with fewer the run ends with an error.
     seed : int
@@ -97,6 +100,7 @@ class FedSQ(Strategy):
         gate_share: Callable[[int], float] | None = None,
         head_first_rounds: int = 0,
         head: Collection[str] = (),
+        metrics: Mapping[str, Collection[str]] = MappingProxyType({}),
         min_replies: int = 1,
         seed: int = 0,
         timeout: float = 600.0,
@@ -112,6 +116,7 @@ class FedSQ(Strategy):
         self.gate_share = gate_share
         self.head_first_rounds = head_first_rounds
         self.head = frozenset(head)
+        self.metrics = metrics
         self.min_replies = min_replies
         self.seed = seed
         self.roster = Roster(timeout) if roster is None else roster
@@ -154,7 +159,7 @@ class FedSQ(Strategy):
             If fewer than ``min_replies`` are usable, or the inner strategy returns no model, another
             network's, or one that is not finite.
         """
-        usable = self._screen(server_round, replies, self.training, self._arrays)
+        usable = self._screen("train", server_round, replies, self.training)
         if len(usable) < self.min_replies:
             raise RunFailedError(
                 f"round {server_round}: {len(usable)} usable replies of {len(self.training.sampled)}, "
@@ -189,7 +194,7 @@ class FedSQ(Strategy):
         for reply in abstaining:
             self.evaluation.sampled.remove(self._silo(reply.metadata.src_node_id))
         counting = [reply for reply in answers if reply not in abstaining]
-        usable = self._screen(server_round, counting, self.evaluation, {})
+        usable = self._screen("evaluate", server_round, counting, self.evaluation)
         return self.inner.aggregate_evaluate(server_round, usable) if usable else None
 
     def averaged(self, replies: Iterable[Message]) -> list[RecordDict]:
@@ -228,14 +233,14 @@ class FedSQ(Strategy):
             self._handout.send(grid, nodes, fingerprint, structure)
         return exchange
 
-    def _screen(
-        self,
-        server_round: int,
-        replies: Iterable[Message],
-        exchange: Exchange,
-        arrays: dict[str, tuple[str, tuple[int, ...]]],
-    ) -> list[Message]:
-        expected = Expectation(server_round, self.fingerprint_of(server_round), arrays, self._weight_key)
+    def _screen(self, kind: str, server_round: int, replies: Iterable[Message], exchange: Exchange) -> list[Message]:
+        expected = Expectation(
+            server_round,
+            self.fingerprint_of(server_round),
+            self._arrays if kind == "train" else {},
+            self._weight_key,
+            self.metrics.get(kind, ()),
+        )
         by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies}
         for reply in by_silo.values():
             if reply.has_error():

@@ -154,11 +154,19 @@ class GateCache:
         if path is None:
             room = self._room_in_memory(bound.fingerprint, wanted)
         else:
+            self._let_go(bound.fingerprint)
             room = room_on_disk(path, wanted, self.max_bytes)
         capacity = bound.rows if wanted <= room else room * bound.rows // wanted
         if path is None or capacity == 0:
             return _Table(bound.fingerprint, computed.layout, MemoryRows(capacity, row_bytes))
         return _Table(bound.fingerprint, computed.layout, DiskRows(path, capacity, row_bytes))
+
+    def _let_go(self, fingerprint: str) -> None:
+        """Close the files of other structures: while one is open, its bytes stay on the disk, removed or not.
+
+        What is needed again is opened again. A process that goes on for long runs out of files otherwise.
+        """
+        self._tables = {key: table for key, table in self._tables.items() if table.fingerprint == fingerprint}
 
     def _room_in_memory(self, fingerprint: str, wanted: int) -> int:
         """Return the bytes to be had; tables of other structures make way, the longest unused first."""

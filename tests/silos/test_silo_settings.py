@@ -266,6 +266,10 @@ UNSAFE = [
     "output=${oc.env:HOME}",
     "output='${oc.env:HOME}'",
     "output=a${rounds}",
+    r"output=$\{oc.env:HOME\}",
+    r"rounds=$\{oc.env:HOME\}",
+    r"+rounds=$\{oc.env:HOME\}",
+    r"rounds=str($\{oc.env:HOME\})",
     "hydra.searchpath=[/tmp]",
     "hydra.searchpath=[file:///tmp]",
     "+hydra.x=1",
@@ -318,6 +322,18 @@ def test_no_file_of_a_silos_disk_is_read_as_settings(secret: str, group: str, fo
         config_of(("", f"rounds=3\n{override}"), Site(data_path="/data"))
     assert "hunter2" not in str(caught.value)
     assert "password:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["__pycache__", "recipes"])
+def test_a_name_that_is_no_setting_does_not_lead_to_the_disk_either(secret: str, name: str) -> None:
+    """Hydra takes any folder beside its files for a group, and told whether a file was there."""
+    told = []
+    for path in (secret, secret.replace("passwords", "absent")):
+        with pytest.raises(ConfigurationError) as caught:
+            config_of(("", f"rounds=3\n+{name}={path}"), Site(data_path="/data"))
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    assert told[0].startswith(f"{name}: there is no such setting")
 
 
 def test_a_run_names_no_experiment_outside_the_program(secret: str) -> None:
