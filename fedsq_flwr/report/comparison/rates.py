@@ -1,0 +1,81 @@
+"""Accuracy against a tuned setting, the learning rate above all: how much it takes to tune a method."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from fedsq_flwr.report import svg
+from fedsq_flwr.report.comparison import measures, series
+from fedsq_flwr.report.comparison.analysis import Row, Section, best_setting, values_by_seed
+from fedsq_flwr.report.comparison.grouping import Arm
+from fedsq_flwr.report.comparison.measures import Measure
+from fedsq_flwr.report.comparison.series import Look
+
+SHOWN = ((measures.BEST, "best"), (measures.MEAN, "mean of rounds"), (measures.FINAL, "last"))
+
+
+def tried(section: Section, setting: str) -> dict[Arm, list[tuple[float, Row]]]:
+    """Return the values of a tuned setting with their rows, for each method with finished runs at several.
+
+    Where other settings were tuned too, a value's row is the best of them.
+    """
+    found = {}
+    for arm in dict.fromkeys(row.cell.arm for row in section.rows):
+        pairs = [
+            (dict(row.cell.setting)[setting], row)
+            for row in section.rows
+            if row.cell.arm == arm and row.n and setting in dict(row.cell.setting)
+        ]
+        pairs.sort(key=lambda pair: pair[0])
+        best = [(value, _best([row for _, row in same])) for value, same in groupby(pairs, key=lambda pair: pair[0])]
+        if len(best) > 1:
+            found[arm] = best
+    return found
+
+
+def accuracy_by_setting(section: Section, setting: str, name: str, looks: dict[Arm, Look]) -> str:
+    """Draw best, mean and last validation accuracy against a setting, a line a method, the band over seeds."""
+    lines = tried(section, setting)
+    values = sorted({value for pairs in lines.values() for value, _ in pairs})
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(len(SHOWN), 1, sharex=True)
+        for axes, (measure, title) in zip(panels, SHOWN, strict=True):
+            _panel(axes, lines, measure, section.target, looks)
+            axes.set_ylabel(title)
+            _scale(axes, values)
+        panels[-1].set_xlabel(setting.replace("_", " "))
+        figure.align_ylabels()
+        series.legend(figure, panels[0])
+
+    height = 5.4 + series.legend_height(list(lines))
+    return svg.draw(name, f"Validation accuracy against {setting}, {section.condition.label}", height, paint)
+
+
+def _panel(
+    axes: Axes, lines: dict[Arm, list[tuple[float, Row]]], measure: Measure, target: float, looks: dict[Arm, Look]
+) -> None:
+    for arm, pairs in lines.items():
+        measured = [(value, row) for value, row in pairs if measure.key in row.spreads]
+        xs = [value for value, _ in measured]
+        if len(lines) <= series.FEW_BANDS:
+            seeds = [list(values_by_seed(row.cell, measure, target).values()) for _, row in measured]
+            series.band(axes, xs, list(map(min, seeds)), list(map(max, seeds)), looks[arm])
+        means = [row.spreads[measure.key].mean for _, row in measured]
+        series.plot(axes, xs, means, looks[arm], series.label_of(arm))
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """Label the values that were tried, on a logarithmic axis unless one of them is 0."""
+    if min(values) > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+
+
+def _best(rows: list[Row]) -> Row:
+    cell = best_setting([row.cell for row in rows])
+    return next(row for row in rows if row.cell is cell)

@@ -1,0 +1,107 @@
+"""What the numbers say, in plain words: fixed sentences, and no word more than the intervals allow."""
+
+from collections.abc import Iterable
+
+from fedsq_flwr.report import numerals
+from fedsq_flwr.report.comparison import measures, wording
+from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section, values_by_seed
+from fedsq_flwr.report.comparison.measures import Measure
+from fedsq_flwr.report.comparison.statistics import FEWEST_PAIRS, Standing, by_luck, paired_difference
+
+#: What is judged: the paper's figure, the speed, and the test split, which chose nothing.
+JUDGED = (
+    (measures.BEST, "best validation accuracy"),
+    (measures.MEAN, "mean validation accuracy over the rounds"),
+    (measures.TEST, "test accuracy of the best"),
+)
+
+
+def verdict(section: Section, comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Return each figure that is judged with the lines on it; empty if no run of the condition is finished."""
+    told = [(name, _lines(section.finished, measure, comparison)) for measure, name in JUDGED]
+    return [(name, lines) for name, lines in told if lines]
+
+
+def on_seeds(comparison: Comparison) -> str:
+    """Say what an interval of so many seeds is worth."""
+    most = max((row.n for section in comparison.sections for row in section.best), default=0)
+    if most < FEWEST_PAIRS:
+        return (
+            f"No method has more than {numerals.count(most, 'finished seed')}: below {FEWEST_PAIRS} pairs no "
+            "interval is given, and nothing is said about who is ahead."
+        )
+    luck = f"{100 * by_luck(most):.2g} %"
+    narrow = (
+        "it runs from the smallest difference to the largest, and leaves 0 out as soon as all three have one sign"
+        if most == FEWEST_PAIRS
+        else "it knows no other seeds than these, and tends to be too narrow"
+    )
+    return (
+        f"What a bootstrap of {most} seeds is worth: little more than a look at the differences; {narrow}. "
+        f"Were two methods equally good, all {most} differences would still agree in sign by luck in {luck} of such "
+        "comparisons, and a page with many methods and conditions makes many. Read “ahead” as “worth more seeds”, "
+        "not as proven."
+    )
+
+
+def _unbroken(texts: Iterable[str]) -> str:
+    """Keep a difference and its interval on one line."""
+    return "\u00a0".join(texts).replace(" ", "\u00a0")
+
+
+def _lines(rows: list[Row], measure: Measure, comparison: Comparison) -> list[str]:
+    ranked = sorted(
+        (row for row in rows if measure.key in row.spreads), key=lambda row: -row.spreads[measure.key].mean
+    )
+    if not ranked:
+        return []
+    lead = f"Highest mean for {_with_mean(ranked[0], measure)}"
+    if len(ranked) == 1:
+        return [f"{lead}, the only method."]
+    return [f"{lead}{_to_second(ranked, measure)}.", *_to_baseline(ranked, measure, comparison)]
+
+
+def _to_second(ranked: list[Row], measure: Measure) -> str:
+    """Compare the two highest means, seed by seed."""
+    first, second = ranked[:2]
+    other = f"the next, {_with_mean(second, measure)}"
+    values = [values_by_seed(row.cell, measure, 0.0) for row in (first, second)]
+    difference = paired_difference(*values)
+    if difference is None:
+        return f"; it shares no seed with {other}"
+    match difference.standing():
+        case Standing.TOO_FEW:
+            return f"; {numerals.count(difference.n, 'pair')} with {other}, too few to say more"
+        case Standing.AHEAD:
+            return f", ahead of {other}"
+        case _:
+            return f", not told apart from {other} by these {difference.n} seeds"
+
+
+def _to_baseline(ranked: list[Row], measure: Measure, comparison: Comparison) -> list[str]:
+    """Sort the methods by where they stand against the baseline."""
+    compared = [(row, row.differences[measure.key]) for row in ranked if measure.key in row.differences]
+    lines = []
+    for standing, words in (
+        (Standing.AHEAD, "Ahead of {}"),
+        (Standing.BEHIND, "Behind {}"),
+        (Standing.NOT_TOLD_APART, "Not told apart from {} by these seeds"),
+        (Standing.TOO_FEW, "Against {}, by too few pairs to say more"),
+    ):
+        found = [
+            f"{_named(row)} {_unbroken(wording.difference_texts(difference, measure))}"
+            for row, difference in compared
+            if difference.standing() is standing
+        ]
+        if found:
+            lines.append(f"{words.format(comparison.baseline)}: {'; '.join(found)}.")
+    return lines
+
+
+def _with_mean(row: Row, measure: Measure) -> str:
+    return f"{_named(row)} ({numerals.accuracy(row.spreads[measure.key].mean)})"
+
+
+def _named(row: Row) -> str:
+    """Name the method, in a form that commas in its label do not break."""
+    return f"“{row.cell.arm.label}”" if "," in row.cell.arm.label else row.cell.arm.label
