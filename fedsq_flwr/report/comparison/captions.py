@@ -25,15 +25,15 @@ def common(comparison: Comparison) -> list[str]:
     """Write what the runs have in common, or how many of it there are, for the line under the heading."""
     settings = [run.settings for run in runs(comparison)]
     told = {
-        "backbone": [each.backbone for each in settings],
-        "partition": [about_partition(each) for each in settings],
-        "number of silos": [numerals.count(each.silos, "silo") for each in settings],
-        "number of rounds": [numerals.count(each.rounds, "round") for each in settings],
-        "batch norm policy": [f"batch norm: {each.batch_norm}" for each in settings],
+        "backbones": [each.backbone for each in settings],
+        "partitions": [about_partition(each) for each in settings],
+        "numbers of silos": [numerals.count(each.silos, "silo") for each in settings],
+        "numbers of rounds": [numerals.count(each.rounds, "round") for each in settings],
+        "policies of batch norm": [f"batch norm: {each.batch_norm}" for each in settings],
     }
     distinct = [(name, list(dict.fromkeys(values))) for name, values in told.items()]
     return [
-        *(values[0] if len(values) == 1 else f"{len(values)} {name}s" for name, values in distinct if values),
+        *(values[0] if len(values) == 1 else f"{len(values)} {name}" for name, values in distinct if values),
         *([seeds(comparison)] if settings else []),
     ]
 

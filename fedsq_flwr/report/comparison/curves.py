@@ -80,7 +80,9 @@ def _lines(axes: Axes, rows: Sequence[Row], read: Read, looks: dict[Arm, Look]) 
         if has_bands(rows):
             series.band(axes, rounds, list(np.nanmin(values, axis=0)), list(np.nanmax(values, axis=0)), look)
         means = list(np.nanmean(values, axis=0))
-        series.plot(axes, rounds, means, look, series.label_of(row.cell.arm), dots=len(rounds) <= FEW_ROUNDS)
+        series.plot(
+            axes, rounds, means, look, series.label_of(row.cell.arm, len(rows)), dots=len(rounds) <= FEW_ROUNDS
+        )
 
 
 def _table(row: Row, read: Read) -> tuple[list[int], NDArray[np.float64]]:

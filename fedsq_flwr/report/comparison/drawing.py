@@ -1,11 +1,10 @@
 """Which figures a comparison has: none that has nothing to show."""
 
 from fedsq_flwr.report.captions import of_partition
-from fedsq_flwr.report.comparison import captions, heat_maps, series
+from fedsq_flwr.report.comparison import captions, heat_maps, rates, series
 from fedsq_flwr.report.comparison.analysis import Comparison, Section
 from fedsq_flwr.report.comparison.curves import accuracy_curves, diagnosed, gate_curves, has_bands
 from fedsq_flwr.report.comparison.grouping import Arm
-from fedsq_flwr.report.comparison.rates import accuracy_by_setting, tried
 from fedsq_flwr.report.comparison.series import Look
 from fedsq_flwr.report.partition_figure import partition_picture
 
@@ -48,10 +47,10 @@ def _section(section: Section, place: str, comparison: Comparison, looks: dict[A
     caption = captions.of_curves(section, comparison, bands=has_bands(section.finished))
     drawn = [(accuracy_curves(section, f"curves-{place}", looks), caption)]
     for setting in comparison.groups.tuned:
-        lines = tried(section, setting)
+        lines = rates.tried(section, setting)
         if lines:
-            picture = accuracy_by_setting(section, setting, f"{setting}-{place}", looks)
-            drawn.append((picture, captions.of_settings(section, setting, bands=len(lines) <= series.FEW_BANDS)))
+            picture = rates.accuracy_by_setting(section, setting, f"{setting}-{place}", looks)
+            drawn.append((picture, captions.of_settings(section, setting, bands=rates.has_bands(lines))))
     rows = diagnosed(section)
     if rows:
         drawn.append((gate_curves(section, f"gates-{place}", looks), captions.of_gates(rows)))

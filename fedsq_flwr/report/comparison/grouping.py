@@ -129,6 +129,7 @@ class _Sorter:
         self.cells: dict[tuple[Condition, Arm, Chosen], Cell] = {}
         self.kept: list[Entry] = []
         self.homes: dict[Path, Cell] = {}
+        self._names: dict[Path, str] = {}
 
     def add(self, entry: Entry, run: Run, empty: Cell) -> None:
         """Put a run into its cell, which may be there already."""
@@ -139,10 +140,11 @@ class _Sorter:
         if entry.state is not State.FINISHED:
             self.cells[key] = replace(cell, unfinished=cell.unfinished + 1)
         elif first is not None:
-            problem = f"same settings and seed as {first.directory}, which is counted"
+            problem = f"same settings and seed as {self._names[first.directory]}, which is counted"
             entry = replace(entry, state=State.REPEATED, problem=problem)
         else:
             cell.runs[run.settings.seed] = run
+            self._names[run.directory] = entry.name
         self.kept.append(entry)
 
 

@@ -12,7 +12,7 @@ TEMPLATE = """\
 </thead>
 <tbody>
 {% for line in content.lines %}
-<tr><th scope="row" class="method">{{ line.method }}{% if line.setting %}<small class="below">{{ line.setting }}</small>{% endif %}</th><td>{{ line.seeds }}</td>{% if content.against %}<td class="text">{{ line.against }}</td>{% endif %}
+<tr><th scope="row" class="method">{{ line.method | e | replace("_", "_<wbr>" | safe) }}{% if line.setting %}<small class="below">{{ line.setting }}</small>{% endif %}</th><td>{{ line.seeds }}</td>{% if content.against %}<td class="text">{{ line.against }}</td>{% endif %}
 {% for figure in line.figures %}
 <td{% if figure.leads %} class="leads"{% endif %}>{{ figure.value }}{% if figure.deviation %} <small>{{ figure.deviation }}</small>{% endif %}{% for text in figure.below %}<small class="below{% if figure.standing %} {{ figure.standing.name | lower }}{% endif %}">{{ text }}</small>{% endfor %}</td>
 {% endfor %}
@@ -188,7 +188,7 @@ td small.behind { color: var(--worst); }
 td.leads { font-weight: 600; }
 td.leads small { font-weight: 400; }
 th.text, td.text { text-align: left; }
-th.method { position: sticky; left: 0; white-space: normal; min-width: 6.5rem; max-width: 18rem; background: var(--paper); font-weight: 600; overflow-wrap: anywhere; }
+th.method { position: sticky; left: 0; white-space: normal; min-width: 7.5rem; max-width: 18rem; background: var(--paper); font-weight: 600; }
 td.text { white-space: normal; min-width: 8rem; }
 td.long { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 table.runs th.path { white-space: normal; min-width: 16rem; font-weight: 400; overflow-wrap: anywhere; }

@@ -55,17 +55,22 @@ def accuracy_by_setting(section: Section, setting: str, name: str, looks: dict[A
     return svg.draw(name, f"Validation accuracy against {setting}, {section.condition.label}", height, paint)
 
 
+def has_bands(lines: dict[Arm, list[tuple[float, Row]]]) -> bool:
+    """Whether bands are drawn, as for curves."""
+    return len(lines) <= series.FEW_BANDS and any(row.n > 1 for pairs in lines.values() for _, row in pairs)
+
+
 def _panel(
     axes: Axes, lines: dict[Arm, list[tuple[float, Row]]], measure: Measure, target: float, looks: dict[Arm, Look]
 ) -> None:
     for arm, pairs in lines.items():
         measured = [(value, row) for value, row in pairs if measure.key in row.spreads]
         xs = [value for value, _ in measured]
-        if len(lines) <= series.FEW_BANDS:
+        if has_bands(lines):
             seeds = [list(values_by_seed(row.cell, measure, target).values()) for _, row in measured]
             series.band(axes, xs, list(map(min, seeds)), list(map(max, seeds)), looks[arm])
         means = [row.spreads[measure.key].mean for _, row in measured]
-        series.plot(axes, xs, means, looks[arm], series.label_of(arm))
+        series.plot(axes, xs, means, looks[arm], series.label_of(arm, len(lines)))
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:

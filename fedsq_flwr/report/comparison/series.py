@@ -19,7 +19,8 @@ LINES = ("-", DASHED, DOTTED, (0, (5, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 BAND = 0.13  # opacity
 FEW_BANDS = 6  # more of them would be one grey
-LABEL = 44  # characters of a line of the legend
+LABEL = 34  # characters of a line of the legend
+MANY, SHORT_LABEL = 8, 20  # from so many methods on lines are shorter, to have three columns
 WIDE = 92  # characters of a row of the legend, handles among them
 HANDLE = 6  # characters that a handle takes
 
@@ -59,9 +60,9 @@ def band(axes: Axes, xs: Sequence[float], low: Sequence[float], high: Sequence[f
     axes.fill_between(xs, low, high, color=look.colour, alpha=BAND, linewidth=0, zorder=1)
 
 
-def label_of(arm: Arm) -> str:
-    """Break a long label into lines."""
-    return textwrap.fill(arm.label, LABEL, break_on_hyphens=False)
+def label_of(arm: Arm, arms: int) -> str:
+    """Break a long label into lines that suit a legend of so many methods."""
+    return textwrap.fill(arm.label, LABEL if arms < MANY else SHORT_LABEL, break_on_hyphens=False)
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -72,9 +73,10 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def legend_height(arms: Sequence[Arm]) -> float:
     """Return the inches that the legend takes."""
-    labels = [label_of(arm) for arm in arms]
-    lines = max(label.count("\n") + 1 for label in labels)
-    return 0.2 * lines * -(-len(labels) // _columns(labels))
+    labels = [label_of(arm, len(arms)) for arm in arms]
+    rows = -(-len(labels) // _columns(labels))
+    columns = [labels[start : start + rows] for start in range(0, len(labels), rows)]
+    return 0.2 * max(sum(label.count("\n") + 1 for label in column) for column in columns)
 
 
 def _columns(labels: Sequence[str]) -> int:

@@ -13,6 +13,8 @@ from fedsq_flwr.report.terminal import printable
 
 WIDTH = 80
 COLUMNS = ((measures.BEST, "best val"), (measures.TARGET, "to target"), (measures.TEST, "test"))
+METHOD = 19  # characters of a method's column beside that of differences
+INTERVAL = 23  # characters of a difference with its interval
 
 
 def print_comparison(comparison: Comparison, paths: list[Path], console: Console) -> None:
@@ -40,12 +42,12 @@ def print_comparison(comparison: Comparison, paths: list[Path], console: Console
 def _table(section: Section, comparison: Comparison) -> Table:
     title = f"{section.condition.label}; target {section.target:g}"
     table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, title_style="bold")
-    table.add_column("method", overflow="fold", ratio=1)
+    table.add_column("method", overflow="fold", max_width=METHOD if comparison.baseline else 2 * METHOD)
     table.add_column("seeds", justify="right", no_wrap=True)
     for _, heading in COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     if comparison.baseline is not None:
-        table.add_column(f"best val vs {comparison.baseline}", justify="right")
+        table.add_column(f"best val vs {comparison.baseline}", justify="right", min_width=INTERVAL)
     for row in section.best:
         table.add_row(*_cells(row, section, comparison))
     return table
@@ -56,7 +58,7 @@ def _cells(row: Row, section: Section, comparison: Comparison) -> list[Text]:
     cells = [Text(name), Text(wording.seeds(row, comparison))]
     for measure, _ in COLUMNS:
         figure = wording.figure(row, measure, section.best)
-        cells.append(Text(figure.value, style="bold" if figure.leads else ""))
+        cells.append(Text(figure.value.removeprefix("not reached") or "never", style="bold" if figure.leads else ""))
     if comparison.baseline is not None:
         difference = row.differences.get(measures.BEST.key)
         texts = wording.difference_texts(difference, measures.BEST) if difference else (numerals.NOTHING,)

@@ -1,12 +1,10 @@
 """What the numbers say, in plain words: fixed sentences, and no word more than the intervals allow."""
 
-from collections.abc import Iterable
-
 from fedsq_flwr.report import numerals
 from fedsq_flwr.report.comparison import measures, wording
 from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section, values_by_seed
 from fedsq_flwr.report.comparison.measures import Measure
-from fedsq_flwr.report.comparison.statistics import FEWEST_PAIRS, Standing, by_luck, paired_difference
+from fedsq_flwr.report.comparison.statistics import FEWEST_PAIRS, Difference, Standing, by_luck, paired_difference
 
 #: What is judged: the paper's figure, the speed, and the test split, which chose nothing.
 JUDGED = (
@@ -14,6 +12,8 @@ JUDGED = (
     (measures.MEAN, "mean validation accuracy over the rounds"),
     (measures.TEST, "test accuracy of the best"),
 )
+
+FEW = 4  # methods whose differences are written out; those of more are in the tables
 
 
 def verdict(section: Section, comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -42,11 +42,6 @@ def on_seeds(comparison: Comparison) -> str:
         "comparisons, and a page with many methods and conditions makes many. Read “ahead” as “worth more seeds”, "
         "not as proven."
     )
-
-
-def _unbroken(texts: Iterable[str]) -> str:
-    """Keep a difference and its interval on one line."""
-    return "\u00a0".join(texts).replace(" ", "\u00a0")
 
 
 def _lines(rows: list[Row], measure: Measure, comparison: Comparison) -> list[str]:
@@ -89,17 +84,24 @@ def _to_baseline(ranked: list[Row], measure: Measure, comparison: Comparison) ->
         (Standing.TOO_FEW, "Against {}, by too few pairs to say more"),
     ):
         found = [
-            f"{_named(row)} {_unbroken(wording.difference_texts(difference, measure))}"
+            _with_difference(row, difference, measure) if len(compared) <= FEW else _named(row)
             for row, difference in compared
             if difference.standing() is standing
         ]
         if found:
-            lines.append(f"{words.format(comparison.baseline)}: {'; '.join(found)}.")
+            separator = "; " if len(compared) <= FEW else ", "
+            lines.append(f"{words.format(comparison.baseline)}: {separator.join(found)}.")
     return lines
 
 
 def _with_mean(row: Row, measure: Measure) -> str:
     return f"{_named(row)} ({numerals.accuracy(row.spreads[measure.key].mean)})"
+
+
+def _with_difference(row: Row, difference: Difference, measure: Measure) -> str:
+    """Name the method and its difference, which is kept on one line."""
+    text = " ".join(wording.difference_texts(difference, measure)).replace(" ", "\u00a0")
+    return f"{_named(row)} {text}"
 
 
 def _named(row: Row) -> str:
