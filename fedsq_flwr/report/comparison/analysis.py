@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.report.comparison import measures
+from fedsq_flwr.report.comparison.cells import Cell, Condition, Groups
+from fedsq_flwr.report.comparison.choosing import best_setting, mean_best, reference, same_setting, values_by_seed
 from fedsq_flwr.report.comparison.collecting import Entry, State
-from fedsq_flwr.report.comparison.grouping import Arm, Cell, Condition, Groups, group
-from fedsq_flwr.report.comparison.measures import MEASURES, Measure
-from fedsq_flwr.report.comparison.settings import METHOD, METHOD_GROUP
+from fedsq_flwr.report.comparison.grouping import group
+from fedsq_flwr.report.comparison.measures import MEASURES
+from fedsq_flwr.report.comparison.settings import METHOD
 from fedsq_flwr.report.comparison.statistics import Difference, Spread, paired_difference, spread
 
 BASELINE = "fedavg"  # where it is among the runs and no other one is asked for
@@ -87,68 +89,18 @@ def compare(entries: Sequence[Entry], target: float | None = None, baseline: str
     return Comparison(groups, chosen, target is not None, sections)
 
 
-def values_by_seed(cell: Cell, measure: Measure, target: float) -> dict[int, float]:
-    """Return a figure of each run that has it."""
-    values = {seed: measures.read(measure, run, target) for seed, run in sorted(cell.runs.items())}
-    return {seed: value for seed, value in values.items() if value is not None}
-
-
-def best_setting(cells: Sequence[Cell]) -> Cell:
-    """Choose by mean best validation accuracy, among the settings with the most seeds; the first of equals."""
-
-    def rank(cell: Cell) -> tuple[int, float]:
-        values = list(values_by_seed(cell, measures.BEST, 0.0).values())
-        found = spread(values)
-        return len(values), found.mean if found else 0.0
-
-    return max(cells, key=rank)
-
-
 def _section(groups: Groups, condition: Condition, target: float | None, baseline: str | None) -> Section:
     cells = groups.of(condition)
     best = [best_setting(groups.of(condition, arm)) for arm in groups.arms if groups.of(condition, arm)]
     if target is None:
-        target = round(TARGET_SHARE * max(map(_mean_best, best), default=0.0), 3)
+        target = round(TARGET_SHARE * max(map(mean_best, best), default=0.0), 3)
     references = [cell for cell in best if cell.arm.method == baseline]
     return Section(
         condition,
         target,
-        tuple(_row(cell, _reference(cell, references), target) for cell in best),
-        tuple(_row(cell, _same_setting(cell, cells, references), target) for cell in cells),
+        tuple(_row(cell, reference(cell, references), target) for cell in best),
+        tuple(_row(cell, same_setting(cell, cells, references), target) for cell in cells),
     )
-
-
-def _reference(cell: Cell, references: Sequence[Cell]) -> Cell | None:
-    """Return the baseline's cell that shares the most choices with a cell: frozen batch norm goes with frozen."""
-    if cell.arm.method in {reference.arm.method for reference in references}:
-        return None
-    return max(
-        references, key=lambda reference: (_shared(cell.arm, reference.arm), _mean_best(reference)), default=None
-    )
-
-
-def _same_setting(cell: Cell, cells: Sequence[Cell], references: Sequence[Cell]) -> Cell | None:
-    """Return the baseline's cell at the same tuned settings, apart from those of the methods themselves."""
-    reference = _reference(cell, references)
-    if reference is None:
-        return None
-    candidates = [
-        other for other in cells if other.arm == reference.arm and _common(other.setting) == _common(cell.setting)
-    ]
-    return best_setting(candidates) if candidates else None
-
-
-def _common(setting: tuple[tuple[str, object], ...]) -> dict[str, object]:
-    return {name: value for name, value in setting if not name.startswith(METHOD_GROUP)}
-
-
-def _shared(one: Arm, other: Arm) -> int:
-    return len(set(one.choices) & set(other.choices))
-
-
-def _mean_best(cell: Cell) -> float:
-    found = spread(list(values_by_seed(cell, measures.BEST, 0.0).values()))
-    return found.mean if found else 0.0
 
 
 def _row(cell: Cell, against: Cell | None, target: float) -> Row:

@@ -5,6 +5,7 @@ from fedsq_flwr.report.captions import about_partition
 from fedsq_flwr.report.comparison import wording
 from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section
 from fedsq_flwr.report.comparison.statistics import CONFIDENCE, RESAMPLES
+from fedsq_flwr.report.comparison.tuning import at_the_edge, tried, uneven
 from fedsq_flwr.report.records import Run
 
 FEW = 6  # seeds that are named in a sentence
@@ -71,12 +72,16 @@ def of_curves(section: Section, comparison: Comparison, *, bands: bool) -> str:
 
 
 def of_settings(section: Section, setting: str, *, bands: bool) -> str:
-    """Write the sentence under the figure of a tuned setting."""
+    """Write the sentences under the figure of a tuned setting."""
+    name = setting.replace("_", " ")
     band = ", the band from the worst seed to the best" if bands else ""
+    found = ", ".join(at_the_edge(section, setting))
+    edge = f" Best at the edge of what was tried, so that another value may be better: {found}." if found else ""
+    fewer = " Some values have fewer seeds, see the table of all settings." if uneven(tried(section, setting)) else ""
     return (
-        f"Validation accuracy against {setting.replace('_', ' ')}, {section.condition.label}: of the best round, the "
-        f"mean of all rounds, and of the last round{band}. A method whose line is flat and whose last round is as "
-        "good as its best is easy to tune. The axes do not begin at 0."
+        f"Validation accuracy against {name}, {section.condition.label}: of the best round, the mean of all rounds, "
+        f"and of the last round{band}. A method whose line is flat and whose last round is as good as its best is "
+        f"easy to tune. The axes do not begin at 0.{fewer}{edge}"
     )
 
 

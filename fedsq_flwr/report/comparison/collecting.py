@@ -70,10 +70,15 @@ def collect(directories: Sequence[Path]) -> list[Entry]:
 
 def _below(directory: Path) -> Iterator[Path]:
     """Find the runs, without looking into them."""
-    for where, inner, _ in os.walk(directory):
+    for where, inner, _ in os.walk(directory, onerror=_refuse):
         if is_run(Path(where)):
             inner.clear()
             yield Path(where)
+
+
+def _refuse(error: OSError) -> None:
+    """Stop at a directory that cannot be read: there may be runs below it."""
+    raise DataError(f"{error.filename}: cannot be read: {error.strerror}")
 
 
 def _read(directory: Path, name: str) -> Entry:

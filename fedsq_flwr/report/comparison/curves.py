@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedsq_flwr.report import svg
 from fedsq_flwr.report.comparison import series
 from fedsq_flwr.report.comparison.analysis import Row, Section
-from fedsq_flwr.report.comparison.grouping import Arm
+from fedsq_flwr.report.comparison.cells import Arm
 from fedsq_flwr.report.comparison.series import Look
 from fedsq_flwr.report.figures import FEW_ROUNDS
 from fedsq_flwr.report.records import Round, is_finite

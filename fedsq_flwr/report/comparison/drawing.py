@@ -3,9 +3,10 @@
 from fedsq_flwr.report.captions import of_partition
 from fedsq_flwr.report.comparison import captions, heat_maps, rates, series
 from fedsq_flwr.report.comparison.analysis import Comparison, Section
+from fedsq_flwr.report.comparison.cells import Arm
 from fedsq_flwr.report.comparison.curves import accuracy_curves, diagnosed, gate_curves, has_bands
-from fedsq_flwr.report.comparison.grouping import Arm
 from fedsq_flwr.report.comparison.series import Look
+from fedsq_flwr.report.comparison.tuning import tried
 from fedsq_flwr.report.partition_figure import partition_picture
 
 Drawn = list[tuple[str, str]]  # SVG and caption
@@ -47,7 +48,7 @@ def _section(section: Section, place: str, comparison: Comparison, looks: dict[A
     caption = captions.of_curves(section, comparison, bands=has_bands(section.finished))
     drawn = [(accuracy_curves(section, f"curves-{place}", looks), caption)]
     for setting in comparison.groups.tuned:
-        lines = rates.tried(section, setting)
+        lines = tried(section, setting)
         if lines:
             picture = rates.accuracy_by_setting(section, setting, f"{setting}-{place}", looks)
             drawn.append((picture, captions.of_settings(section, setting, bands=rates.has_bands(lines))))

@@ -1,78 +1,25 @@
-"""From runs to cells: the runs of one arm under one condition, one a seed."""
+"""From runs to cells: the runs of one method at one setting under one condition, one a seed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from fedsq_flwr.report.captions import about_partition
+from fedsq_flwr.report.comparison.cells import Arm, Cell, Condition, Groups
 from fedsq_flwr.report.comparison.collecting import Entry, State
 from fedsq_flwr.report.comparison.settings import (
-    ALPHA,
     METHOD,
     METHOD_GROUP,
     Chosen,
     Values,
     comparable,
+    describe,
     is_condition,
     is_tuned,
     pick,
     varying,
-    wording,
 )
 from fedsq_flwr.report.records import Run
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A method: its name, and what else than its tuned settings tells it from others."""
-
-    method: str
-    choices: Chosen
-    label: str
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What all arms have to cope with alike."""
-
-    chosen: Chosen
-    label: str
-
-    @property
-    def alpha(self) -> float | None:
-        """The Dirichlet concentration, where it alone tells conditions apart."""
-        chosen = dict(self.chosen)
-        return chosen[ALPHA] if list(chosen) == [ALPHA] else None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Runs of an arm at one setting under one condition: the finished ones by seed, and how many others."""
-
-    condition: Condition
-    arm: Arm
-    setting: Chosen
-    label: str  # of the setting
-    runs: dict[int, Run] = field(default_factory=dict)
-    unfinished: int = 0
-
-
-@dataclass(frozen=True)
-class Groups:
-    """All runs, sorted out; `names` are the settings that vary, `tuned` those of them that are tuned."""
-
-    entries: tuple[Entry, ...]
-    names: tuple[str, ...]
-    tuned: tuple[str, ...]
-    conditions: tuple[Condition, ...]
-    arms: tuple[Arm, ...]
-    cells: tuple[Cell, ...]
-    seeds: tuple[int, ...]
-    homes: dict[Path, Cell]  # by a run's directory: where it belongs, an empty cell
-
-    def of(self, condition: Condition, arm: Arm | None = None) -> list[Cell]:
-        """Return a condition's cells, or those of one arm among them."""
-        return [cell for cell in self.cells if cell.condition == condition and arm in (None, cell.arm)]
 
 
 def group(entries: Sequence[Entry], baseline: str | None) -> Groups:
@@ -98,9 +45,9 @@ def group(entries: Sequence[Entry], baseline: str | None) -> Groups:
             sorter.kept.append(entry)
             continue
         chosen = pick(values, of_condition)
-        condition = Condition(chosen, wording(chosen, names) or about_partition(entry.run.settings))
+        condition = Condition(chosen, describe(chosen, names) or about_partition(entry.run.settings))
         setting = pick(values, _telling(values, tuned, shown))
-        sorter.add(entry, entry.run, Cell(condition, _arm(values, choices, shown), setting, wording(setting, names)))
+        sorter.add(entry, entry.run, Cell(condition, _arm(values, choices, shown), setting, describe(setting, names)))
     cells = sorter.cells.values()
     conditions = sorted({cell.condition for cell in cells}, key=lambda item: _order(item.chosen))
     arms = sorted(
@@ -137,12 +84,10 @@ class _Sorter:
         key = (empty.condition, empty.arm, empty.setting)
         cell = self.cells.setdefault(key, empty)
         first = cell.runs.get(run.settings.seed)
-        if entry.state is not State.FINISHED:
-            self.cells[key] = replace(cell, unfinished=cell.unfinished + 1)
-        elif first is not None:
+        if entry.state is State.FINISHED and first is not None:
             problem = f"same settings and seed as {self._names[first.directory]}, which is counted"
             entry = replace(entry, state=State.REPEATED, problem=problem)
-        else:
+        elif entry.state is State.FINISHED:
             cell.runs[run.settings.seed] = run
             self._names[run.directory] = entry.name
         self.kept.append(entry)
@@ -152,7 +97,7 @@ def _arm(values: Values, choices: Sequence[str], runs: Sequence[Values]) -> Arm:
     """Name an arm by its method, and by those choices that the method alone does not settle."""
     method = str(values.get(METHOD))
     chosen = pick(values, _telling(values, choices, runs))
-    return Arm(method, chosen, ", ".join(filter(None, (method, wording(chosen, choices)))))
+    return Arm(method, chosen, ", ".join(filter(None, (method, describe(chosen, choices)))))
 
 
 def _telling(values: Values, names: Sequence[str], runs: Sequence[Values]) -> list[str]:

@@ -1,5 +1,6 @@
 """Methods by conditions, as pictures: mean accuracies, and differences to the baseline."""
 
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from fedsq_flwr.report import numerals, svg
 from fedsq_flwr.report.comparison import measures
 from fedsq_flwr.report.comparison.analysis import Comparison, Row
-from fedsq_flwr.report.comparison.grouping import Arm, Condition
+from fedsq_flwr.report.comparison.cells import Arm, Condition
 
 FAINTEST, STRONGEST = 0.06, 0.72  # opacities: a number can be read on either, on white and on black
-NAME = 28  # characters of a method's or a condition's name
+NAME = 28  # characters of a line of a method's name, and of a condition's
 WRITTEN = 8  # columns up to which a cell is wide enough for its number
 
 Array = NDArray[np.float64]
@@ -85,6 +86,8 @@ def _draw(
     strength: Array,
     write: Callable[[float], str] = numerals.accuracy,
 ) -> str:
+    names = [textwrap.fill(arm.label, NAME) for arm in arms]
+    lines = max(name.count("\n") + 1 for name in names)
     image = np.zeros((*table.shape, 4))
     image[..., :3] = colours
     opacity = FAINTEST + (STRONGEST - FAINTEST) * strength
@@ -96,14 +99,14 @@ def _draw(
         axes.imshow(image, aspect="auto", interpolation="none")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set_yticks(range(len(arms)), [_cut(arm.label) for arm in arms])
+        axes.set_yticks(range(len(arms)), names)
         _name_conditions(axes, comparison.groups.conditions)
         if table.shape[1] <= WRITTEN:
             for (row, column), value in np.ndenumerate(table):
                 text = write(float(value)) if np.isfinite(value) else numerals.NOTHING
                 axes.text(column, row, text, ha="center", va="center", fontsize=10.5, in_layout=False)
 
-    return svg.draw(name, title, min(max(1.2 + 0.36 * len(arms), 2.0), 7.5), paint)
+    return svg.draw(name, title, max(1.2 + max(0.36, 0.2 * lines) * len(arms), 2.0), paint)
 
 
 def _name_conditions(axes: Axes, conditions: tuple[Condition, ...]) -> None:

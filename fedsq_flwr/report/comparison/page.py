@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from fedsq_flwr.report import captions as run_captions
 from fedsq_flwr.report import numerals
@@ -18,6 +18,8 @@ from fedsq_flwr.report.comparison.settings import comparable
 from fedsq_flwr.report.comparison.tables import Table
 from fedsq_flwr.report.page import REPORT_NAME, templates
 from fedsq_flwr.report.page_style import STYLE
+
+LONG = 24  # characters of a word that may be broken
 
 Pictures = list[tuple[Markup, str]]
 
@@ -60,27 +62,25 @@ def render(comparison: Comparison, output: Path, command: str, csv_name: str) ->
         )
         for section, pictures in zip(comparison.sections, drawn, strict=True)
     ]
-    return (
-        templates()
-        .from_string(TEMPLATE)
-        .render(
-            comparison=comparison,
-            parts=parts,
-            overview=_trusted(draw_overview(comparison)),
-            partitions=_trusted(draw_partitions(comparison)),
-            repeated=[entry for entry in comparison.groups.entries if entry.state is State.REPEATED],
-            links=[(entry, _link(entry, output)) for entry in comparison.groups.entries],
-            shared=_shared(comparison),
-            versions=_versions(comparison),
-            on_seeds=verdict.on_seeds(comparison),
-            notes=notes(comparison),
-            caption=captions,
-            wording=wording,
-            number=numerals,
-            command=command,
-            csv_name=csv_name,
-            style=_trusted_style(),
-        )
+    environment = templates()
+    environment.filters["breakable"] = _breakable
+    return environment.from_string(TEMPLATE).render(
+        comparison=comparison,
+        parts=parts,
+        overview=_trusted(draw_overview(comparison)),
+        partitions=_trusted(draw_partitions(comparison)),
+        repeated=[entry for entry in comparison.groups.entries if entry.state is State.REPEATED],
+        links=[(entry, _link(entry, output)) for entry in comparison.groups.entries],
+        shared=_shared(comparison),
+        versions=_versions(comparison),
+        on_seeds=verdict.on_seeds(comparison),
+        notes=notes(comparison),
+        caption=captions,
+        wording=wording,
+        number=numerals,
+        command=command,
+        csv_name=csv_name,
+        style=_trusted_style(),
     )
 
 
@@ -91,6 +91,12 @@ def notes(comparison: Comparison) -> list[str]:
     told += [run_captions.about_batch_norm(run.settings.batch_norm) for run in runs]
     told += [run_captions.about_validation(run.settings) for run in runs]
     return [sentence for sentence in dict.fromkeys(told) if sentence]
+
+
+def _breakable(text: str) -> Markup:
+    """Let a long word break after its underscores."""
+    words = (escape(word) for word in text.split(" "))
+    return Markup(" ").join(Markup("_<wbr>").join(word.split("_")) if len(word) > LONG else word for word in words)
 
 
 def _link(entry: Entry, output: Path) -> str:

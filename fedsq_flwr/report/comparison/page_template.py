@@ -12,7 +12,7 @@ TEMPLATE = """\
 </thead>
 <tbody>
 {% for line in content.lines %}
-<tr><th scope="row" class="method">{{ line.method | e | replace("_", "_<wbr>" | safe) }}{% if line.setting %}<small class="below">{{ line.setting }}</small>{% endif %}</th><td>{{ line.seeds }}</td>{% if content.against %}<td class="text">{{ line.against }}</td>{% endif %}
+<tr><th scope="row" class="method">{{ line.method | breakable }}{% if line.setting %}<small class="below">{{ line.setting }}</small>{% endif %}</th><td>{{ line.seeds }}</td>{% if content.against %}<td class="text">{{ line.against }}</td>{% endif %}
 {% for figure in line.figures %}
 <td{% if figure.leads %} class="leads"{% endif %}>{{ figure.value }}{% if figure.deviation %} <small>{{ figure.deviation }}</small>{% endif %}{% for text in figure.below %}<small class="below{% if figure.standing %} {{ figure.standing.name | lower }}{% endif %}">{{ text }}</small>{% endfor %}</td>
 {% endfor %}
@@ -108,7 +108,7 @@ TEMPLATE = """\
 {% endif %}
 
 {% for part in parts if part.section.finished %}
-<details>
+<details class="full">
 <summary>All settings and figures: {{ part.section.condition.label }}</summary>
 {% if comparison.baseline and part.full.settings %}
 <p class="note">Compared is with {{ comparison.baseline }} at the same setting, where it was run.</p>
@@ -178,7 +178,7 @@ a { color: var(--validation); }
 .verdicts dd { margin: 0; padding-left: 1em; text-indent: -1em; overflow-wrap: anywhere; }
 .note { font-size: 0.9rem; }
 .condition table, .condition .scroll { margin-top: 0.75rem; }
-.figures.single { grid-template-columns: minmax(0, 46rem); }
+.figures.single { grid-template-columns: minmax(0, 37rem); }
 td, th { vertical-align: top; }
 td small, th small { color: var(--muted); font-weight: 400; }
 td small { color: var(--muted); }
@@ -193,10 +193,15 @@ td.text { white-space: normal; min-width: 8rem; }
 td.long { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 table.runs th.path { white-space: normal; min-width: 16rem; font-weight: 400; overflow-wrap: anywhere; }
 .tag.silos { color: var(--muted); }
+@page wide { size: landscape; }
 @media print {
   section.condition { break-before: page; }
   td small, .verdicts section { print-color-adjust: exact; }
   table { font-size: 0.8rem; }
-  th, td { padding: 0.2rem 0.3rem; }
+  details.full { page: wide; }
+  details.full table { font-size: 0.62rem; }
+  details.full td small.below { font-size: 0.9em; }
+  th, td { padding: 0.2rem 0.25rem; }
+  th.text, td.text, th.method, table.runs th.path, td.long { min-width: 0; }
 }
 """

@@ -1,7 +1,6 @@
 """Accuracy against a tuned setting, the learning rate above all: how much it takes to tune a method."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,31 +8,14 @@ from matplotlib.ticker import NullLocator
 
 from fedsq_flwr.report import svg
 from fedsq_flwr.report.comparison import measures, series
-from fedsq_flwr.report.comparison.analysis import Row, Section, best_setting, values_by_seed
-from fedsq_flwr.report.comparison.grouping import Arm
+from fedsq_flwr.report.comparison.analysis import Section
+from fedsq_flwr.report.comparison.cells import Arm
+from fedsq_flwr.report.comparison.choosing import values_by_seed
 from fedsq_flwr.report.comparison.measures import Measure
 from fedsq_flwr.report.comparison.series import Look
+from fedsq_flwr.report.comparison.tuning import Lines, tried
 
 SHOWN = ((measures.BEST, "best"), (measures.MEAN, "mean of rounds"), (measures.FINAL, "last"))
-
-
-def tried(section: Section, setting: str) -> dict[Arm, list[tuple[float, Row]]]:
-    """Return the values of a tuned setting with their rows, for each method with finished runs at several.
-
-    Where other settings were tuned too, a value's row is the best of them.
-    """
-    found = {}
-    for arm in dict.fromkeys(row.cell.arm for row in section.rows):
-        pairs = [
-            (dict(row.cell.setting)[setting], row)
-            for row in section.rows
-            if row.cell.arm == arm and row.n and setting in dict(row.cell.setting)
-        ]
-        pairs.sort(key=lambda pair: pair[0])
-        best = [(value, _best([row for _, row in same])) for value, same in groupby(pairs, key=lambda pair: pair[0])]
-        if len(best) > 1:
-            found[arm] = best
-    return found
 
 
 def accuracy_by_setting(section: Section, setting: str, name: str, looks: dict[Arm, Look]) -> str:
@@ -55,14 +37,12 @@ def accuracy_by_setting(section: Section, setting: str, name: str, looks: dict[A
     return svg.draw(name, f"Validation accuracy against {setting}, {section.condition.label}", height, paint)
 
 
-def has_bands(lines: dict[Arm, list[tuple[float, Row]]]) -> bool:
+def has_bands(lines: Lines) -> bool:
     """Whether bands are drawn, as for curves."""
     return len(lines) <= series.FEW_BANDS and any(row.n > 1 for pairs in lines.values() for _, row in pairs)
 
 
-def _panel(
-    axes: Axes, lines: dict[Arm, list[tuple[float, Row]]], measure: Measure, target: float, looks: dict[Arm, Look]
-) -> None:
+def _panel(axes: Axes, lines: Lines, measure: Measure, target: float, looks: dict[Arm, Look]) -> None:
     for arm, pairs in lines.items():
         measured = [(value, row) for value, row in pairs if measure.key in row.spreads]
         xs = [value for value, _ in measured]
@@ -79,8 +59,3 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(values, [f"{value:g}" for value in values])
-
-
-def _best(rows: list[Row]) -> Row:
-    cell = best_setting([row.cell for row in rows])
-    return next(row for row in rows if row.cell is cell)

@@ -83,7 +83,7 @@ def is_tuned(name: str, runs: Sequence[Values]) -> bool:
     return all(isinstance(values[name], float) for values in runs if name in values)
 
 
-def wording(chosen: Chosen, among: Sequence[str] = ()) -> str:
+def describe(chosen: Chosen, among: Sequence[str] = ()) -> str:
     """Write settings shortly: the last part of a name, if it is clear `among` others, and the value."""
     return ", ".join(f"{_short(name, among)} {_written(value)}" for name, value in chosen)
 

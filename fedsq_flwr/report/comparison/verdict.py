@@ -2,7 +2,8 @@
 
 from fedsq_flwr.report import numerals
 from fedsq_flwr.report.comparison import measures, wording
-from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section, values_by_seed
+from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section
+from fedsq_flwr.report.comparison.choosing import values_by_seed
 from fedsq_flwr.report.comparison.measures import Measure
 from fedsq_flwr.report.comparison.statistics import FEWEST_PAIRS, Difference, Standing, by_luck, paired_difference
 
@@ -30,7 +31,7 @@ def on_seeds(comparison: Comparison) -> str:
             f"No method has more than {numerals.count(most, 'finished seed')}: below {FEWEST_PAIRS} pairs no "
             "interval is given, and nothing is said about who is ahead."
         )
-    luck = f"{100 * by_luck(most):.2g} %"
+    luck = f"{100 * by_luck(most):.3g} %"
     narrow = (
         "it runs from the smallest difference to the largest, and leaves 0 out as soon as all three have one sign"
         if most == FEWEST_PAIRS
@@ -50,16 +51,17 @@ def _lines(rows: list[Row], measure: Measure, comparison: Comparison) -> list[st
     )
     if not ranked:
         return []
-    lead = f"Highest mean for {_with_mean(ranked[0], measure)}"
+    most = max(row.n for row in ranked)
+    lead = f"Highest mean for {_with_mean(ranked[0], measure, most)}"
     if len(ranked) == 1:
         return [f"{lead}, the only method."]
-    return [f"{lead}{_to_second(ranked, measure)}.", *_to_baseline(ranked, measure, comparison)]
+    return [f"{lead}{_to_second(ranked, measure, most)}.", *_to_baseline(ranked, measure, comparison)]
 
 
-def _to_second(ranked: list[Row], measure: Measure) -> str:
+def _to_second(ranked: list[Row], measure: Measure, most: int) -> str:
     """Compare the two highest means, seed by seed."""
     first, second = ranked[:2]
-    other = f"the next, {_with_mean(second, measure)}"
+    other = f"the next, {_with_mean(second, measure, most)}"
     values = [values_by_seed(row.cell, measure, 0.0) for row in (first, second)]
     difference = paired_difference(*values)
     if difference is None:
@@ -94,8 +96,11 @@ def _to_baseline(ranked: list[Row], measure: Measure, comparison: Comparison) ->
     return lines
 
 
-def _with_mean(row: Row, measure: Measure) -> str:
-    return f"{_named(row)} ({numerals.accuracy(row.spreads[measure.key].mean)})"
+def _with_mean(row: Row, measure: Measure, most: int) -> str:
+    """Name the method with its mean, and its seeds if others have more of them."""
+    found = row.spreads[measure.key]
+    seeds = f", {numerals.count(found.n, 'seed')}" if found.n < most else ""
+    return f"{_named(row)} ({numerals.accuracy(found.mean)}{seeds})"
 
 
 def _with_difference(row: Row, difference: Difference, measure: Measure) -> str:

@@ -65,7 +65,10 @@ def target(section: Section, comparison: Comparison) -> str:
 
 
 def _leads(row: Row, measure: Measure, rows: Sequence[Row]) -> bool:
-    """Whether a row's mean is the best of several, as far as it is written."""
-    found = [each.spreads[measure.key].mean for each in (row, *rows) if measure.key in each.spreads]
-    ours, *means = [round(mean, measure.decimals) for mean in found]
-    return len(set(means)) > 1 and ours == (max(means) if measure.better else min(means))
+    """Whether a row's mean, as it is written, is the best of several; one lucky seed does not beat more of them."""
+    found = [each.spreads[measure.key] for each in rows if measure.key in each.spreads]
+    most = max(each.n for each in found)
+    means = {round(each.mean, measure.decimals) for each in found if each.n == most}
+    ours = row.spreads[measure.key]
+    best = max(means) if measure.better else min(means)
+    return ours.n == most and len(means) > 1 and round(ours.mean, measure.decimals) == best

@@ -6,7 +6,10 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.report.comparison import collect, compare
 from fedsq_flwr.report.comparison.analysis import Comparison
 from fedsq_flwr.report.comparison.collecting import State
+from fedsq_flwr.report.comparison.measures import BEST
 from fedsq_flwr.report.comparison.statistics import Spread
+from fedsq_flwr.report.comparison.tuning import at_the_edge, tried
+from fedsq_flwr.report.comparison.wording import figure
 
 
 def compared(sweep, **options) -> Comparison:
@@ -107,6 +110,25 @@ def test_the_default_target_is_a_share_of_the_best_mean(sweep):
     assert section.target == 0.855
 
 
+def test_one_lucky_seed_does_not_lead(sweep):
+    for seed in range(2):
+        sweep.add(f"a{seed}", "fedavg", seed, accuracies=(0.5, 0.6))
+        sweep.add(f"b{seed}", "fedprox", seed, accuracies=(0.5, 0.7))
+    sweep.add("c", "fedsq", accuracies=(0.5, 0.8))
+    (section,) = compared(sweep).sections
+    leads = {row.cell.arm.label: figure(row, BEST, section.best).leads for row in section.best}
+    assert leads == {"fedavg": False, "fedprox": True, "fedsq": False}
+
+
+def test_the_edge_of_what_was_tried_is_named(sweep):
+    for rate, best in ((0.02, 0.6), (0.05, 0.8), (0.1, 0.7)):
+        sweep.add(f"a{rate}", "fedavg", learning_rate=rate, accuracies=(0.5, best))
+        sweep.add(f"b{rate}", "fedsq", learning_rate=rate, accuracies=(0.5, 0.5 + rate))
+    (section,) = compared(sweep).sections
+    assert at_the_edge(section, "learning_rate") == ["fedsq (0.1, the highest)"]
+    assert [value for value, _ in tried(section, "learning_rate")[section.best[0].cell.arm]] == [0.02, 0.05, 0.1]
+
+
 def test_unfinished_runs_are_in_no_mean_and_the_same_run_counts_once(sweep):
     sweep.add("0", seed=0, accuracies=(0.5, 0.8))
     sweep.add("1", seed=0, accuracies=(0.5, 0.8), executor__name="inprocess")
@@ -115,7 +137,7 @@ def test_unfinished_runs_are_in_no_mean_and_the_same_run_counts_once(sweep):
     files.write()
     comparison = compared(sweep)
     (row,) = comparison.sections[0].rows
-    assert (row.n, row.cell.unfinished, row.spreads["best_accuracy"].mean) == (1, 1, 0.8)
+    assert (row.n, row.spreads["best_accuracy"].mean) == (1, 0.8)
     assert [entry.state for entry in comparison.groups.entries] == [
         State.FINISHED,
         State.REPEATED,

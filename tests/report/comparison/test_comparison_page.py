@@ -147,11 +147,11 @@ def test_the_verdict_goes_no_further_than_the_intervals(sweep):
     sweep.add("once", "fedonce", accuracies=(0.25, 0.25))
     comparison = compared(sweep)
     lines = dict(verdict.verdict(comparison.sections[0], comparison))["best validation accuracy"]
-    assert [line.replace("\u00a0", " ") for line in lines] == [
+    assert [line.replace("\u00a0", " ").replace("\u2212", "-") for line in lines] == [
         "Highest mean for fedsq (0.750), ahead of the next, fedavg (0.562).",
         "Ahead of fedavg: fedsq +0.188 [+0.125, +0.250].",
-        "Not told apart from fedavg by these seeds: fedprox 0.000 [−0.062, +0.062].",
-        "Against fedavg, by too few pairs to say more: fedonce −0.250 (1 pair).",
+        "Not told apart from fedavg by these seeds: fedprox 0.000 [-0.062, +0.062].",
+        "Against fedavg, by too few pairs to say more: fedonce -0.250 (1 pair).",
     ]
     assert "25 % of such" in verdict.on_seeds(comparison)
 

@@ -1,6 +1,6 @@
 """Which settings make a condition, a method, or a setting of it."""
 
-from fedsq_flwr.report.comparison.settings import comparable, flatten, is_condition, is_tuned, varying, wording
+from fedsq_flwr.report.comparison.settings import comparable, describe, flatten, is_condition, is_tuned, varying
 
 
 def test_null_and_absent_are_the_same_and_lists_can_be_compared():
@@ -46,8 +46,8 @@ def test_fractions_are_tuned_and_counts_and_words_are_not():
 
 
 def test_short_names_where_they_are_clear():
-    assert wording((("learning_rate", 0.05), ("method.freeze_after", 3))) == "learning_rate 0.05, freeze_after 3"
-    assert wording((("partition.name", "iid"),)) == "partition iid"
+    assert describe((("learning_rate", 0.05), ("method.freeze_after", 3))) == "learning_rate 0.05, freeze_after 3"
+    assert describe((("partition.name", "iid"),)) == "partition iid"
     names = ["backbone.pretraining.epochs", "method.epochs"]
-    assert wording((("method.epochs", 2),), names) == "method.epochs 2"
-    assert wording((("nesterov", True), ("data.classes", ("cat", "dog")))) == "nesterov true, classes cat dog"
+    assert describe((("method.epochs", 2),), names) == "method.epochs 2"
+    assert describe((("nesterov", True), ("data.classes", ("cat", "dog")))) == "nesterov true, classes cat dog"
