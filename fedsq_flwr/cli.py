@@ -51,12 +51,36 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run a federation; takes Hydra overrides (fedsq run --help)", add_help=False
     )
     run.set_defaults(action=_run)
-    report = commands.add_parser("report", help="write report.html anew for finished or broken-off runs")
-    report.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run's directory")
-    report.set_defaults(action=_report)
+    _add_report_command(commands)
     _add_model_commands(commands)
     _add_silo_commands(commands)
     return parser
+
+
+def _add_report_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = commands.add_parser("report", help="write a run's report.html anew, or compare runs")
+    report.add_argument(
+        "directories",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="a run; or a directory with runs below it; or several",
+    )
+    report.add_argument(
+        "--output", type=Path, metavar="DIR", help="where a comparison is written (default: the one DIR)"
+    )
+    report.add_argument(
+        "--target",
+        type=float,
+        metavar="ACCURACY",
+        help="count the rounds to this validation accuracy (default: 95 %% of the best method's, in each condition)",
+    )
+    report.add_argument(
+        "--baseline",
+        metavar="METHOD",
+        help="compare with this method, seed by seed (default: fedavg, if it is there)",
+    )
+    report.set_defaults(action=_report)
 
 
 def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -120,10 +144,9 @@ def _run(chosen: argparse.Namespace) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> None:
-    from fedsq_flwr.report import write_report
+    from fedsq_flwr.commands.report import report
 
-    for directory in chosen.directories:
-        print(write_report(directory))  # noqa: T201 - the path is this command's output
+    report(chosen.directories, chosen.output, chosen.target, chosen.baseline)
 
 
 def _predict(chosen: argparse.Namespace) -> None:
@@ -135,7 +158,7 @@ def _predict(chosen: argparse.Namespace) -> None:
 def _export(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.export import export
 
-    print(export(chosen.checkpoint, chosen.form, chosen.output))  # noqa: T201 - as above
+    print(export(chosen.checkpoint, chosen.form, chosen.output))  # noqa: T201 - the path is this command's output
 
 
 def _silo(chosen: argparse.Namespace) -> None:

@@ -18,11 +18,12 @@ COUNTED_SILOS = 20  # and up to here high enough
 FULLEST = 0.75  # opacity of the fullest cell: a count in it can still be read, on white and on black
 
 
-def partition_picture(partition: Partition) -> str:
+def partition_picture(partition: Partition, name: str = "partition") -> str:
     """Draw a cell for each silo and class, the stronger the more samples, and a bar for each silo's size.
 
     A heat map reads well from 2 to 100 silos and classes, where bubbles and stacked bars do not.
-    Opacity goes with the square root of the count, since a few big cells would hide all others.
+    Opacity goes with the square root of the count, since a few big cells would hide all others. `name` is
+    another one for each picture of a page.
     """
     counts = np.array(partition.counts)
 
@@ -40,7 +41,7 @@ def partition_picture(partition: Partition) -> str:
         _paint_sizes(sizes, partition.sizes)
 
     height = min(max(1.3 + 0.27 * len(counts), 2.4), 5.4)
-    return svg.draw("partition", "Samples of each class in each silo", height, paint)
+    return svg.draw(name, "Samples of each class in each silo", height, paint)
 
 
 def _paint_cells(axes: Axes, counts: NDArray[np.int_]) -> None:

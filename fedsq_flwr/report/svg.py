@@ -24,6 +24,9 @@ TEST = "#d55e00"
 TRAIN = "#009e73"
 SILOS = "#7b8794"
 WORST = "#cc3311"
+PURPLE = "#cc79a7"
+ORANGE = "#e69f00"
+SKY = "#56b4e9"
 CELLS = "#1a9e78"  # part of an image, where the page cannot change it: reads on white and on black
 
 _VARIABLES = MappingProxyType(
@@ -37,6 +40,9 @@ _VARIABLES = MappingProxyType(
         TRAIN: "train",
         SILOS: "silos",
         WORST: "worst",
+        PURPLE: "purple",
+        ORANGE: "orange",
+        SKY: "sky",
     }
 )
 
