@@ -22,7 +22,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "data.unreadable": ("fail", "skip"),
         "backbone.name": tuple(NETWORKS),
         "backbone.head": ("zeros", "normal", "keep"),
-        "partition.name": ("dirichlet", "iid"),
+        "partition.name": ("iid", "dirichlet", "pathological", "shards", "quantity", "natural", "file"),
         "method.gates": ("pretrained", "random", "none"),
         "method.aggregation": ("fedavg", "fedprox"),
         "executor.name": ("simulation", "inprocess", "silos"),
@@ -59,6 +59,8 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "backbone.pretraining.learning_rate": (0, False),
         "backbone.pretraining.seed": (0, True),
         "partition.alpha": (0, False),
+        "partition.classes_per_silo": (1, True),
+        "partition.shards_per_silo": (1, True),
         "partition.min_size": (1, True),
         "method.mu": (0, True),
         "method.freeze_after": (0, True),
@@ -113,6 +115,7 @@ def _check_relations(config: Config) -> None:
     if config.method.aggregation != "fedprox":
         _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
     _check_data(config)
+    _check_partition(config)
     _check_structure(config)
     _require(
         config,
@@ -136,17 +139,22 @@ def _check_silos(config: Config) -> None:
     )
 
 
-def check_folder(config: Config) -> None:
-    """Check that the folder of images is there. A run needs it; whoever uses a run's model does not.
+def check_files(config: Config) -> None:
+    """Check that the folder of images and the saved partition are there.
+
+    A run needs them; whoever uses a run's model does not.
 
     Raises
     ------
     ConfigurationError
-        One line, if it is not there and is to be shared out among silos.
+        One line, if one is not there and data are to be shared out among silos.
     """
-    path = config.data.path
-    there = path is None or config.executor.name == "silos" or Path(path).expanduser().is_dir()
-    _require(config, "data.path", there, "there is no such folder")
+    shared_out = config.executor.name != "silos"
+    path, file = config.data.path, config.partition.file
+    folder_is_there = path is None or not shared_out or Path(path).expanduser().is_dir()
+    _require(config, "data.path", folder_is_there, "there is no such folder")
+    file_is_there = file is None or not shared_out or Path(file).expanduser().exists()
+    _require(config, "partition.file", file_is_there, "there is no such file")
 
 
 def _check_data(config: Config) -> None:
@@ -161,6 +169,19 @@ def _check_data(config: Config) -> None:
         names = [name.strip() for name in data.classes]
         distinct = len(names) >= 2 and all(names) and len(set(names)) == len(names)
         _require(config, "data.classes", distinct, "must be null or at least 2 names that differ")
+
+
+def _check_partition(config: Config) -> None:
+    partition = config.partition
+    reused = partition.name == "file"
+    _require(config, "partition.file", reused or partition.file is None, "must be null unless partition.name is file")
+    named = not reused or (partition.file is not None and partition.file.strip() != "")
+    _require(config, "partition.file", named, "must name a run's partition.json, or its directory")
+    _require(config, "partition.groups", partition.groups.strip() != "", "must name a CSV file")
+    _require(
+        config, "partition.seed", not reused or partition.seed is None, "must be null where partition.name is file"
+    )
+    _require(config, "partition.seed", partition.seed is None or partition.seed >= 0, "must be null or at least 0")
 
 
 def _check_structure(config: Config) -> None:

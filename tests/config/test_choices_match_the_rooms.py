@@ -7,7 +7,7 @@ from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.config.validation import CHOICES
 from fedsq_flwr.data import SOURCES
-from fedsq_flwr.data.partitions import PARTITIONS
+from fedsq_flwr.data.partition_plan import PARTITIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
 from fedsq_flwr.job import EXECUTORS
@@ -16,7 +16,7 @@ from fedsq_flwr.learning.precision import PRECISIONS
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
     "data.name": [*SOURCES, "imagefolder"],
-    "partition.name": PARTITIONS,
+    "partition.name": [*PARTITIONS, "file"],
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
     "executor.precision": PRECISIONS,
