@@ -14,7 +14,8 @@ from fedsq_flwr.records.directory import describe_partition
 from fedsq_flwr.report import captions
 from fedsq_flwr.report.fields import Fields
 from fedsq_flwr.report.parsing import parse_partition
-from fedsq_flwr.report.partition_figure import partition_file
+from fedsq_flwr.report.partition_figure import FEW_CLASSES, partition_file
+from fedsq_flwr.report.records import Partition
 
 SUFFIXES = (".json", ".png", ".svg")
 
@@ -40,13 +41,22 @@ def partition(overrides: list[str], output: Path | None) -> None:
     config = compose_config(overrides)
     told = describe_partition(load_task(config, config.silos))
     record = parse_partition(Fields("the partition", told))
-    table = Table("silo", *record.class_names, "samples", box=None)
-    for silo, (counts, size) in enumerate(zip(record.counts, record.sizes, strict=True)):
-        table.add_row(str(silo), *(str(count) if count else "" for count in counts), str(size))
     console = Console()
-    console.print(table)
+    console.print(_table(record))
     console.print(captions.of_partition(record), highlight=False, markup=False)
     if output is not None:
         kind = output.suffix[1:]
         content = json.dumps(told).encode() if kind == "json" else partition_file(record, kind)
         write_whole(output, content)
+
+
+def _table(partition: Partition) -> Table:
+    """Return a row a silo, which only counts its classes where there are many."""
+    few = len(partition.class_names) <= FEW_CLASSES
+    table = Table(box=None)
+    for name in ("silo", *(partition.class_names if few else ("classes",)), "samples"):
+        table.add_column(name, justify="right")
+    for silo, (counts, size) in enumerate(zip(partition.counts, partition.sizes, strict=True)):
+        there = [str(count) if count else "" for count in counts]
+        table.add_row(str(silo), *(there if few else [str(len(list(filter(None, there))))]), str(size))
+    return table
