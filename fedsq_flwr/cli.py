@@ -15,7 +15,7 @@ from fedsq_flwr.errors import FedSQError
 
 INTERRUPTED = 130  # what shells report after Ctrl-C
 #: Commands that hand what argparse does not know on, as overrides.
-_TAKE_OVERRIDES = ("run", "rehearse")
+_TAKE_OVERRIDES = ("run", "rehearse", "partition")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run a federation; takes Hydra overrides (fedsq run --help)", add_help=False
     )
     run.set_defaults(action=_run)
+    partition = commands.add_parser(
+        "partition", help="show how the data would be shared out; takes Hydra overrides, as run"
+    )
+    partition.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the picture (.png, .svg), or a partition.file (.json)"
+    )
+    partition.set_defaults(action=_partition)
     _add_report_command(commands)
     _add_model_commands(commands)
     _add_silo_commands(commands)
@@ -141,6 +148,12 @@ def _run(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.run import run
 
     run(chosen.overrides)
+
+
+def _partition(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.partition import partition
+
+    partition(chosen.overrides, chosen.output)
 
 
 def _report(chosen: argparse.Namespace) -> None:

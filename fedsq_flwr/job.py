@@ -105,6 +105,7 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
         output=str(output.absolute()),
         cache_dir=str(Path(config.cache_dir).expanduser().absolute()),
         data=dataclasses.replace(config.data, path=_absolute(config.data.path)),
+        partition=dataclasses.replace(config.partition, file=_absolute(config.partition.file)),
         backbone=dataclasses.replace(config.backbone, weights=_pinned_weights(config.backbone)),
         executor=dataclasses.replace(
             config.executor,
@@ -116,6 +117,7 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
         "output": absolute.output,
         "cache_dir": absolute.cache_dir,
         "data.path": absolute.data.path,
+        "partition.file": absolute.partition.file,
         "backbone.weights": absolute.backbone.weights,
         "executor.gate_cache_dir": absolute.executor.gate_cache_dir,
         "executor.root_certificates": absolute.executor.root_certificates,

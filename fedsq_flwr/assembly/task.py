@@ -12,12 +12,16 @@ from fedsq_flwr.data import (
     DataSource,
     FederatedData,
     ImageFolder,
+    PartitionPlan,
+    SavedPartition,
     ServerData,
     SiloData,
     folder_source,
     load_published,
     load_source,
     read_folder,
+    read_partition,
+    reuse_partition,
     select,
     share_out,
     silo_parts,
@@ -44,7 +48,8 @@ def load_task(config: Config, silos: int) -> FederatedData:
     ConfigurationError, WeightsError
         If it cannot be told how the weights want their images.
     """
-    return _share_out(config, _load_source(config), silos)
+    saved = _saved_partition(config)
+    return _share_out(config, _load_source(config, _seed(config, saved)), silos, saved)
 
 
 def load_raw_task(config: Config, silos: int) -> FederatedData:
@@ -55,7 +60,7 @@ def load_raw_task(config: Config, silos: int) -> FederatedData:
     DataError
         If the data cannot be read, or do not suffice for the silos.
     """
-    return _share_out(config, _load_raw_source(config), silos)
+    return _share_out(config, _load_raw_source(config), silos, _saved_partition(config))
 
 
 def load_server_data(config: Config) -> ServerData:
@@ -103,17 +108,37 @@ def load_silo(config: Config, silo: int) -> SiloData:
     return SiloData(train, held_out, folder.class_names, sum(map(len, folder.skipped.values())))
 
 
-def _share_out(config: Config, source: DataSource, silos: int) -> FederatedData:
+def _saved_partition(config: Config) -> SavedPartition | None:
+    return None if config.partition.file is None else read_partition(Path(config.partition.file).expanduser())
+
+
+def _seed(config: Config, saved: SavedPartition | None) -> int:
+    """Return what the splits of the data are drawn by: a partition is of one test set and one validation set."""
+    if saved is not None:
+        return saved.seed
+    return config.seed if config.partition.seed is None else config.partition.seed
+
+
+def _share_out(config: Config, source: DataSource, silos: int, saved: SavedPartition | None) -> FederatedData:
+    partition = config.partition
+    if saved is not None:
+        return reuse_partition(source, saved, silos=silos, min_size=partition.min_size)
+    plan = PartitionPlan(
+        name=partition.name,
+        silos=silos,
+        min_size=partition.min_size,
+        alpha=partition.alpha,
+        classes_per_silo=partition.classes_per_silo,
+        shards_per_silo=partition.shards_per_silo,
+        merge_groups=partition.merge_groups,
+    )
     return share_out(
         source,
-        silos=silos,
-        partition=config.partition.name,
-        alpha=config.partition.alpha,
-        min_size=config.partition.min_size,
+        plan,
         validation_fraction=config.validation_fraction,
         held_out_fraction=config.data.held_out_fraction,
         min_held_out=config.data.min_held_out,
-        seed=config.seed,
+        seed=_seed(config, saved),
     )
 
 
@@ -155,12 +180,13 @@ def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
     return LabelledImages(image_fitter(config)(images.images[:]), images.labels)
 
 
-def _load_source(config: Config) -> DataSource:
+def _load_source(config: Config, seed: int) -> DataSource:
     data = config.data
     if data.name == "imagefolder":
         folder = load_folder(config, Path(str(data.path)).expanduser())
-        seed = derive_seed(config.seed, "test set")
-        source = folder_source(folder, test_fraction=data.test_fraction, seed=seed)
+        groups = folder.path / config.partition.groups if config.partition.name == "natural" else None
+        seed = derive_seed(seed, "test set")
+        source = folder_source(folder, test_fraction=data.test_fraction, seed=seed, groups=groups)
         return select(source, classes=None, limit=data.limit, test_limit=data.test_limit)
     source = _load_raw_source(config)
     own = [] if source.validation is None else [source.validation]

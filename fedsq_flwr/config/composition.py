@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.job_names import register_job_names
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.config.validation import check_folder, validate
+from fedsq_flwr.config.validation import check_files, validate
 from fedsq_flwr.errors import ConfigurationError
 
 CONFIG_MODULE = "fedsq_flwr.conf"
@@ -32,7 +32,7 @@ def register_schema() -> None:
 
 
 def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Config] | None = None) -> Config:
-    """Compose and check the settings that ``overrides`` ask for, and whether the folder of images is there.
+    """Compose and check the settings that ``overrides`` ask for, and whether the files that it needs are there.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Con
     with one_line_errors(), _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         composed = compose(CONFIG_NAME, overrides=list(overrides))
     config = to_config(composed, change)
-    check_folder(config)
+    check_files(config)
     return config
 
 

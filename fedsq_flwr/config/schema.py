@@ -54,9 +54,15 @@ class BackboneConfig:
 class PartitionConfig:
     """How the training samples are shared out among the silos."""
 
-    name: str = MISSING  # dirichlet | iid
-    alpha: float = MISSING  # Dirichlet concentration: small means silos that differ
+    name: str = MISSING  # iid | dirichlet | pathological | shards | quantity | natural | file
+    alpha: float = MISSING  # Dirichlet concentration, of the classes or of the sizes: small means silos that differ
+    classes_per_silo: int = MISSING  # pathological
+    shards_per_silo: int = MISSING  # shards, each of mostly one class
+    groups: str = MISSING  # natural: CSV file in the folder of images that says which group each is of
+    merge_groups: bool = MISSING  # natural: several groups may be one silo
     min_size: int = MISSING  # fewest samples of a silo
+    seed: int | None = MISSING  # of all splits of the data; null: the run's
+    file: str | None = MISSING  # file: a run's partition.json, or the run's directory
 
 
 @dataclass

@@ -27,7 +27,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "data.augmentation": ("none", "flip", "flip_crop"),
         "backbone.name": tuple(NETWORKS),
         "backbone.head": ("zeros", "normal", "keep"),
-        "partition.name": ("dirichlet", "iid"),
+        "partition.name": ("iid", "dirichlet", "pathological", "shards", "quantity", "natural", "file"),
         "method.gates": ("pretrained", "random", "none"),
         "method.aggregation": ("fedavg", "fedprox"),
         "executor.name": ("simulation", "inprocess", "silos"),
@@ -67,6 +67,8 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "backbone.pretraining.learning_rate": (0, False),
         "backbone.pretraining.seed": (0, True),
         "partition.alpha": (0, False),
+        "partition.classes_per_silo": (1, True),
+        "partition.shards_per_silo": (1, True),
         "partition.min_size": (1, True),
         "method.mu": (0, True),
         "method.freeze_after": (0, True),
@@ -124,6 +126,7 @@ def _check_relations(config: Config) -> None:
     if config.method.aggregation != "fedprox":
         _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
     _check_data(config)
+    _check_partition(config)
     _check_structure(config)
     _require(
         config,
@@ -146,20 +149,25 @@ def _check_silos(config: Config) -> None:
     _require(config, "executor.structure", own, kept)
 
 
-def check_folder(config: Config) -> None:
-    """Check that the folder of images is there. A run needs it; whoever uses a run's model does not.
+def check_files(config: Config) -> None:
+    """Check that the folder of images and the saved partition are there.
+
+    A run needs them; whoever uses a run's model does not.
 
     Raises
     ------
     ConfigurationError
-        One line, if it is not there and is to be shared out among silos.
+        One line, if one is not there and data are to be shared out among silos.
     """
-    path = config.data.path
-    if path is None or config.executor.name == "silos":
+    if config.executor.name == "silos":
         return
-    place = Path(path).expanduser()
-    there = place.is_dir() or (config.data.name in PUBLISHED and place.is_file())  # a file: an archive
-    _require(config, "data.path", there, "there is no such folder")
+    if config.data.path is not None:
+        place = Path(config.data.path).expanduser()
+        there = place.is_dir() or (config.data.name in PUBLISHED and place.is_file())  # a file: an archive
+        _require(config, "data.path", there, "there is no such folder")
+    file = config.partition.file
+    file_is_there = file is None or Path(file).expanduser().exists()
+    _require(config, "partition.file", file_is_there, "there is no such file")
 
 
 def _check_data(config: Config) -> None:
@@ -183,6 +191,19 @@ def _check_data(config: Config) -> None:
         names = [name.strip() for name in data.classes]
         distinct = len(names) >= 2 and all(names) and len(set(names)) == len(names)
         _require(config, "data.classes", distinct, "must be null or at least 2 names that differ")
+
+
+def _check_partition(config: Config) -> None:
+    partition = config.partition
+    reused = partition.name == "file"
+    _require(config, "partition.file", reused or partition.file is None, "must be null unless partition.name is file")
+    named = not reused or (partition.file is not None and partition.file.strip() != "")
+    _require(config, "partition.file", named, "must name a run's partition.json, or its directory")
+    _require(config, "partition.groups", partition.groups.strip() != "", "must name a CSV file")
+    _require(
+        config, "partition.seed", not reused or partition.seed is None, "must be null where partition.name is file"
+    )
+    _require(config, "partition.seed", partition.seed is None or partition.seed >= 0, "must be null or at least 0")
 
 
 def _check_structure(config: Config) -> None:

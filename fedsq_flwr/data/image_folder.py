@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,12 +33,15 @@ class ImageFolder:
         What the labels are places in.
     skipped : mapping of str to tuple of Path
         For each of the parts, the files that could not be read and were left out.
+    files : mapping of str to tuple of Path
+        For each of the parts, the files of its images, in their order.
     """
 
     path: Path
     parts: Mapping[str, LabelledImages]
     class_names: tuple[str, ...]
     skipped: Mapping[str, tuple[Path, ...]]
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def read_folder(
@@ -86,7 +89,13 @@ def read_folder(
         parts={name: images for name, (images, _) in read.items()},
         class_names=class_names,
         skipped={name: skipped for name, (_, skipped) in read.items()},
+        files={name: _without(samples[name], skipped) for name, (_, skipped) in read.items()},
     )
+
+
+def _without(samples: Sequence[tuple[Path, int]], skipped: tuple[Path, ...]) -> tuple[Path, ...]:
+    left_out = set(skipped)
+    return tuple(path for path, _ in samples if path not in left_out)
 
 
 def read_samples(

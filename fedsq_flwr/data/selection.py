@@ -1,10 +1,10 @@
 """A part of a task: some of its classes, and at most so many samples."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.sources import DataSource
@@ -34,11 +34,12 @@ def select(
     """
     if classes is not None:
         source = _of_classes(source, classes)
-    return replace(
-        source,
+    return DataSource(
         pool=limited(source.pool, limit),
         test=limited(source.test, test_limit),
+        class_names=source.class_names,
         validation=None if source.validation is None else limited(source.validation, test_limit),
+        groups=_at(source.groups, _drawn(source.pool.labels, limit)),
     )
 
 
@@ -49,13 +50,19 @@ def _of_classes(source: DataSource, classes: Sequence[str]) -> DataSource:
     new = torch.full((len(source.class_names),), -1)
     new[[source.class_names.index(name) for name in classes]] = torch.arange(len(classes))
 
-    def chosen(images: LabelledImages) -> LabelledImages:
-        labels = new[images.labels]
-        places = torch.nonzero(labels >= 0)[:, 0]
-        return LabelledImages(images.images[places], labels[places])
+    def places(images: LabelledImages) -> Tensor:
+        return torch.nonzero(new[images.labels] >= 0)[:, 0]
 
-    validation = None if source.validation is None else chosen(source.validation)
-    return DataSource(chosen(source.pool), chosen(source.test), tuple(classes), validation)
+    def chosen(images: LabelledImages) -> LabelledImages:
+        return LabelledImages(images.images[places(images)], new[images.labels[places(images)]])
+
+    return DataSource(
+        pool=chosen(source.pool),
+        test=chosen(source.test),
+        class_names=tuple(classes),
+        validation=None if source.validation is None else chosen(source.validation),
+        groups=_at(source.groups, places(source.pool)),
+    )
 
 
 def limited(images: LabelledImages, limit: int | None) -> LabelledImages:
@@ -64,9 +71,15 @@ def limited(images: LabelledImages, limit: int | None) -> LabelledImages:
     Which ones is drawn once and for all, whatever the seed of a run: runs of other seeds then learn from the same
     images, and of each class a larger limit has those of a smaller one too (our choice).
     """
-    if limit is None or len(images) <= limit:
-        return images
-    labels = images.labels.numpy()
+    places = _drawn(images.labels, limit)
+    return images if places is None else images.subset(places)
+
+
+def _drawn(of_each: Tensor, limit: int | None) -> Tensor | None:
+    """Return the places of the samples that stay, in order; None if all do."""
+    labels = of_each.numpy()
+    if limit is None or len(labels) <= limit:
+        return None
     counts = np.bincount(labels)
     shares = counts * limit / len(labels)
     takes = np.floor(shares).astype(np.int64)
@@ -74,4 +87,8 @@ def limited(images: LabelledImages, limit: int | None) -> LabelledImages:
     takes[most[: limit - takes.sum()]] += 1
     order = np.random.default_rng(0).permutation(len(labels))
     drawn = [order[labels[order] == label][:take] for label, take in enumerate(takes)]
-    return images.subset(np.sort(np.concatenate(drawn)).tolist())
+    return torch.from_numpy(np.sort(np.concatenate(drawn)))
+
+
+def _at(groups: tuple[str, ...] | None, places: Tensor | None) -> tuple[str, ...] | None:
+    return groups if groups is None or places is None else tuple(groups[place] for place in places.tolist())

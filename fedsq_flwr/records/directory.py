@@ -85,7 +85,7 @@ class RunDirectory:
             start = Start(int(line["round"]) + 1, state, self.checkpoints.load_structure("last"))
             self._earlier_seconds = sum(earlier["seconds"] for earlier in self.history.read())
         write_config(self.path / "config.yaml", config)
-        write_json(self.path / "partition.json", describe_partition(config, task))
+        write_json(self.path / "partition.json", describe_partition(task))
         return start
 
     def check(self, config: Config) -> None:
@@ -149,7 +149,7 @@ class RunDirectory:
             "method": config.method.name,
             "backbone": config.backbone.name,
             "data": config.data.name,
-            **_partition(config),
+            **_partition(config, task),
             "silos": config.silos,
             "seed": config.seed,
             "rounds": config.rounds,
@@ -172,7 +172,7 @@ class RunDirectory:
         write_json(self.path / "failure.json", {"error": reason})
 
 
-def describe_partition(config: Config, task: ServerData) -> dict[str, Any]:
+def describe_partition(task: ServerData) -> dict[str, Any]:
     """Return what ``partition.json`` holds: which silo has what, where this process has shared it out."""
     server = {
         "class_names": list(task.class_names),
@@ -182,9 +182,7 @@ def describe_partition(config: Config, task: ServerData) -> dict[str, Any]:
     if not isinstance(task, FederatedData):
         return {"name": SILOS, **server}
     return {
-        "name": config.partition.name,
-        "alpha": config.partition.alpha,
-        "seed": config.seed,
+        **task.partition,
         **server,
         "counts": task.class_counts(),
         "held_out": [len(part) for part in task.held_out],
@@ -192,11 +190,11 @@ def describe_partition(config: Config, task: ServerData) -> dict[str, Any]:
     }
 
 
-def _partition(config: Config) -> dict[str, Any]:
-    """Return the partition's name and parameter; real silos have what they have."""
-    if config.executor.name == SILOS:
+def _partition(config: Config, task: ServerData) -> dict[str, Any]:
+    """Return the partition's name and concentration; real silos have what they have."""
+    if config.executor.name == SILOS or not isinstance(task, FederatedData):
         return {"partition": SILOS, "alpha": None}
-    return {"partition": config.partition.name, "alpha": config.partition.alpha}
+    return {"partition": task.partition["name"], "alpha": task.partition["alpha"]}
 
 
 def _sizes(task: ServerData, lines: list[Line]) -> dict[int, tuple[int | None, int | None]]:

@@ -84,7 +84,7 @@ def _figures(run: Run) -> list[tuple[Markup, str]]:
         pairs.append((figures.accuracy_by_silo(run.summary), captions.of_silos(run.summary)))
     if run.partition is not None:
         picture = partition_figure.partition_picture(run.partition)
-        pairs.append((picture, captions.of_partition(run.partition, run.settings)))
+        pairs.append((picture, captions.of_partition(run.partition)))
     diagnoses = [(line.round, line.diagnosis) for line in run.rounds if line.diagnosis is not None]
     if diagnoses:
         pairs.append((diagnosis_figures.flips_by_layer(diagnoses), captions.of_flips(diagnoses, run.settings)))

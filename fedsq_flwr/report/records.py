@@ -111,10 +111,18 @@ class Summary:
 
 @dataclass(frozen=True)
 class Partition:
-    """How many samples of each class each silo has, from ``partition.json``."""
+    """How many samples of each class each silo has, from ``partition.json``.
+
+    ``file`` is the partition of another run that this one reused; the name, the parameter and the seed are
+    those that it was drawn by.
+    """
 
     name: str
     alpha: float | None
+    classes_per_silo: int | None
+    shards_per_silo: int | None
+    seed: int
+    file: str | None
     class_names: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     held_out: tuple[int, ...]
@@ -138,6 +146,8 @@ class Settings:
     backbone: str
     partition: str
     alpha: float | None
+    classes_per_silo: int | None
+    shards_per_silo: int | None
     silos: int
     rounds: int
     seed: int

@@ -8,7 +8,7 @@ from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.config.validation import CHOICES
 from fedsq_flwr.config.validation import TRACKERS as TRACKERS_ALLOWED
 from fedsq_flwr.data import PUBLISHED, SOURCES
-from fedsq_flwr.data.partitions import PARTITIONS
+from fedsq_flwr.data.partition_plan import PARTITIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
 from fedsq_flwr.job import EXECUTORS
@@ -20,7 +20,7 @@ IMPLEMENTED = {
     "backbone.name": BACKBONES,
     "data.name": [*SOURCES, *PUBLISHED, "imagefolder"],
     "data.augmentation": AUGMENTATIONS,
-    "partition.name": PARTITIONS,
+    "partition.name": [*PARTITIONS, "file"],
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
     "executor.precision": PRECISIONS,

@@ -18,7 +18,11 @@ CONF = Path(next(iter(fedsq_flwr.conf.__path__)))
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
 
 #: What an option cannot have a default for.
-NEEDED = {"imagefolder": ["data.path=/"], "cifar10_halves": ["backbone.weights=random"]}
+NEEDED = {
+    "imagefolder": ["data.path=/"],
+    "cifar10_halves": ["backbone.weights=random"],
+    "file": ["partition.file=/"],
+}
 
 
 def test_the_defaults_are_the_digits_with_fixed_gates() -> None:
@@ -128,8 +132,10 @@ def test_a_default_stands_in_one_file_only() -> None:
     """The schema holds none, and what an option inherits it does not repeat."""
     assert set(values(Config())) == {MISSING}
     plain = yaml.safe_load((CONF / "partition" / "dirichlet.yaml").read_text(encoding="utf-8"))
-    derived = yaml.safe_load((CONF / "partition" / "iid.yaml").read_text(encoding="utf-8"))
-    assert [key for key in derived if key in plain] == ["name"]
+    for option in (CONF / "partition").glob("*.yaml"):
+        derived = yaml.safe_load(option.read_text(encoding="utf-8"))
+        assert derived["name"] == option.stem
+        assert option.stem == "dirichlet" or [key for key in derived if key in plain] == ["name"]
 
 
 def test_settings_load_without_torch() -> None:

@@ -27,7 +27,7 @@ from tests.federation.silos import client_of, network, samples, silo_app
 def server_model(model: QuantitativeCopy | None = None, **plan: int) -> ServerModel:
     images = LabelledImages(*samples(0))
     task = FederatedData(
-        train=[], held_out=[], validation=images, test=images, class_names=("a", "b", "c"), indices=[]
+        train=[], held_out=[], validation=images, test=images, class_names=("a", "b", "c"), indices=[], partition={}
     )
     return ServerModel(model or DualCopy(network()), task, torch.device("cpu"), schedule=StructureSchedule(**plan))
 

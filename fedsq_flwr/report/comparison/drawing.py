@@ -38,7 +38,7 @@ def draw_partitions(comparison: Comparison) -> Drawn:
         run = next((run for run in runs if run.partition), None)
         if run and run.partition:
             picture = partition_picture(run.partition, f"partition-{place}")
-            drawn.append((picture, f"{section.condition.label}. {of_partition(run.partition, run.settings)}"))
+            drawn.append((picture, f"{section.condition.label}. {of_partition(run.partition)}"))
     return drawn
 
 
