@@ -20,15 +20,20 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
 from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
+from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.records.history import Line
 from fedsq_flwr.report import RoundTable, print_summary
+from fedsq_flwr.trackers import Tracking, open_trackers
+
+log = logging.getLogger(__name__)
 
 EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess, "silos": run_silos}
 _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for the silos"}
 
 
-def run_job(config: Config, overrides: list[str], output: Path) -> float:
+def run_job(config: Config, overrides: list[str], output: Path, console: Console | None = None) -> float:
     """Run ``config`` in the directory ``output`` and return the best validation accuracy.
 
     Parameters
@@ -39,24 +44,34 @@ def run_job(config: Config, overrides: list[str], output: Path) -> float:
         The Hydra overrides that compose it.
     output : Path
         The run's directory; in a sweep it is the job's own, below ``config.output``.
+    console : Console, optional
+        Where to show what happens; by default the standard output.
 
     Raises
     ------
     FedSQError
         If the run cannot start or does not do what was asked; one line says why.
     """
+    trackers = open_trackers(config.trackers, output.absolute())
     config, overrides = _with_absolute_paths(config, overrides, output)
     if config.executor.name == "silos":
         config, overrides = agree(config, overrides)
     directory = RunDirectory(output)
     directory.check(config)
-    console = Console()
+    console = console or Console()
     with RoundTable(config.rounds, config.silos, console) as table, _logging(output, table.status):
         _check_parts(config)
         if config.executor.name in _STARTING:
             table.status(_STARTING[config.executor.name])
-        EXECUTORS[config.executor.name](config, overrides, table.add)
-    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+        with Tracking(trackers, config, directory, table.warn) as tracking:
+
+            def on_round(line: Line) -> None:
+                table.add(line)
+                tracking.catch_up()
+
+            EXECUTORS[config.executor.name](config, overrides, on_round)
+            summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+            tracking.finish(summary)
     print_summary(summary, output, console)
     return float(summary["best_accuracy"])
 
@@ -68,6 +83,13 @@ def _check_parts(config: Config) -> None:
     except ValueError as error:
         raise ConfigurationError(f"executor.device={error}") from error
     load_kernels(config)
+    augmentation = config.data.augmentation
+    if AUGMENTATIONS[augmentation].views is None and config.method.gates != "none":
+        log.info(
+            "data.augmentation=%s: an image has too many views to keep its gates, which are computed for every "
+            "batch of local training; those of evaluation are kept",
+            augmentation,
+        )
     task = load_server_data(config)
     load_network(config, len(task.class_names))
 

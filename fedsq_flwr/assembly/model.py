@@ -55,7 +55,7 @@ def model_of(config: Config, classes: int, network: nn.Module) -> QuantitativeCo
 def structure_schedule(config: Config) -> StructureSchedule:
     """Return which structure is in force in which round."""
     method = config.method
-    return StructureSchedule(method.freeze_after, method.refresh_every, method.release_after)
+    return StructureSchedule(method.freeze_after, method.refresh_every, method.release_after, method.release_over)
 
 
 def training_settings(config: Config) -> TrainingSettings:
@@ -67,4 +67,5 @@ def training_settings(config: Config) -> TrainingSettings:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         precision=config.executor.precision,
+        augmentation=config.data.augmentation,
     )

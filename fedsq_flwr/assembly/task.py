@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from fedsq_flwr.assembly.normalisation import normalisation
@@ -24,8 +23,8 @@ from fedsq_flwr.data import (
     silo_parts,
 )
 from fedsq_flwr.data.folder_layout import PARTS
-from fedsq_flwr.data.image_folder import Fit
-from fedsq_flwr.data.images import LabelledImages, prepare
+from fedsq_flwr.data.images import LabelledImages, prepare_parts
+from fedsq_flwr.data.pipelines import KEEP_PREPARED_BYTES, InputPipeline
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import derive_seed
 
@@ -138,7 +137,7 @@ def load_folder(config: Config, folder: Path, parts: Sequence[str] = PARTS) -> I
     return read
 
 
-def image_fitter(config: Config) -> Fit:
+def image_fitter(config: Config) -> InputPipeline:
     """Return the input pipeline of training, evaluation and prediction: it fits images, between 0 and 1.
 
     Raises
@@ -148,12 +147,12 @@ def image_fitter(config: Config) -> Fit:
     """
     backbone = config.backbone
     mean, deviation = normalisation(backbone)  # may look into a file, so once for all images
-    return partial(prepare, size=backbone.image_size, channels=backbone.in_channels, mean=mean, deviation=deviation)
+    return InputPipeline(backbone.image_size, backbone.in_channels, mean, deviation)
 
 
 def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
-    """Fit images, between 0 and 1, to the backbone; see `image_fitter`."""
-    return image_fitter(config)(images)
+    """Fit images to the backbone, all at once; see `image_fitter`."""
+    return LabelledImages(image_fitter(config)(images.images[:]), images.labels)
 
 
 def _load_source(config: Config) -> DataSource:
@@ -163,9 +162,11 @@ def _load_source(config: Config) -> DataSource:
         seed = derive_seed(config.seed, "test set")
         source = folder_source(folder, test_fraction=data.test_fraction, seed=seed)
         return select(source, classes=None, limit=data.limit, test_limit=data.test_limit)
-    source, fit = _load_raw_source(config), image_fitter(config)
-    validation = None if source.validation is None else fit(source.validation)
-    return replace(source, pool=fit(source.pool), test=fit(source.test), validation=validation)
+    source = _load_raw_source(config)
+    own = [] if source.validation is None else [source.validation]
+    parts = [source.pool, source.test, *own]
+    pool, test, *validation = prepare_parts(parts, image_fitter(config), keep_bytes=KEEP_PREPARED_BYTES)
+    return replace(source, pool=pool, test=test, validation=next(iter(validation), None))
 
 
 def _load_raw_source(config: Config) -> DataSource:

@@ -1,55 +1,60 @@
 """``fedsq run``: hand the overrides to Hydra, which calls the job, once or for each job of a sweep."""
 
-import os
-import sys
+from argparse import Namespace
 from pathlib import Path
 
-import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from fedsq_flwr.commands.hydra_main import hand_to_hydra
 from fedsq_flwr.config import to_config
-from fedsq_flwr.config.composition import CONFIG_MODULE, CONFIG_NAME, compose_config, register_schema
-from fedsq_flwr.errors import FedSQError, RunFailedError
+from fedsq_flwr.config.composition import compose_config
+from fedsq_flwr.errors import FedSQError
 
 
-def run(overrides: list[str]) -> None:
-    """Run what ``overrides`` ask for: one federation, or with ``-m`` a sweep.
-
-    A sweep goes on after a job that failed; its error is raised when all jobs are over.
+def run(words: list[str]) -> None:
+    """Run what ``words`` ask for: one federation, or with ``-m`` a sweep.
 
     Raises
     ------
     FedSQError
         If a setting is wrong, or a job fails.
     """
-    # Hydra would print its errors itself, many lines long, and exit; this makes it raise them.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    register_schema()
-    if not any(word.startswith("-") for word in overrides):
-        compose_config(overrides)  # before Hydra makes the run's directory
-    failed: list[tuple[str, FedSQError]] = []
+    chosen = _sweep_of(words)
+    if chosen is not None:
+        from fedsq_flwr.commands.sweep import sweep
+
+        sweep(chosen)
+        return
+    if not any(word.startswith("-") for word in words):
+        compose_config(words)  # before Hydra makes the run's directory
+    failed: list[FedSQError] = []
 
     def job(composed: DictConfig) -> float:
         try:
             return _job(composed)
         except FedSQError as error:  # kept from Hydra, which would add lines of its own
-            failed.append((HydraConfig.get().job.override_dirname, error))
+            failed.append(error)
             return float("nan")
 
-    before, sys.argv = sys.argv, ["fedsq run", *overrides]
-    try:
-        hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME)(job)()
-    finally:
-        sys.argv = before
-    if len(failed) == 1:
-        raise failed[0][1]
-    if failed:
-        raise RunFailedError(f"{len(failed)} jobs failed: " + "; ".join(f"{name}: {error}" for name, error in failed))
+    hand_to_hydra(job, words)
+    for error in failed:
+        raise error
+
+
+def _sweep_of(words: list[str]) -> Namespace | None:
+    """Return the command line as Hydra reads it if a sweep is asked for, and not just something about one."""
+    if not any(word.startswith("-") or word.startswith("hydra.mode=") for word in words):
+        return None
+    chosen = get_args_parser().parse_intermixed_args(words)  # options may stand among overrides
+    multirun = chosen.multirun or "hydra.mode=MULTIRUN" in chosen.overrides
+    asks = (chosen.help, chosen.hydra_help, chosen.cfg, chosen.info, chosen.shell_completion, chosen.run)
+    return chosen if multirun and not any(asks) else None
 
 
 def _job(composed: DictConfig) -> float:
-    """Run one federation and return its best validation accuracy, the figure that a sweeper would optimise."""
+    """Run one federation and return its best validation accuracy."""
     config = to_config(composed)
     job = HydraConfig.get()
     from fedsq_flwr.job import run_job  # torch and more: only once the settings are known to be right

@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from fedsq_flwr.config.explanation import one_line_errors
+from fedsq_flwr.config.job_names import register_job_names
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.config.validation import check_folder, validate
 from fedsq_flwr.errors import ConfigurationError
@@ -25,8 +26,9 @@ _CLOSING = MappingProxyType({"'": "'", '"': '"', "[": "]", "{": "}", "(": ")"})
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra under the name that ``conf/config.yaml`` builds on."""
+    """Make known what ``conf/config.yaml`` builds on: the schema to Hydra, the names of jobs to OmegaConf."""
     ConfigStore.instance().store(name="schema", node=Config)
+    register_job_names()
 
 
 def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Config] | None = None) -> Config:

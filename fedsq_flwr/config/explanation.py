@@ -12,6 +12,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
 
+_OF_PLUGINS = ("hydra/launcher", "hydra/sweeper")
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
@@ -30,7 +32,8 @@ def explain(error: Exception) -> str:
     """Name the setting, the value and what is allowed."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: allowed are {', '.join(error.options)}"
+        plugins = "; others come with plugins (docs/sweeps.md)" if group in _OF_PLUGINS else ""
+        return f"{group}={name}: allowed are {', '.join(error.options)}{plugins}"
     cause = error.__cause__
     unknown = (ConfigKeyError, ConfigAttributeError)
     for known in (cause, error):

@@ -21,6 +21,7 @@ class DataConfig:
     test_limit: int | None = MISSING  # likewise of the test set, and of a validation set that the data come with
     unreadable: str = MISSING  # imagefolder, a file that cannot be read: fail | skip (and count)
     test_fraction: float = MISSING  # imagefolder: of the samples, for the test set, where there is no test folder
+    augmentation: str = MISSING  # none | flip | flip_crop: of training images, in every method
     held_out_fraction: float = MISSING  # of a silo's samples, never trained on
     min_held_out: int = MISSING  # fewest held-out samples; a silo under twice this holds none out
 
@@ -69,6 +70,7 @@ class MethodConfig:
     freeze_after: int = MISSING  # own ReLUs in so many rounds; then the global model gives the gates. 0: at once
     refresh_every: int = MISSING  # rounds after which the global model gives the gates; 0: never
     release_after: int = MISSING  # rounds under fixed gates; then own ReLUs. 0: never
+    release_over: int = MISSING  # rounds in between, in which the share of the fixed gates falls. 0: at once
 
 
 @dataclass
@@ -118,6 +120,7 @@ class Config:
     diagnostics_size: int = MISSING  # images of the validation set, the first ones, that they look at
     output: str = MISSING  # the run's directory
     resume: bool = MISSING  # go on from output/checkpoints/last
+    trackers: list[str] = MISSING  # tensorboard | mlflow | wandb, any of them. Changes no number
     cache_dir: str = MISSING  # weights that were pretrained here
     data: DataConfig = field(default_factory=DataConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)

@@ -24,6 +24,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "wire": ("float32", "float16", "bfloat16"),
         "data.name": ("digits", *PUBLISHED, "imagefolder"),
         "data.unreadable": ("fail", "skip"),
+        "data.augmentation": ("none", "flip", "flip_crop"),
         "backbone.name": tuple(NETWORKS),
         "backbone.head": ("zeros", "normal", "keep"),
         "partition.name": ("dirichlet", "iid"),
@@ -35,6 +36,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "executor.kernels": ("torch", "native"),
     }
 )
+
+#: Names that `trackers` may list.
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 #: setting -> (lowest value, whether it is itself allowed)
 LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
@@ -68,6 +72,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "method.freeze_after": (0, True),
         "method.refresh_every": (0, True),
         "method.release_after": (0, True),
+        "method.release_over": (0, True),
         "executor.client_cpus": (1, True),
         "executor.client_gpus": (0, True),
         "executor.threads": (1, True),
@@ -113,6 +118,8 @@ def _check_relations(config: Config) -> None:
     _require(config, "output", config.output.strip() != "", "must name a directory")
     sampled = max(1, int(config.silos * config.participation))
     _require(config, "min_replies", config.min_replies <= sampled, f"at most the {sampled} silos of a round")
+    known = set(config.trackers) <= set(TRACKERS) and len(set(config.trackers)) == len(config.trackers)
+    _require(config, "trackers", known, f"must be a list of {', '.join(TRACKERS)}, each once at most")
     _check_silos(config)
     if config.method.aggregation != "fedprox":
         _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
@@ -186,6 +193,8 @@ def _check_structure(config: Config) -> None:
         _require(config, f"method.{name}", gated, "must be 0 where method.gates is none")
     from_the_start = method.freeze_after == 0 or method.gates == "pretrained"
     _require(config, "method.freeze_after", from_the_start, "must be 0 unless method.gates is pretrained")
+    ends = method.release_over == 0 or method.release_after > 0
+    _require(config, "method.release_over", ends, "must be 0 unless method.release_after is above 0")
     in_order = method.release_after == 0 or method.release_after > method.freeze_after
     _require(config, "method.release_after", in_order, "must be 0 or above method.freeze_after")
     for name in ("freeze_after", "refresh_every"):

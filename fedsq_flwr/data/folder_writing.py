@@ -10,7 +10,8 @@ from torch import Tensor
 from fedsq_flwr.data.float_tiff import write_floats
 from fedsq_flwr.data.folder_layout import PARTS
 from fedsq_flwr.data.image_files import between_0_and_1
-from fedsq_flwr.data.images import LabelledImages, to_pixels
+from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.pipelines import to_pixels
 from fedsq_flwr.errors import DataError
 
 
@@ -44,7 +45,7 @@ def write_folder(directory: Path, parts: Mapping[str, LabelledImages], class_nam
     if not set(parts) <= set(PARTS):
         raise ValueError(f"parts {', '.join(parts)}: allowed are {', '.join(PARTS)}")
     held = {part: images for part, images in parts.items() if len(images)}
-    white = _white(directory, [images.images for images in held.values()])
+    white = _white(directory, [images.images[:] for images in held.values()])
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fedsq_flwr.data.folder_layout import PARTS, find_classes, find_parts, find_samples
 from fedsq_flwr.data.image_files import read_image
@@ -14,8 +15,8 @@ from fedsq_flwr.errors import DataError
 
 log = logging.getLogger(__name__)
 
-#: From images between 0 and 1 to fitted ones, which are all of one shape.
-Fit = Callable[[LabelledImages], LabelledImages]
+#: From images between 0 and 1, ``(N, C, H, W)``, to fitted ones, which are all of one shape.
+Fit = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def read_samples(
             log.warning("%s; it is left out", error)
             skipped.append(path)
             continue
-        fitted = fit(LabelledImages(raw[None], torch.tensor([label]))).images
+        fitted = fit(raw[None])
         if images is None:  # room for all at once: a list of them would have to be copied in the end
             images = fitted.new_empty((len(samples), *fitted.shape[1:]))
         images[len(labels)] = fitted[0]

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from fedsq_flwr.data.decoded import Decoded
 from fedsq_flwr.data.folder_layout import find_classes, find_samples
 from fedsq_flwr.data.image_files import walk_images
 from fedsq_flwr.data.image_folder import read_samples
-from fedsq_flwr.data.images import LabelledImages, to_bytes
 from fedsq_flwr.errors import DataError
 
 #: In Tiny ImageNet's own archive, the file of a part that says of which class each image is.
@@ -42,13 +44,12 @@ def read_folders(folders: Mapping[str, Path], size: int) -> Decoded:
     return Decoded(parts, class_names)
 
 
-def _as_bytes(folder: Path, size: int, images: LabelledImages) -> LabelledImages:
-    """Return images as ``(N, 3, H, W)`` uint8; grey ones get three equal channels."""
-    pixels = images.images
-    if pixels.shape[-2:] != (size, size):
-        height, width = pixels.shape[-2:]
+def _as_bytes(folder: Path, size: int, pixels: Tensor) -> Tensor:
+    """Return images between 0 and 1 as ``(N, 3, H, W)`` uint8; grey ones get three equal channels."""
+    height, width = pixels.shape[-2:]
+    if (height, width) != (size, size):
         raise DataError(f"{folder}: holds an image of {width} x {height} pixels; all must have {size} x {size}")
-    return LabelledImages(to_bytes(pixels).expand(-1, 3, -1, -1), images.labels)
+    return (pixels * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
 
 
 def _annotated(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:

@@ -1,6 +1,5 @@
 """A run's directory: everything that a run leaves behind, and where a resumed run starts."""
 
-import dataclasses
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.backbones import state_digest
+from fedsq_flwr.config.differences import differences
 from fedsq_flwr.config.files import read_config, write_config
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import FederatedData, ServerData
@@ -103,10 +103,10 @@ class RunDirectory:
                 f"output={config.output}: holds a run already; choose another directory, or resume=true to go on"
             )
         before = read_config(self.path / "config.yaml")
-        for name in _differences(before, config):
+        for name in differences(before, config):
             raise ConfigurationError(
                 f"{name}: differs from the run in output={config.output}; to resume it, only rounds, "
-                "diagnostics, min_silos and the executor (not its threads) may change"
+                "diagnostics, min_silos, trackers and the executor (not its threads) may change"
             )
 
     def keep(self, finished: Round, state: dict[str, Tensor], structure: dict[str, Tensor] | None = None) -> Line:
@@ -218,15 +218,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     beside.replace(path)
-
-
-def _differences(before: Config, now: Config) -> list[str]:
-    """Return the settings that differ, other than those that may change when a run is resumed."""
-    old, new = dataclasses.asdict(before), dataclasses.asdict(now)
-    threads = old["executor"]["threads"] != new["executor"]["threads"]
-    free = ("rounds", "output", "resume", "executor", "cache_dir", "diagnostics", "min_silos")
-    changed = [name for name in new if name not in free and old[name] != new[name]]
-    return [*changed, *(["executor.threads"] if threads else [])]
 
 
 def _versions() -> dict[str, str]:

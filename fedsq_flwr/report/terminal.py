@@ -85,6 +85,10 @@ class RoundTable:
         else:
             self._print(Text(self._phase, style="dim"))
 
+    def warn(self, text: str) -> None:
+        """Say what went wrong without ending the run; the line stays."""
+        self._print(Text(printable(text), style="yellow"))
+
     def add(self, line: Mapping[str, Any]) -> None:
         """Print a round that is done.
 

@@ -55,6 +55,7 @@ BAD = {
     "method=fedprox method.release_after=2": ("method.release_after=2", "0 where method.gates is none"),
     "method=fedsq_random_gates method.freeze_after=2": ("method.freeze_after=2", "unless method.gates is pretrained"),
     "method.freeze_after=3 method.release_after=3": ("method.release_after=3", "0 or above method.freeze_after"),
+    "method.release_over=3": ("method.release_over=3", "0 unless method.release_after is above 0"),
     "executor.precision=float16": ("executor.precision=float16", "float32, bfloat16"),
     "backbone.weights=/no/such.safetensors": ("backbone.weights=/no/such.safetensors", "no such file"),
     "backbone.weights=imagenet": (
@@ -102,6 +103,9 @@ BAD = {
     "data=imagefolder data.path=/ data.classes=[a,'']": ("data.classes=['a', '']", "at least 2 names"),
     "data.unreadable=ignore": ("data.unreadable=ignore", "fail, skip"),
     "data.test_fraction=0": ("data.test_fraction=0.0", "above 0 and below 1"),
+    "trackers=[tensorbord]": ("trackers=['tensorbord']", "tensorboard, mlflow, wandb"),
+    "trackers=[mlflow,mlflow]": ("trackers=['mlflow', 'mlflow']", "each once"),
+    "trackers=mlflow": ("trackers", "mlflow"),
     "output=''": ("output=", "directory"),
     "learning_rte=0.1": ("learning_rte", "no such setting", "did you mean learning_rate"),
     "partition.alpa=0.1": ("partition.alpa", "no such setting", "did you mean partition.alpha"),

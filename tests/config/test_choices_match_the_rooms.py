@@ -6,16 +6,20 @@ from fedsq_flwr.backbones import BACKBONES
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.config.validation import CHOICES
+from fedsq_flwr.config.validation import TRACKERS as TRACKERS_ALLOWED
 from fedsq_flwr.data import PUBLISHED, SOURCES
 from fedsq_flwr.data.partitions import PARTITIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
 from fedsq_flwr.job import EXECUTORS
+from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
+from fedsq_flwr.trackers.registry import TRACKERS
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
     "data.name": [*SOURCES, *PUBLISHED, "imagefolder"],
+    "data.augmentation": AUGMENTATIONS,
     "partition.name": PARTITIONS,
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
@@ -28,6 +32,10 @@ IMPLEMENTED = {
 def test_the_choices_are_what_is_implemented(setting: str) -> None:
     assert set(CHOICES[setting]) == set(IMPLEMENTED[setting])
     assert len(CHOICES[setting]) == len(IMPLEMENTED[setting])
+
+
+def test_the_trackers_that_may_be_listed_are_those_there_are() -> None:
+    assert set(TRACKERS_ALLOWED) == set(TRACKERS)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

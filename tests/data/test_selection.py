@@ -6,13 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsq_flwr.data import DataSource, LabelledImages, select
-from fedsq_flwr.data.selection import limited
+from fedsq_flwr.data.selection import chosen_places
 from fedsq_flwr.errors import DataError
 
 
 def numbered(labels: list[int]) -> LabelledImages:
     """Each image holds its place."""
     return LabelledImages(torch.arange(len(labels), dtype=torch.float32).view(-1, 1, 1, 1), torch.tensor(labels))
+
+
+def limited(images: LabelledImages, limit: int) -> LabelledImages:
+    return images.subset(chosen_places(images.labels, limit))
 
 
 def places(images: LabelledImages) -> list[int]:
@@ -39,7 +43,9 @@ def test_an_unknown_class_is_named_with_those_there_are() -> None:
 
 def test_without_settings_nothing_changes() -> None:
     same = select(SOURCE, classes=None, limit=None, test_limit=None)
-    assert (same.pool, same.test, same.validation) == (SOURCE.pool, SOURCE.test, SOURCE.validation)
+    assert same.pool.images is SOURCE.pool.images  # not a copy: it may be a mapped file
+    assert (same.class_names, same.pool.labels.tolist()) == (SOURCE.class_names, SOURCE.pool.labels.tolist())
+    assert (same.test.labels.tolist(), same.validation is None) == (SOURCE.test.labels.tolist(), False)
 
 
 def test_the_limits_are_of_the_pool_and_of_the_servers_sets() -> None:

@@ -1,0 +1,67 @@
+"""``fedsq run -m``: a sweep. Hydra makes the jobs and has them launched; each does what is missing of it."""
+
+import logging
+from argparse import Namespace
+from concurrent.futures import BrokenExecutor
+
+from rich.console import Console
+from rich.text import Text
+
+from fedsq_flwr.commands.hydra_main import hand_to_hydra
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.report import numerals
+from fedsq_flwr.sweeps.job import SweepJob
+from fedsq_flwr.sweeps.outcomes import State
+from fedsq_flwr.sweeps.plan import Plan, plan_sweep
+from fedsq_flwr.sweeps.progress import SweepProgress
+from fedsq_flwr.sweeps.watching import watched
+
+
+def sweep(chosen: Namespace) -> None:
+    """Run the jobs of a sweep that are not done already.
+
+    Parameters
+    ----------
+    chosen : Namespace
+        The command line, as Hydra's parser reads it.
+
+    Raises
+    ------
+    FedSQError
+        If a setting is wrong whatever the job, and nothing was run; or, with a line each, if jobs failed, once
+        the others are over.
+    """
+    plan = plan_sweep(chosen.overrides, chosen.config_name, chosen.config_dir)
+    console = Console()
+    _introduce(plan, console)
+    options = [
+        word
+        for option, value in (("--config-name", chosen.config_name), ("--config-dir", chosen.config_dir))
+        for word in ((option, value) if value else ())
+    ]
+    logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
+    progress = SweepProgress(plan.total, plan.label, console)
+    with watched(plan.output, progress) as place:
+        try:
+            hand_to_hydra(SweepJob(place), ["--multirun", *options, *plan.overrides])
+        except BrokenExecutor as error:
+            raise RunFailedError(
+                f"a process that ran jobs died ({' '.join(str(error).split())}); the same command again goes on"
+            ) from error
+        except ValueError as error:  # of Optuna's, which looks for the best of the jobs
+            if "No trials are completed" not in str(error):
+                raise
+    progress.close(plan.place, best=plan.searches)
+    failed = progress.of(State.FAILED)
+    if failed:
+        lines = [f"{progress.label(event)}: {event.error}" for event in failed]
+        raise RunFailedError(
+            "\n  ".join([f"{len(failed)} of {numerals.count(len(progress.over), 'job')} failed", *lines])
+        )
+
+
+def _introduce(plan: Plan, console: Console) -> None:
+    jobs = "jobs" if plan.total is None else numerals.count(plan.total, "job")
+    console.print(Text(f"{jobs} into {plan.place}", style="bold"), soft_wrap=True, highlight=False)
+    if plan.fixed:
+        console.print(Text(f"all with {' '.join(plan.fixed)}", style="dim"), soft_wrap=True, highlight=False)

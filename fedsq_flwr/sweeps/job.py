@@ -1,0 +1,127 @@
+"""One job of a sweep: run what is missing of it, and tell how it went, in whatever process a launcher starts."""
+
+import dataclasses
+import io
+import math
+import os
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+
+from fedsq_flwr.config import Config, to_config
+from fedsq_flwr.config.composition import register_schema
+from fedsq_flwr.config.job_names import key_of
+from fedsq_flwr.config.validation import check_folder
+from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.sweeps.outcomes import Event, State, tell
+from fedsq_flwr.sweeps.standing import OccupiedError, Standing, read_figures, set_aside, standing
+
+
+@dataclass
+class SweepJob:
+    """What Hydra calls for each job. It can be pickled: launchers call it in other processes.
+
+    Attributes
+    ----------
+    place : Path
+        The directory that takes the events of the sweep.
+    """
+
+    place: Path
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        register_schema()  # in another process Hydra names the job's directory before it calls this
+
+    def __call__(self, composed: DictConfig) -> float | None:
+        """Run the job that Hydra composed, unless it is done already.
+
+        Whatever is wrong with it is kept as ``failure.json``, with the traceback of an unexpected error in
+        ``run.log``, and told; the sweep goes on.
+
+        Returns
+        -------
+        float or None
+            The best validation accuracy, the figure that a sweeper optimises. If the job failed it is NaN, or
+            None for a sweeper that counts failures: Optuna's cannot be told of a NaN.
+        """
+        job = HydraConfig.get()
+        directory, overrides = Path(job.runtime.output_dir), [str(override) for override in job.overrides.task]
+        begun = time.monotonic()
+        begins = Event(int(job.job.num), overrides, str(directory), State.RUNNING)
+        try:
+            config = to_config(composed)
+            check_folder(config)
+            tell(self.place, dataclasses.replace(begins, rounds=config.rounds))
+            with FileLock(directory / ".lock"):  # the same sweep may have been started twice
+                state = _run(config, overrides, directory)
+            figures = read_figures(directory)
+        except OccupiedError as error:
+            state, figures = State.FAILED, {"error": str(error)}
+        except FedSQError as error:
+            _keep_failure(directory, str(error))
+            state, figures = State.FAILED, {"error": str(error)}
+        except Exception as error:  # noqa: BLE001 - a defect of one job must not end the others
+            _log(directory, traceback.format_exc())
+            _keep_failure(directory, _one_line(error))
+            state, figures = State.FAILED, {"error": _one_line(error)}
+        over = dataclasses.replace(begins, state=state, seconds=time.monotonic() - begun, **figures)
+        tell(self.place, over)
+        if state is State.FAILED and "max_failure_rate" in job.sweeper:
+            return None
+        return math.nan if over.best is None else over.best
+
+
+def _run(config: Config, overrides: list[str], directory: Path) -> State:
+    """Run what is missing of the job."""
+    found = standing(directory, config)
+    if found is Standing.FINISHED:
+        return State.THERE
+    if found is Standing.LOST:
+        set_aside(directory)
+    (directory / "failure.json").unlink(missing_ok=True)
+    resume = found is Standing.BROKEN_OFF
+    workers = _workers(config, overrides)
+    config = dataclasses.replace(
+        config, resume=resume, executor=dataclasses.replace(config.executor, workers=workers)
+    )
+    from fedsq_flwr.job import run_job  # torch and more: only where there is something to run
+
+    settled = [*overrides, f"resume={str(resume).lower()}", f"executor.workers={workers}"]
+    run_job(config, settled, directory, Console(file=io.StringIO(), quiet=True))
+    return State.FINISHED
+
+
+def _workers(config: Config, overrides: list[str]) -> int:
+    """Return `executor.workers`: where jobs run side by side, they share the cores unless told otherwise."""
+    told = any(key_of(override) == "executor.workers" for override in overrides)
+    launcher: Mapping[str, Any] = HydraConfig.get().launcher
+    jobs = launcher.get("n_jobs")
+    if told or config.executor.workers or jobs is None:
+        return config.executor.workers
+    cores = os.cpu_count() or 1
+    beside = jobs if jobs > 0 else cores
+    return max(1, cores // (config.executor.threads * beside))
+
+
+def _keep_failure(directory: Path, reason: str) -> None:
+    from fedsq_flwr.records import RunDirectory
+
+    RunDirectory(directory).write_failure(reason)
+
+
+def _log(directory: Path, text: str) -> None:
+    with (directory / "run.log").open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,124 @@
+"""How far the run in a job's directory came, known without loading torch."""
+
+import json
+import math
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from fedsq_flwr.config import Config
+from fedsq_flwr.config.differences import differences
+from fedsq_flwr.config.files import read_config
+from fedsq_flwr.errors import ConfigurationError, DataError, FedSQError
+
+#: Where the files of a run are put that cannot be gone on with, within its directory.
+EARLIER = "earlier"
+
+#: What stays where it is: Hydra's files are of the job that starts now.
+_STAYS = (".hydra", ".lock")
+
+_HUB = re.compile(r"(hf:[\w.-]+/[\w.-]+)(/[^@]+)?(@.+)?")
+
+
+class OccupiedError(ConfigurationError):
+    """The directory is another run's. Nothing is written to it, a failure least of all."""
+
+
+class Standing(Enum):
+    """What there is in a job's directory."""
+
+    NOTHING = "nothing that took work"
+    BROKEN_OFF = "a run that can be gone on with"
+    LOST = "a run that failed, or cannot be gone on with"
+    FINISHED = "a finished run"
+
+
+def standing(directory: Path, config: Config) -> Standing:
+    """Tell how far the job ``config`` came in ``directory``.
+
+    Raises
+    ------
+    OccupiedError
+        If a run that is finished, or could be gone on with, has other settings, or its files are damaged.
+    """
+    if not (directory / "history.jsonl").exists():
+        return Standing.NOTHING
+    try:
+        kept = read_config(directory / "config.yaml")
+        if _rounds_of_summary(directory) == kept.rounds:
+            _require_same(directory, kept, config, "finished", rounds=True)
+            return Standing.FINISHED
+    except FedSQError as error:
+        raise OccupiedError(str(error)) from error
+    failed = (directory / "failure.json").exists()
+    if failed or config.batch_norm == "local" or not (directory / "checkpoints" / "last").is_dir():
+        return Standing.LOST
+    _require_same(directory, kept, config, "unfinished", rounds=False)
+    return Standing.BROKEN_OFF
+
+
+def read_figures(directory: Path) -> dict[str, Any]:
+    """Return the figures of a finished run that a sweep tells of: best, round, test; NaN or None if unmeasured.
+
+    Raises
+    ------
+    DataError
+        If there is no whole ``summary.json``.
+    """
+    path = directory / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        best = summary["best_accuracy"]
+        return {
+            "best": math.nan if best is None else float(best),
+            "round": int(summary["rounds_to_best"]),
+            "test": summary["test_accuracy"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a summary: {error!r}") from error
+
+
+def set_aside(directory: Path) -> Path:
+    """Move what a run left into a folder of its own within ``directory``, and return that."""
+    number = 1
+    while (place := directory / EARLIER / str(number)).exists():
+        number += 1
+    place.mkdir(parents=True)
+    moved = [file for file in directory.iterdir() if file.name not in (*_STAYS, EARLIER)]
+    # Last what says that the run is lost: whoever comes after a death in between moves the rest.
+    for file in sorted(moved, key=lambda file: file.name in ("failure.json", "history.jsonl")):
+        file.rename(place / file.name)
+    return place
+
+
+def _rounds_of_summary(directory: Path) -> int | None:
+    """Return the rounds that the summary is of; a run that was asked for more later keeps it until it has them."""
+    path = directory / "summary.json"
+    if not path.exists():
+        return None
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["rounds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a summary: {error!r}") from error
+
+
+def _require_same(directory: Path, kept: Config, config: Config, state: str, *, rounds: bool) -> None:
+    changed = differences(kept, config, _kept_as)
+    if rounds and kept.rounds != config.rounds:
+        changed.append("rounds")
+    for name in changed:
+        raise OccupiedError(f"{name}: differs from the {state} run in {directory}; choose another output")
+
+
+def _kept_as(kept: Any, wanted: Any) -> bool:
+    """Tell whether ``kept`` is how a run keeps ``wanted``: paths absolute, weights of the hub by their commit."""
+    if isinstance(kept, dict) and isinstance(wanted, dict):
+        return kept.keys() == wanted.keys() and all(_kept_as(kept[name], wanted[name]) for name in kept)
+    if wanted is None and isinstance(kept, list):  # settled when the run began, see `executors.silos.agree`
+        return True
+    if kept == wanted or not (isinstance(kept, str) and isinstance(wanted, str)):
+        return bool(kept == wanted)
+    if (was := _HUB.fullmatch(kept)) and (now := _HUB.fullmatch(wanted)):
+        return was[1] == now[1] and now[2] in (None, was[2]) and now[3] in (None, was[3])
+    return kept == str(Path(wanted).expanduser().absolute())

@@ -1,0 +1,113 @@
+"""All trackers of a run: kept in step with its history, and never in its way."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from fedsq_flwr.config import Config
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.records.directory import write_json
+from fedsq_flwr.trackers.content import metrics_of, settings_of, summary_of
+from fedsq_flwr.trackers.tracker import Reason, Tracker
+
+log = logging.getLogger(__name__)
+
+
+class Tracking:
+    """Tells each tracker what a run does: its settings on entry, its end on exit.
+
+    A tracker that raises in mid-run costs one line of warning, and is told nothing more. What each was told is
+    kept in ``trackers.json``, so that a resumed run goes on where it was, and what a tracker missed, because it
+    was not there or had failed, is told later.
+
+    Parameters
+    ----------
+    trackers : mapping of str to Tracker
+        By name.
+    config : Config
+        The run's settings.
+    directory : RunDirectory
+        Its history is what trackers are told.
+    warn : callable
+        Shows a line to the person who waits.
+    """
+
+    def __init__(
+        self, trackers: Mapping[str, Tracker], config: Config, directory: RunDirectory, warn: Callable[[str], None]
+    ) -> None:
+        self._trackers = dict(trackers)
+        self._config = config
+        self._directory = directory
+        self._warn = warn
+        self._file = directory.path / "trackers.json"
+        goes_on = config.resume and self._file.exists()
+        self._told: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8")) if goes_on else {}
+
+    def __enter__(self) -> Self:
+        """Start the trackers.
+
+        Raises
+        ------
+        ConfigurationError
+            If one cannot start; nothing is lost yet.
+        """
+        settings = settings_of(self._config)
+        for name, tracker in list(self._trackers.items()):
+            told = self._told.setdefault(name, {"run": None, "round": 0})
+            try:
+                told["run"] = tracker.start(self._directory.path.name, settings, told["run"])
+            except Exception as error:
+                del self._trackers[name]
+                self.__exit__(type(error), error, None)
+                raise ConfigurationError(f"trackers={name}: cannot start: {_line(error)}") from error
+        self._remember()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            reason: Reason = "failed" if issubclass(kind, Exception) else "interrupted"
+            self._each(lambda _, tracker: tracker.fail(reason))
+
+    def catch_up(self) -> None:
+        """Tell each tracker the finished rounds that it was not told yet."""
+        if not self._trackers:
+            return
+        lines = self._directory.history.read()
+
+        def tell(name: str, tracker: Tracker) -> None:
+            for line in lines:
+                if line["round"] > self._told[name]["round"]:
+                    tracker.round(line["round"], metrics_of(line))
+                    self._told[name]["round"] = line["round"]
+
+        self._each(tell)
+        self._remember()
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Tell each tracker how the run ended, which did what was asked."""
+        self.catch_up()
+        self._each(lambda _, tracker: tracker.finish(summary_of(summary)))
+
+    def _each(self, call: Callable[[str, Tracker], None]) -> None:
+        for name, tracker in list(self._trackers.items()):
+            try:
+                call(name, tracker)
+            except (
+                Exception
+            ) as error:  # whatever a library or service fails with; told, with its traceback in the log
+                del self._trackers[name]
+                log.warning("the tracker %s failed and is told nothing more", name, exc_info=error)
+                self._warn(f"the tracker {name} failed and is told nothing more: {_line(error)}")
+
+    def _remember(self) -> None:
+        if self._told:
+            write_json(self._file, self._told)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
