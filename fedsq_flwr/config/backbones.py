@@ -59,6 +59,11 @@ def is_path(weights: str) -> bool:
     return Path(weights).suffix in _SUFFIXES and not weights.startswith("hf:")
 
 
+def is_anywhere(weights: str) -> bool:
+    """Tell whether ``backbone.weights`` means the same on every machine: no file or directory of this one."""
+    return weights in ("mnist", "random") or any(form.fullmatch(weights) for form in (_HUB, _TORCHVISION))
+
+
 def is_run(weights: str) -> bool:
     """Tell whether ``backbone.weights`` names a directory that is there: a run's, or a checkpoint in it."""
     return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsq_flwr.config.backbones import NETWORKS, is_path
+from fedsq_flwr.config.backbones import NETWORKS, is_anywhere
 from fedsq_flwr.config.explanation import no_such_setting
 from fedsq_flwr.config.schema import BackboneConfig, Config
 from fedsq_flwr.errors import ConfigurationError
@@ -107,7 +107,7 @@ def _backbone(config: Config, site: Site) -> BackboneConfig:
         return dataclasses.replace(backbone, weights="random", head=head)
     if site.weights is not None:
         return dataclasses.replace(backbone, weights=site.weights)
-    if is_path(backbone.weights):
+    if not is_anywhere(backbone.weights):  # not looked for here: the server is not told what there is
         raise ConfigurationError(
             f"backbone.weights={Path(backbone.weights).name}: is a file of the server's; give this silo its own "
             "(weights=FILE), or run with executor.structure=sent"

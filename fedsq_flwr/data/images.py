@@ -45,11 +45,6 @@ class LabelledImages:
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
 
-def to_bytes(images: Tensor) -> Tensor:
-    """Return images as uint8, those between 0 and 1 rounded to the nearest multiple of 1 / 255."""
-    return images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
-
-
 def prepare(
     data: LabelledImages,
     *,

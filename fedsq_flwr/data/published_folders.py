@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fedsq_flwr.data.decoded import Decoded
 from fedsq_flwr.data.folder_layout import find_classes, find_samples
 from fedsq_flwr.data.image_files import walk_images
 from fedsq_flwr.data.image_folder import read_samples
-from fedsq_flwr.data.images import to_bytes
 from fedsq_flwr.errors import DataError
 
 #: In Tiny ImageNet's own archive, the file of a part that says of which class each image is.
@@ -45,11 +45,11 @@ def read_folders(folders: Mapping[str, Path], size: int) -> Decoded:
 
 
 def _as_bytes(folder: Path, size: int, pixels: Tensor) -> Tensor:
-    """Return images as ``(N, 3, H, W)`` uint8; grey ones get three equal channels."""
-    if pixels.shape[-2:] != (size, size):
-        height, width = pixels.shape[-2:]
+    """Return images between 0 and 1 as ``(N, 3, H, W)`` uint8; grey ones get three equal channels."""
+    height, width = pixels.shape[-2:]
+    if (height, width) != (size, size):
         raise DataError(f"{folder}: holds an image of {width} x {height} pixels; all must have {size} x {size}")
-    return to_bytes(pixels).expand(-1, 3, -1, -1)
+    return (pixels * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
 
 
 def _annotated(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:

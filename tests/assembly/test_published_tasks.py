@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from fedsq_flwr.assembly import load_raw_task, load_task
+from fedsq_flwr.commands.shares import lay_out_data
 from fedsq_flwr.config import Config, compose_config
+from fedsq_flwr.data import read_folder
 from fedsq_flwr.errors import DataError
+from tests.data.folders import as_they_are
 from tests.data.published import NAMES, parquet, pictures
 
 FILES = Path(os.environ.get("FEDSQ_DATA", "/no/such/folder"))
@@ -62,6 +65,20 @@ def test_digits_and_folders_take_them_too(folder: Path, tmp_path: Path) -> None:
     digits = load_task(compose_config(["data.classes=['7','3']", "data.limit=100", "data.test_limit=10"]), 2)
     assert digits.class_names == ("7", "3")
     assert (len(digits.test), sum(map(len, [digits.validation, *digits.train, *digits.held_out]))) == (10, 100)
+
+
+def test_a_rehearsal_lays_them_out_as_folders_of_the_same_images(folder: Path, tmp_path: Path) -> None:
+    chosen = ["silos=2", "data.classes=[bird,airplane]", "data.limit=20", "data.test_limit=6", "data.min_held_out=2"]
+    config = settings(folder, "cinic10", *chosen)
+    folders, overrides = lay_out_data(config, tmp_path / "workshop")
+    run = compose_config([f"data={config.data.name}", *chosen, "executor=silos", *overrides])
+    assert (run.data.name, run.data.limit, run.data.test_limit) == ("imagefolder", None, None)
+    assert run.data.classes == ["bird", "airplane"]
+    task = load_raw_task(config, 2)
+    for silo, place in enumerate(folders):
+        written = read_folder(place, classes=run.data.classes, unreadable="fail", fit=as_they_are).parts["train"]
+        assert torch.equal((written.images[:] * 255).round().to(torch.uint8), task.train[silo].images[:])
+        assert torch.equal(written.labels, task.train[silo].labels)
 
 
 def test_an_unknown_class_is_one_line(folder: Path) -> None:

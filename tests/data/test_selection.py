@@ -1,18 +1,24 @@
 """Some of the classes, and at most so many samples."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsq_flwr.data import DataSource, LabelledImages, select
-from fedsq_flwr.data.selection import limited
+from fedsq_flwr.data.selection import chosen_places
 from fedsq_flwr.errors import DataError
 
 
 def numbered(labels: list[int]) -> LabelledImages:
     """Each image holds its place."""
     return LabelledImages(torch.arange(len(labels), dtype=torch.float32).view(-1, 1, 1, 1), torch.tensor(labels))
+
+
+def limited(images: LabelledImages, limit: int) -> LabelledImages:
+    return images.subset(chosen_places(images.labels, limit))
 
 
 def places(images: LabelledImages) -> list[int]:
@@ -32,6 +38,12 @@ def test_classes_are_numbered_in_the_order_asked_for_and_samples_keep_theirs() -
     assert chosen.validation.labels.tolist() == [1, 1, 0]
 
 
+def test_groups_stay_with_their_samples() -> None:
+    source = replace(SOURCE, groups=tuple(f"of {place}" for place in range(12)))
+    chosen = select(source, classes=["d", "b"], limit=4, test_limit=None)
+    assert chosen.groups == tuple(f"of {place}" for place in places(chosen.pool))
+
+
 def test_an_unknown_class_is_named_with_those_there_are() -> None:
     with pytest.raises(DataError, match=r"^data\.classes=e: is none of the classes a, b, c, d$"):
         select(SOURCE, classes=["a", "e"], limit=None, test_limit=None)
@@ -39,7 +51,9 @@ def test_an_unknown_class_is_named_with_those_there_are() -> None:
 
 def test_without_settings_nothing_changes() -> None:
     same = select(SOURCE, classes=None, limit=None, test_limit=None)
-    assert (same.pool, same.test, same.validation) == (SOURCE.pool, SOURCE.test, SOURCE.validation)
+    assert same.pool.images is SOURCE.pool.images  # not a copy: it may be a mapped file
+    assert (same.class_names, same.pool.labels.tolist()) == (SOURCE.class_names, SOURCE.pool.labels.tolist())
+    assert (same.test.labels.tolist(), same.validation is None) == (SOURCE.test.labels.tolist(), False)
 
 
 def test_the_limits_are_of_the_pool_and_of_the_servers_sets() -> None:

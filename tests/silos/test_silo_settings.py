@@ -1,6 +1,7 @@
 """A silo's own settings: read, checked, handed to the app, and put before the run's."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,17 @@ def test_a_file_of_the_servers_weights_is_refused_and_its_folder_is_not_told(ser
     assert "weights=FILE" in str(caught.value)
     assert "executor.structure=sent" in str(caught.value)
     assert str(Path(server_weights).parent) not in str(caught.value)
+
+
+def test_a_servers_directory_is_refused_whether_this_silo_has_such_a_one_or_not(tmp_path: Path) -> None:
+    def told(weights: str) -> str:
+        change = partial(at_site, site=Site(data_path="/data"))
+        with pytest.raises(ConfigurationError) as caught:
+            compose_config(["executor=silos", "data=imagefolder", f"backbone.weights={weights}"], change)
+        return str(caught.value).replace(Path(weights).name, "NAME")
+
+    assert told(str(tmp_path)) == told(str(tmp_path / "nowhere"))
+    assert told(str(tmp_path)).startswith("backbone.weights=NAME: is a file of the server's")
 
 
 def test_weights_of_its_own_stand_in_for_the_servers(server_weights: str) -> None:
