@@ -108,8 +108,8 @@ def of_best_map() -> str:
 def of_difference_map(comparison: Comparison) -> str:
     """Write the sentence under the heat map of differences."""
     return (
-        f"Mean paired difference in best validation accuracy to {comparison.baseline}: blue is above, red below. A "
-        "colour says nothing about chance; the intervals are in the tables."
+        f"Mean paired difference in best validation accuracy to {comparison.baseline}: blue is above, orange below. "
+        "A colour says nothing about chance; the intervals are in the tables."
     )
 
 

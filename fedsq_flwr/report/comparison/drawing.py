@@ -45,8 +45,10 @@ def draw_partitions(comparison: Comparison) -> Drawn:
 def _section(section: Section, place: str, comparison: Comparison, looks: dict[Arm, Look]) -> Drawn:
     if not section.finished:
         return []
-    caption = captions.of_curves(section, comparison, bands=has_bands(section.finished))
-    drawn = [(accuracy_curves(section, f"curves-{place}", looks), caption)]
+    drawn = []
+    if any(len(run.rounds) > 1 for row in section.finished for run in row.cell.runs.values()):
+        caption = captions.of_curves(section, comparison, bands=has_bands(section.finished))
+        drawn.append((accuracy_curves(section, f"curves-{place}", looks), caption))
     for setting in comparison.groups.tuned:
         lines = tried(section, setting)
         if lines:

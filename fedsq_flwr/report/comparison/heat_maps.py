@@ -33,7 +33,7 @@ def best_accuracies(comparison: Comparison) -> str:
 
 
 def differences(comparison: Comparison) -> str:
-    """Draw the mean paired differences to the baseline: blue where the method is above, red where it is below."""
+    """Draw the mean paired differences to the baseline: blue where the method is above, orange where it is below."""
     arms = [arm for arm in comparison.groups.arms if arm.method != comparison.baseline]
     table = _table(comparison, _difference, arms)
     strength = np.abs(table) / (np.nanmax(np.abs(table)) or 1.0)

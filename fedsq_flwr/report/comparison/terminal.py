@@ -54,8 +54,8 @@ def _table(section: Section, comparison: Comparison) -> Table:
 
 
 def _cells(row: Row, section: Section, comparison: Comparison) -> list[Text]:
-    name = "\n  ".join(printable(text) for text in (row.cell.arm.label, row.cell.label) if text)
-    cells = [Text(name), Text(wording.seeds(row, comparison))]
+    setting = f"\n{printable(row.cell.label)}" if row.cell.label else ""
+    cells = [Text.assemble(printable(row.cell.arm.label), (setting, "dim")), Text(wording.seeds(row, comparison))]
     for measure, _ in COLUMNS:
         figure = wording.figure(row, measure, section.best)
         cells.append(Text(figure.value.removeprefix("not reached") or "never", style="bold" if figure.leads else ""))

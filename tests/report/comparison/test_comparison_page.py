@@ -86,6 +86,8 @@ def test_no_figure_without_something_to_show(sweep):
     ((curves,),) = draw_sections(comparison)
     assert "validation accuracy" in curves[0]
     assert "one seed" in curves[1]
+    sweep.add("0", accuracies=(0.5,))
+    assert draw_sections(compared(sweep)) == [[]]
 
 
 def test_figures_of_what_there_is(sweep):
