@@ -16,6 +16,7 @@ from fedsq_flwr.errors import ConfigurationError
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "learning_rate_schedule": ("constant", "cosine"),
         "batch_norm": ("batch", "frozen", "local"),
         "wire": ("float32", "float16", "bfloat16"),
         "data.name": ("digits", "imagefolder"),
@@ -24,7 +25,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "backbone.head": ("zeros", "normal", "keep"),
         "partition.name": ("dirichlet", "iid"),
         "method.gates": ("pretrained", "random", "none"),
-        "method.aggregation": ("fedavg", "fedprox"),
+        "method.aggregation": ("fedavg", "fedprox", "fedavgm", "fedadam", "fedmedian", "none"),
+        "method.weighting": ("examples", "uniform"),
         "executor.name": ("simulation", "inprocess", "silos"),
         "executor.structure": ("own", "sent"),
         "executor.precision": ("float32", "bfloat16"),
@@ -61,6 +63,10 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "partition.alpha": (0, False),
         "partition.min_size": (1, True),
         "method.mu": (0, True),
+        "method.server_learning_rate": (0, False),
+        "method.server_momentum": (0, True),
+        "method.beta2": (0, True),
+        "method.tau": (0, True),
         "method.freeze_after": (0, True),
         "method.refresh_every": (0, True),
         "method.release_after": (0, True),
@@ -79,9 +85,22 @@ UPPER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
     {
         "participation": (1, True),
         "momentum": (1, False),
+        "method.server_momentum": (1, False),
+        "method.beta2": (1, False),
         "validation_fraction": (1, False),
         "data.test_fraction": (1, False),
         "data.held_out_fraction": (1, False),
+    }
+)
+
+#: setting of a method -> (its value where it has no effect, the aggregations that it has an effect in)
+_OF_AGGREGATIONS: Mapping[str, tuple[int, tuple[str, ...]]] = MappingProxyType(
+    {
+        "mu": (0, ("fedprox",)),
+        "server_learning_rate": (1, ("fedavgm", "fedadam")),
+        "server_momentum": (0, ("fedavgm", "fedadam")),
+        "beta2": (0, ("fedadam",)),
+        "tau": (0, ("fedadam",)),
     }
 )
 
@@ -110,8 +129,9 @@ def _check_relations(config: Config) -> None:
     sampled = max(1, int(config.silos * config.participation))
     _require(config, "min_replies", config.min_replies <= sampled, f"at most the {sampled} silos of a round")
     _check_silos(config)
-    if config.method.aggregation != "fedprox":
-        _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
+    pooled = config.method.pooled
+    _require(config, "silos", not pooled or config.silos == 1, "must be 1 where method.pooled: it has all samples")
+    _check_aggregation(config)
     _check_data(config)
     _check_structure(config)
     _require(
@@ -163,8 +183,27 @@ def _check_data(config: Config) -> None:
         _require(config, "data.classes", distinct, "must be null or at least 2 names that differ")
 
 
+def _check_aggregation(config: Config) -> None:
+    method = config.method
+    for name, (unused, users) in _OF_AGGREGATIONS.items():
+        used = method.aggregation in users or getattr(method, name) == unused
+        rule = f"must be {unused} unless method.aggregation is {' or '.join(users)}"
+        _require(config, f"method.{name}", used, rule)
+    _require(config, "method.tau", method.tau > 0 or method.aggregation != "fedadam", "must be above 0 with fedadam")
+    if method.aggregation in ("fedmedian", "none"):
+        weightless = f"must be examples where method.aggregation is {method.aggregation}, which weights nothing"
+        _require(config, "method.weighting", method.weighting == "examples", weightless)
+    if method.aggregation == "none":
+        rule = "must be 0 where method.aggregation is none: there is no global model"
+        for name in ("freeze_after", "refresh_every"):
+            _require(config, f"method.{name}", getattr(method, name) == 0, rule)
+        _require(config, "diagnostics", not config.diagnostics, "must be false where method.aggregation is none")
+
+
 def _check_structure(config: Config) -> None:
     method = config.method
+    pooled = method.pool_gates or method.gates != "none"
+    _require(config, "method.pool_gates", pooled, "must be true where method.gates is none")
     for name in ("freeze_after", "refresh_every", "release_after"):
         gated = method.gates != "none" or getattr(method, name) == 0
         _require(config, f"method.{name}", gated, "must be 0 where method.gates is none")

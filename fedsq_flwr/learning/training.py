@@ -1,7 +1,7 @@
 """Local training of a silo: one loop for FedSQ and every baseline."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,12 +10,17 @@ from torch import Tensor
 from fedsq_flwr.gating import BoundGates, QuantitativeCopy
 from fedsq_flwr.learning.batches import shuffled_batches
 from fedsq_flwr.learning.precision import autocast
+from fedsq_flwr.learning.schedule import rate_factor
 from fedsq_flwr.learning.seeding import derive_seed, seed_global_generators
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a silo trains: SGD with momentum; ``precision`` is ``float32`` or ``bfloat16`` (autocast)."""
+    """How a silo trains: SGD with momentum; ``precision`` is ``float32`` or ``bfloat16`` (autocast).
+
+    ``learning_rate`` is that of the first round; ``schedule`` and ``rounds`` say how it goes on, see
+    `fedsq_flwr.learning.schedule`.
+    """
 
     epochs: int
     batch_size: int
@@ -23,6 +28,13 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 0.0
     precision: str = "float32"
+    schedule: str = "constant"
+    rounds: int = 1
+
+    def of_round(self, server_round: int) -> "TrainingSettings":
+        """Return the settings of a round, from 1: with the learning rate that the schedule gives it."""
+        factor = rate_factor(self.schedule, server_round, self.rounds)
+        return replace(self, learning_rate=self.learning_rate * factor)
 
 
 @dataclass(frozen=True)

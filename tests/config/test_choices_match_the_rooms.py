@@ -8,10 +8,12 @@ from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.config.validation import CHOICES
 from fedsq_flwr.data import SOURCES
 from fedsq_flwr.data.partitions import PARTITIONS
+from fedsq_flwr.federation.aggregation import AGGREGATIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
 from fedsq_flwr.job import EXECUTORS
 from fedsq_flwr.learning.precision import PRECISIONS
+from fedsq_flwr.learning.schedule import SCHEDULES
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
@@ -21,6 +23,8 @@ IMPLEMENTED = {
     "backbone.head": [*INITIALISATIONS, "keep"],
     "executor.precision": PRECISIONS,
     "executor.name": EXECUTORS,
+    "method.aggregation": AGGREGATIONS,
+    "learning_rate_schedule": SCHEDULES,
 }
 
 
