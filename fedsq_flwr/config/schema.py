@@ -71,8 +71,15 @@ class MethodConfig:
 
     name: str = MISSING
     gates: str = MISSING  # pretrained | random (a control) | none: the network's own ReLUs
-    aggregation: str = MISSING  # fedavg | fedprox
+    pool_gates: bool = MISSING  # whether winners of max-pooling are gates too; true where there are no gates
+    aggregation: str = MISSING  # fedavg | fedprox | fedavgm | fedadam | fedmedian | none: each silo's own model
+    weighting: str = MISSING  # examples | uniform: what a reply counts in the average
+    pooled: bool = MISSING  # all training samples are in one place: the run has one silo
     mu: float = MISSING  # weight of FedProx's proximal term, 0 without it
+    server_learning_rate: float = MISSING  # of FedAvgM and FedAdam, 1 without them
+    server_momentum: float = MISSING  # of FedAvgM; of FedAdam beta 1; 0 without them
+    beta2: float = MISSING  # of FedAdam, 0 without it
+    tau: float = MISSING  # of FedAdam, 0 without it
     freeze_after: int = MISSING  # own ReLUs in so many rounds; then the global model gives the gates. 0: at once
     refresh_every: int = MISSING  # rounds after which the global model gives the gates; 0: never
     release_after: int = MISSING  # rounds under fixed gates; then own ReLUs. 0: never
@@ -117,6 +124,7 @@ class Config:
     local_epochs: int = MISSING
     batch_size: int = MISSING
     learning_rate: float = MISSING
+    learning_rate_schedule: str = MISSING  # constant | cosine, over the rounds, the same for every method
     momentum: float = MISSING
     weight_decay: float = MISSING
     batch_norm: str = MISSING  # batch | frozen | local, the same for every method

@@ -20,6 +20,7 @@ PUBLISHED = ("cifar10", "cifar100", "cinic10", "tiny_imagenet")
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "learning_rate_schedule": ("constant", "cosine"),
         "batch_norm": ("batch", "frozen", "local"),
         "wire": ("float32", "float16", "bfloat16"),
         "data.name": ("digits", *PUBLISHED, "imagefolder"),
@@ -29,7 +30,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "backbone.head": ("zeros", "normal", "keep"),
         "partition.name": ("iid", "dirichlet", "pathological", "shards", "quantity", "natural", "file"),
         "method.gates": ("pretrained", "random", "none"),
-        "method.aggregation": ("fedavg", "fedprox"),
+        "method.aggregation": ("fedavg", "fedprox", "fedavgm", "fedadam", "fedmedian", "none"),
+        "method.weighting": ("examples", "uniform"),
         "executor.name": ("simulation", "inprocess", "silos"),
         "executor.structure": ("own", "sent"),
         "executor.precision": ("float32", "bfloat16"),
@@ -71,6 +73,10 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "partition.shards_per_silo": (1, True),
         "partition.min_size": (1, True),
         "method.mu": (0, True),
+        "method.server_learning_rate": (0, False),
+        "method.server_momentum": (0, True),
+        "method.beta2": (0, True),
+        "method.tau": (0, True),
         "method.freeze_after": (0, True),
         "method.refresh_every": (0, True),
         "method.release_after": (0, True),
@@ -90,9 +96,22 @@ UPPER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
     {
         "participation": (1, True),
         "momentum": (1, False),
+        "method.server_momentum": (1, False),
+        "method.beta2": (1, False),
         "validation_fraction": (1, False),
         "data.test_fraction": (1, False),
         "data.held_out_fraction": (1, False),
+    }
+)
+
+#: setting of a method -> (its value where it has no effect, the aggregations that it has an effect in)
+_OF_AGGREGATIONS: Mapping[str, tuple[int, tuple[str, ...]]] = MappingProxyType(
+    {
+        "mu": (0, ("fedprox",)),
+        "server_learning_rate": (1, ("fedavgm", "fedadam")),
+        "server_momentum": (0, ("fedavgm", "fedadam")),
+        "beta2": (0, ("fedadam",)),
+        "tau": (0, ("fedadam",)),
     }
 )
 
@@ -123,8 +142,9 @@ def _check_relations(config: Config) -> None:
     known = set(config.trackers) <= set(TRACKERS) and len(set(config.trackers)) == len(config.trackers)
     _require(config, "trackers", known, f"must be a list of {', '.join(TRACKERS)}, each once at most")
     _check_silos(config)
-    if config.method.aggregation != "fedprox":
-        _require(config, "method.mu", config.method.mu == 0, "must be 0 unless method.aggregation is fedprox")
+    pooled = config.method.pooled
+    _require(config, "silos", not pooled or config.silos == 1, "must be 1 where method.pooled: it has all samples")
+    _check_aggregation(config)
     _check_data(config)
     _check_partition(config)
     _check_structure(config)
@@ -206,8 +226,27 @@ def _check_partition(config: Config) -> None:
     _require(config, "partition.seed", partition.seed is None or partition.seed >= 0, "must be null or at least 0")
 
 
+def _check_aggregation(config: Config) -> None:
+    method = config.method
+    for name, (unused, users) in _OF_AGGREGATIONS.items():
+        used = method.aggregation in users or getattr(method, name) == unused
+        rule = f"must be {unused} unless method.aggregation is {' or '.join(users)}"
+        _require(config, f"method.{name}", used, rule)
+    _require(config, "method.tau", method.tau > 0 or method.aggregation != "fedadam", "must be above 0 with fedadam")
+    if method.aggregation in ("fedmedian", "none"):
+        weightless = f"must be examples where method.aggregation is {method.aggregation}, which weights nothing"
+        _require(config, "method.weighting", method.weighting == "examples", weightless)
+    if method.aggregation == "none":
+        rule = "must be 0 where method.aggregation is none: there is no global model"
+        for name in ("freeze_after", "refresh_every"):
+            _require(config, f"method.{name}", getattr(method, name) == 0, rule)
+        _require(config, "diagnostics", not config.diagnostics, "must be false where method.aggregation is none")
+
+
 def _check_structure(config: Config) -> None:
     method = config.method
+    pooled = method.pool_gates or method.gates != "none"
+    _require(config, "method.pool_gates", pooled, "must be true where method.gates is none")
     for name in ("freeze_after", "refresh_every", "release_after"):
         gated = method.gates != "none" or getattr(method, name) == 0
         _require(config, f"method.{name}", gated, "must be 0 where method.gates is none")

@@ -27,7 +27,7 @@ class FedSQClient(NumPyClient):
     held_out : (Tensor, Tensor)
         Images and labels that are never learnt from; may be empty.
     settings : TrainingSettings
-        How to train.
+        How to train; the learning rate of a round is as its schedule says.
     silo : int
         Partition id: with ``seed`` and the round it seeds the order of the samples and their views.
     seed : int
@@ -102,11 +102,13 @@ class FedSQClient(NumPyClient):
         self._load(parameters, config)
         self.model.learn_head_only(bool(config.get(HEAD_ONLY, False)))
         images, labels = self.train
-        seed = derive_seed(self.seed, "train", int(config[ROUND]), self.silo)
+        server_round = int(config[ROUND])
+        settings = self.settings.of_round(server_round)
+        seed = derive_seed(self.seed, "train", server_round, self.silo)
         mu = float(config.get("proximal-mu", 0.0))
-        augmentation = AUGMENTATIONS[self.settings.augmentation]
+        augmentation = AUGMENTATIONS[settings.augmentation]
         gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
-        result = train_locally(self.model, images, labels, self.settings, seed=seed, mu=mu, gates=gates)
+        result = train_locally(self.model, images, labels, settings, seed=seed, mu=mu, gates=gates)
         if self.memory is not None:
             self.memory.keep_local(self.model)
         state = [tensor.cpu().numpy() for tensor in self.model.quantitative_state().values()]

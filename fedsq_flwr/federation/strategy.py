@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.handout import Handout
 from fedsq_flwr.federation.messages import FINGERPRINT, GATE_SHARE, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
+from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.federation.roster import OrderedGrid, Roster, seeded_sampling
 from fedsq_flwr.federation.screening import Expectation, abstains, describe_arrays, find_fault, usual_metrics
 from fedsq_flwr.learning import derive_seed
@@ -70,6 +71,8 @@ class FedSQ(Strategy):
         Names of the head's arrays (`QuantitativeCopy.head_state`); needed for ``head_first_rounds``.
     metrics : mapping of str to collection of str
         Metrics that a reply to ``train`` and to ``evaluate`` must have to be used, each a number.
+    uniform : bool
+        Every reply counts the same in the average, whatever number of samples it is of.
     min_replies : int
         Fewest usable replies of a training round; with fewer the run ends with an error.
     seed : int
@@ -101,6 +104,7 @@ class FedSQ(Strategy):
         head_first_rounds: int = 0,
         head: Collection[str] = (),
         metrics: Mapping[str, Collection[str]] = MappingProxyType({}),
+        uniform: bool = False,
         min_replies: int = 1,
         seed: int = 0,
         timeout: float = 600.0,
@@ -117,6 +121,7 @@ class FedSQ(Strategy):
         self.head_first_rounds = head_first_rounds
         self.head = frozenset(head)
         self.metrics = metrics
+        self.uniform = uniform
         self.min_replies = min_replies
         self.seed = seed
         self.roster = Roster(timeout) if roster is None else roster
@@ -165,7 +170,7 @@ class FedSQ(Strategy):
                 f"round {server_round}: {len(usable)} usable replies of {len(self.training.sampled)}, "
                 f"min_replies={self.min_replies} ({_gather(self.training.dropped)})"
             )
-        arrays, metrics = self.inner.aggregate_train(server_round, usable)
+        arrays, metrics = self.inner.aggregate_train(server_round, [self._weighted(reply) for reply in usable])
         if arrays is None:
             raise RunFailedError(f"round {server_round}: {type(self.inner).__name__} returned no model")
         return self._as_sent(server_round, arrays), metrics
@@ -199,8 +204,8 @@ class FedSQ(Strategy):
 
     def averaged(self, replies: Iterable[Message]) -> list[RecordDict]:
         """Return what those of the last round's training ``replies`` hold that were averaged, by partition id."""
-        by_silo = {self._silo(reply.metadata.src_node_id): reply.content for reply in replies if reply.has_content()}
-        return [by_silo[silo] for silo in sorted(self.training.metrics)]
+        by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies if reply.has_content()}
+        return [self._weighted(by_silo[silo]).content for silo in sorted(self.training.metrics)]
 
     def fingerprint_of(self, server_round: int) -> str:
         """Return the fingerprint of the structure in force in a round; empty without fixed gates."""
@@ -282,6 +287,10 @@ class FedSQ(Strategy):
                 by = type(self.inner).__name__
                 raise RunFailedError(f"round {server_round}: the average of array '{name}' by {by} is not finite")
         return ArrayRecord({name: Array(value) for name, value in values.items()})
+
+    def _weighted(self, reply: Message) -> Message:
+        """Return a copy of ``reply`` for whoever averages, with the weight that it counts."""
+        return copy_reply(reply, weight=(self._weight_key, 1) if self.uniform else None)
 
     def _is_head_only(self, server_round: int) -> bool:
         return server_round <= self.head_first_rounds

@@ -1,7 +1,7 @@
 """Local training of a silo: one loop for FedSQ and every baseline."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -11,6 +11,7 @@ from fedsq_flwr.gating import BoundGates, Images, QuantitativeCopy
 from fedsq_flwr.learning.augmentation import AUGMENTATIONS
 from fedsq_flwr.learning.batches import shuffled_batches
 from fedsq_flwr.learning.precision import autocast
+from fedsq_flwr.learning.schedule import rate_factor
 from fedsq_flwr.learning.seeding import derive_seed, seed_global_generators
 
 
@@ -18,7 +19,9 @@ from fedsq_flwr.learning.seeding import derive_seed, seed_global_generators
 class TrainingSettings:
     """How a silo trains: SGD with momentum.
 
-    ``precision`` is ``float32`` or ``bfloat16`` (autocast), ``augmentation`` one of `AUGMENTATIONS`.
+    ``learning_rate`` is that of the first round; ``schedule`` and ``rounds`` say how it goes on, see
+    `fedsq_flwr.learning.schedule`. ``precision`` is ``float32`` or ``bfloat16`` (autocast), ``augmentation``
+    one of `AUGMENTATIONS`.
     """
 
     epochs: int
@@ -28,6 +31,13 @@ class TrainingSettings:
     weight_decay: float = 0.0
     precision: str = "float32"
     augmentation: str = "none"
+    schedule: str = "constant"
+    rounds: int = 1
+
+    def of_round(self, server_round: int) -> "TrainingSettings":
+        """Return the settings of a round, from 1: with the learning rate that the schedule gives it."""
+        factor = rate_factor(self.schedule, server_round, self.rounds)
+        return replace(self, learning_rate=self.learning_rate * factor)
 
 
 @dataclass(frozen=True)

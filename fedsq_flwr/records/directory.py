@@ -35,12 +35,14 @@ SILOS = "silos"
 class Start:
     """Where a run starts: its first round, and what to load if that is not the first of all.
 
-    ``structure`` is None where the round before had the start's structure, or none.
+    ``structure`` is None where the round before had the start's structure, or none; ``server`` where the
+    server remembers nothing but the model.
     """
 
     round: int
     state: dict[str, Tensor] | None
     structure: dict[str, Tensor] | None = None
+    server: dict[str, Tensor] | None = None
 
 
 class RunDirectory:
@@ -82,7 +84,8 @@ class RunDirectory:
         if config.resume and self.checkpoints.path("last").exists():
             state, line = self.checkpoints.load("last")
             self.history.repair(line)
-            start = Start(int(line["round"]) + 1, state, self.checkpoints.load_structure("last"))
+            structure, server = self.checkpoints.load_structure("last"), self.checkpoints.load_server("last")
+            start = Start(int(line["round"]) + 1, state, structure, server)
             self._earlier_seconds = sum(earlier["seconds"] for earlier in self.history.read())
         write_config(self.path / "config.yaml", config)
         write_json(self.path / "partition.json", describe_partition(task))
@@ -105,18 +108,25 @@ class RunDirectory:
         before = read_config(self.path / "config.yaml")
         for name in differences(before, config):
             raise ConfigurationError(
-                f"{name}: differs from the run in output={config.output}; to resume it, only rounds, "
-                "diagnostics, min_silos, trackers and the executor (not its threads) may change"
+                f"{name}: differs from the run in output={config.output}; to resume it, only rounds (with a constant "
+                "learning rate), diagnostics, min_silos, trackers and the executor (not its threads) may change"
             )
 
-    def keep(self, finished: Round, state: dict[str, Tensor], structure: dict[str, Tensor] | None = None) -> Line:
+    def keep(
+        self,
+        finished: Round,
+        state: dict[str, Tensor],
+        structure: dict[str, Tensor] | None = None,
+        server: dict[str, Tensor] | None = None,
+    ) -> Line:
         """Keep a finished round: checkpoints first, then its line, so that a run that dies can go on.
 
-        ``structure`` is the structural state of the round, where it came up during the run.
+        ``structure`` is the structural state of the round, where it came up during the run; ``server`` what
+        the server remembers beside the model, which only a run that goes on needs.
         """
         line = line_of(finished)
         lines = self.history.read()
-        self.checkpoints.save("last", state, line, structure)
+        self.checkpoints.save("last", state, line, structure, server)
         if best_line([*lines, line]) is line:
             self.checkpoints.save("best", state, line, structure)
         self.history.append(line)
@@ -131,6 +141,7 @@ class RunDirectory:
         lines = self.history.read()
         best, _ = self.checkpoints.load("best")
         final, _ = self.checkpoints.load("last")
+        shared = config.method.aggregation != "none"  # else there is no one model to judge
         accuracies = best_line(lines)["silo_accuracies"]
         unreadable = _latest(lines, UNREADABLE_FILES)
         per_silo = [
@@ -156,7 +167,7 @@ class RunDirectory:
             "learning_rate": config.learning_rate,
             "batch_norm": config.batch_norm,
             **figures(lines),
-            **plain_figures(model.evaluate_plain(best), model.evaluate_plain(final)),
+            **plain_figures(*(model.evaluate_plain(state) if shared else None for state in (best, final))),
             "per_silo": per_silo,
             "wall_seconds": self._earlier_seconds + time.perf_counter() - self._opened,
             "fingerprint": model.fingerprint,

@@ -67,7 +67,8 @@ def restore(checkpoint: Path) -> Restored:
     Raises
     ------
     ConfigurationError
-        If there is no such checkpoint, or the run's settings are not valid here.
+        If there is no such checkpoint, the run's settings are not valid here, or it has no model but the
+        silos' own.
     DataError
         If a file of the run is missing or damaged.
     WeightsError
@@ -75,6 +76,10 @@ def restore(checkpoint: Path) -> Restored:
     """
     directory, name = _locate(checkpoint.absolute())
     config = read_config(directory / "config.yaml")
+    if config.method.aggregation == "none":
+        raise ConfigurationError(
+            f"CHECKPOINT={checkpoint}: of {config.method.name}, where each silo has its own model and none is shared"
+        )
     class_names = _class_names(directory / "partition.json")
     checkpoints = Checkpoints(directory / "checkpoints")
     state, line = checkpoints.load(name)

@@ -63,7 +63,8 @@ def of_accuracy(run: Run) -> str:
         if run.settings.silos_validate
         else "on the validation and the test split"
     )
-    return f"The averaged model {sets}: {chosen}{band}."
+    judged = "The averaged model" if run.settings.one_model else "The mean over the silos' own models"
+    return f"{judged} {sets}: {chosen}{band}."
 
 
 def of_loss(run: Run) -> str:
@@ -71,9 +72,8 @@ def of_loss(run: Run) -> str:
     lost = sum(1 for line in run.rounds if not (is_finite(line.loss) and is_finite(line.train_loss)))
     why = "that the silos did not evaluate in" if run.settings.silos_validate else "without a finite loss"
     gap = f"; {numerals.count(lost, 'round')} {why} left a gap" if lost else ""
-    return (
-        f"The averaged model's loss on the validation split, and the mean of the silos' losses while they train{gap}."
-    )
+    judged = "The averaged model's loss" if run.settings.one_model else "The mean loss of the silos' own models"
+    return f"{judged} on the validation split, and the mean of the silos' losses while they train{gap}."
 
 
 def of_partition(partition: Partition) -> str:

@@ -116,6 +116,7 @@ def parse_settings(fields: Fields, text: str) -> Settings:
         batch_norm=fields.text("batch_norm"),
         text=text,
         silos_validate=real and data.text("name") == "imagefolder" and "path" not in data,
+        one_model="aggregation" not in method or method.text("aggregation") != "none",
     )
 
 

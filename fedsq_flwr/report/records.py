@@ -155,6 +155,7 @@ class Settings:
     batch_norm: str
     text: str
     silos_validate: bool = False  # the server has no data: the silos' held-out samples are the validation set
+    one_model: bool = True  # else each silo has its own, and the server's figures are means over these
 
 
 @dataclass(frozen=True)

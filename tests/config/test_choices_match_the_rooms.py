@@ -9,11 +9,13 @@ from fedsq_flwr.config.validation import CHOICES
 from fedsq_flwr.config.validation import TRACKERS as TRACKERS_ALLOWED
 from fedsq_flwr.data import PUBLISHED, SOURCES
 from fedsq_flwr.data.partition_plan import PARTITIONS
+from fedsq_flwr.federation.aggregation import AGGREGATIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
 from fedsq_flwr.job import EXECUTORS
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
+from fedsq_flwr.learning.schedule import SCHEDULES
 from fedsq_flwr.trackers.registry import TRACKERS
 
 IMPLEMENTED = {
@@ -25,6 +27,8 @@ IMPLEMENTED = {
     "backbone.head": [*INITIALISATIONS, "keep"],
     "executor.precision": PRECISIONS,
     "executor.name": EXECUTORS,
+    "method.aggregation": AGGREGATIONS,
+    "learning_rate_schedule": SCHEDULES,
 }
 
 
