@@ -129,5 +129,7 @@ def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:
         group = name.strip().lstrip("+~").strip()
         if "${" in override or group.startswith("hydra"):
             raise ConfigurationError(f"{name}: interpolations and hydra.* are not taken by silos")
+        if group == "calibration":
+            raise ConfigurationError(f"{override}: silos read no file that a run names; fedsq run puts its values in")
         if "/" in group or "@" in group or (group in GROUPS and not _NAME.fullmatch(value.strip())):
             raise ConfigurationError(f"{override}: silos take a group's name and that of one of its files only")
