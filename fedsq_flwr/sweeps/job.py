@@ -21,6 +21,8 @@ from fedsq_flwr.config.composition import apply_calibration, register_schema
 from fedsq_flwr.config.job_names import key_of
 from fedsq_flwr.config.validation import check_folder
 from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.report import write_report
+from fedsq_flwr.report.page import REPORT_NAME
 from fedsq_flwr.sweeps.outcomes import Event, State, tell
 from fedsq_flwr.sweeps.standing import OccupiedError, Standing, read_figures, set_aside, standing
 
@@ -85,6 +87,8 @@ def _run(config: Config, overrides: list[str], directory: Path) -> State:
     """Run what is missing of the job."""
     found = standing(directory, config)
     if found is Standing.FINISHED:
+        if not (directory / REPORT_NAME).exists():  # broken off behind its last round
+            write_report(directory)
         return State.THERE
     if found is Standing.LOST:
         set_aside(directory)

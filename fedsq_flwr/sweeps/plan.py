@@ -84,6 +84,9 @@ def plan_sweep(overrides: Sequence[str], config_name: str | None = None, config_
     """
     register_schema()
     chosen = list(overrides)
+    for text in chosen:
+        if key_of(text) == "hydra.sweep.dir":
+            raise ConfigurationError(f"{text}: a sweep's directory is set by output=DIRECTORY")
     if not any(key_of(override) == "output" for override in chosen):
         digest = digest_of(sorted(override for override in chosen if names_job(key_of(override))))
         chosen.append(f"output=runs/sweep-{digest}")

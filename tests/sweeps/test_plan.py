@@ -55,3 +55,8 @@ def test_a_file_of_ones_own_may_say_what_varies(tmp_path):
 def test_a_plugin_that_is_not_installed_is_told(override):
     with pytest.raises(ConfigurationError, match=r"=nope: allowed are .*basic.*plugins \(docs/sweeps\.md\)"):
         plan_sweep(["seed=0,1", override])
+
+
+def test_a_sweep_has_one_name_for_its_directory():
+    with pytest.raises(ConfigurationError, match="is set by output=DIRECTORY"):
+        plan_sweep(["seed=0,1", "hydra.sweep.dir=elsewhere"])

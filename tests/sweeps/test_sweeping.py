@@ -58,6 +58,16 @@ def test_a_job_that_was_broken_off_is_resumed(sweep, runs):
     assert [(config.seed, config.resume) for config in runs.done] == [(0, True), (1, False)]
 
 
+def test_a_finished_run_without_its_page_gets_it(sweep, runs, monkeypatch):
+    sweep("seed=0")
+    Path("out/seed=0/report.html").unlink()
+    made = []
+    monkeypatch.setattr("fedsq_flwr.sweeps.job.write_report", made.append)
+    assert sweep("seed=0") == 0
+    assert made == [Path("out/seed=0").absolute()]
+    assert len(runs.done) == 1
+
+
 def test_ctrl_c_ends_the_sweep_at_once_and_keeps_what_is_finished(sweep, runs, capsys):
     def die(config):
         if config.seed == 1:
