@@ -15,7 +15,7 @@ from fedsq_flwr.errors import FedSQError
 
 INTERRUPTED = 130  # what shells report after Ctrl-C
 #: Commands that hand what argparse does not know on, as overrides.
-_TAKE_OVERRIDES = ("run", "calibrate", "rehearse")
+_TAKE_OVERRIDES = ("run", "calibrate", "rehearse", "partition")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,12 +63,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     calibrate.add_argument("--output", type=Path, required=True, metavar="FILE.yaml", help="where to write")
     calibrate.set_defaults(action=_calibrate)
-    report = commands.add_parser("report", help="write report.html anew for finished or broken-off runs")
-    report.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run's directory")
-    report.set_defaults(action=_report)
+    partition = commands.add_parser(
+        "partition", help="show how the data would be shared out; takes Hydra overrides, as run"
+    )
+    partition.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the picture (.png, .svg), or a partition.file (.json)"
+    )
+    partition.set_defaults(action=_partition)
+    _add_report_command(commands)
     _add_model_commands(commands)
     _add_silo_commands(commands)
     return parser
+
+
+def _add_report_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = commands.add_parser("report", help="write a run's report.html anew, or compare runs")
+    report.add_argument(
+        "directories",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="a run; or a directory with runs below it; or several",
+    )
+    report.add_argument(
+        "--output", type=Path, metavar="DIR", help="where a comparison is written (default: the one DIR)"
+    )
+    report.add_argument(
+        "--target",
+        type=float,
+        metavar="ACCURACY",
+        help="count the rounds to this validation accuracy (default: 95 %% of the best method's, in each condition)",
+    )
+    report.add_argument(
+        "--baseline",
+        metavar="METHOD",
+        help="compare with this method, seed by seed (default: fedavg, if it is there)",
+    )
+    report.set_defaults(action=_report)
 
 
 def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -137,11 +168,16 @@ def _calibrate(chosen: argparse.Namespace) -> None:
     calibrate(chosen.methods.split(","), chosen.overrides, chosen.output)
 
 
-def _report(chosen: argparse.Namespace) -> None:
-    from fedsq_flwr.report import write_report
+def _partition(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.partition import partition
 
-    for directory in chosen.directories:
-        print(write_report(directory))  # noqa: T201 - the path is this command's output
+    partition(chosen.overrides, chosen.output)
+
+
+def _report(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.report import report
+
+    report(chosen.directories, chosen.output, chosen.target, chosen.baseline)
 
 
 def _predict(chosen: argparse.Namespace) -> None:
@@ -153,7 +189,7 @@ def _predict(chosen: argparse.Namespace) -> None:
 def _export(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.export import export
 
-    print(export(chosen.checkpoint, chosen.form, chosen.output))  # noqa: T201 - as above
+    print(export(chosen.checkpoint, chosen.form, chosen.output))  # noqa: T201 - the path is this command's output
 
 
 def _silo(chosen: argparse.Namespace) -> None:

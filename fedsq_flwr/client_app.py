@@ -100,6 +100,7 @@ def _task(key: RunKey, silos: int) -> FederatedData:
 # The run is part of the key: a folder may have changed since the last one.
 @lru_cache(maxsize=1)
 def _folder(key: RunKey, site: Site, run_id: int, silo: int) -> SiloData:  # noqa: ARG001
+    _folder.cache_clear()  # the images of the last run go before those of this one are read
     return load_silo(config_of(key, site), silo)
 
 

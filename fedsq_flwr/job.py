@@ -13,18 +13,21 @@ from fedsq_flwr.assembly import load_kernels, load_server_data
 from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.backbones import locate_weights
 from fedsq_flwr.config import Config
-from fedsq_flwr.config.backbones import is_path
+from fedsq_flwr.config.backbones import is_path, is_run
 from fedsq_flwr.config.composition import quoted
 from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
 from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
+from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.report import RoundTable, print_summary
 from fedsq_flwr.trackers import Tracking, open_trackers
+
+log = logging.getLogger(__name__)
 
 EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess, "silos": run_silos}
 _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for the silos"}
@@ -80,6 +83,13 @@ def _check_parts(config: Config) -> None:
     except ValueError as error:
         raise ConfigurationError(f"executor.device={error}") from error
     load_kernels(config)
+    augmentation = config.data.augmentation
+    if AUGMENTATIONS[augmentation].views is None and config.method.gates != "none":
+        log.info(
+            "data.augmentation=%s: an image has too many views to keep its gates, which are computed for every "
+            "batch of local training; those of evaluation are kept",
+            augmentation,
+        )
     task = load_server_data(config)
     load_network(config, len(task.class_names))
 
@@ -87,13 +97,15 @@ def _check_parts(config: Config) -> None:
 def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> tuple[Config, list[str]]:
     """Make paths absolute, in the settings and in the overrides: the apps run in other directories.
 
-    Weights of the hub are pinned to their commit: every process then has the same, and need not ask for it.
+    Weights of the hub are pinned to their commit: every process then has the same, and need not ask for it. Those
+    of a run are pinned to the file of its checkpoint.
     """
     absolute = dataclasses.replace(
         config,
         output=str(output.absolute()),
         cache_dir=str(Path(config.cache_dir).expanduser().absolute()),
         data=dataclasses.replace(config.data, path=_absolute(config.data.path)),
+        partition=dataclasses.replace(config.partition, file=_absolute(config.partition.file)),
         backbone=dataclasses.replace(config.backbone, weights=_pinned_weights(config.backbone)),
         executor=dataclasses.replace(
             config.executor,
@@ -105,6 +117,7 @@ def _with_absolute_paths(config: Config, overrides: list[str], output: Path) -> 
         "output": absolute.output,
         "cache_dir": absolute.cache_dir,
         "data.path": absolute.data.path,
+        "partition.file": absolute.partition.file,
         "backbone.weights": absolute.backbone.weights,
         "executor.gate_cache_dir": absolute.executor.gate_cache_dir,
         "executor.root_certificates": absolute.executor.root_certificates,
@@ -119,6 +132,8 @@ def _absolute(path: str | None) -> str | None:
 def _pinned_weights(backbone: BackboneConfig) -> str:
     if backbone.weights.startswith("hf:"):
         return locate_weights(backbone.name, backbone.weights).source
+    if is_run(backbone.weights):
+        return str(locate_weights(backbone.name, backbone.weights).path.absolute())
     return str(Path(backbone.weights).expanduser().absolute()) if is_path(backbone.weights) else backbone.weights
 
 

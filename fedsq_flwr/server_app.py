@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from flwr.app import Context
+from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg, FedProx, Strategy
+from flwr.serverapp.strategy import Strategy
 
 from fedsq_flwr.assembly import (
     describe_weights,
@@ -18,14 +18,19 @@ from fedsq_flwr.assembly import (
     model_of,
     structure_schedule,
 )
-from fedsq_flwr.config import Config
+from fedsq_flwr.config import Config, validate
 from fedsq_flwr.errors import ConfigurationError, FedSQError
 from fedsq_flwr.federation import FedSQ
+from fedsq_flwr.federation.aggregation import build_aggregation
 from fedsq_flwr.federation.diagnostics import Examiner
+from fedsq_flwr.federation.local_models import LocalModels
+from fedsq_flwr.federation.messages import UNREADABLE
 from fedsq_flwr.federation.roster import Roster
-from fedsq_flwr.federation.rounds import run_rounds
+from fedsq_flwr.federation.rounds import MEASURED, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
+from fedsq_flwr.federation.server_optimiser import ServerOptimiser
 from fedsq_flwr.federation.wire import Wire
+from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.records import RunDirectory
@@ -92,6 +97,7 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
     nodes = roster.wait_for(wire, config.silos if real else None, config.min_silos)
     if not real:  # Flower decides how many silos a simulation has
         config = dataclasses.replace(config, silos=roster.num_partitions or len(nodes))
+        validate(config)  # what depends on their number may no longer hold
     task = load_server_data(config)
     start = directory.open(config, task)
     classes = len(task.class_names)
@@ -114,15 +120,31 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         raise ConfigurationError("diagnostics=true: needs a validation set of the server's, in data.path")
     images = task.validation.images[: config.diagnostics_size].to(device)
     examiner = Examiner(network, images) if config.diagnostics else None
+    inner = build_aggregation(
+        config.method,
+        model.arrays(),
+        frozenset(model.statistics_names()),
+        roster,
+        fraction_train=config.participation,
+        min_train_nodes=1,
+        min_evaluate_nodes=1,
+        min_available_nodes=config.silos if config.min_silos is None else config.min_silos,
+    )
+    remembering = inner if isinstance(inner, ServerOptimiser | LocalModels) else None
     if start.state is not None:
+        if remembering is not None:
+            remembering.load_state(start.server or {})
         model.resume(start.round - 1, start.state, start.structure)
     strategy = FedSQ(
-        inner_strategy(config),
+        inner,
         fingerprint="" if config.method.gates == "none" else lambda _: model.fingerprint,
         structure=lambda _: model.structure_arrays(),
+        gate_share=model.gate_share,
         ask_for_structure=config.executor.structure == "sent",
         head_first_rounds=config.head_first_rounds,
         head=model.head_names(),
+        metrics={**MEASURED, "train": (*MEASURED["train"], UNREADABLE)} if real else MEASURED,
+        uniform=config.method.weighting == "uniform",
         min_replies=config.min_replies,
         seed=config.seed,
         timeout=config.executor.round_timeout,
@@ -137,14 +159,22 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         last=config.rounds,
         timeout=config.executor.round_timeout,
         enter=model.enter,
-        evaluate=model.evaluate,
+        evaluate=partial(_evaluate, model, inner),
         evaluate_every=config.evaluate_every,
         examine=examiner.examine if examiner is not None else None,
     )
     for finished in rounds:
-        on_round(directory.keep(finished, model.state(), model.structure()))
+        server = remembering.state() if remembering is not None else None
+        on_round(directory.keep(finished, model.state(), model.structure(), server))
     directory.finish(config, task, model, weights)
     log.info("the report is %s", write_report(directory.path))
+
+
+def _evaluate(model: ServerModel, inner: Strategy, averaged: ArrayRecord) -> dict[str, Evaluation]:
+    """Evaluate the average, or, where each silo has a model of its own, these."""
+    if isinstance(inner, LocalModels):
+        return model.evaluate_all(averaged, inner.models.values())
+    return model.evaluate(averaged)
 
 
 def wire_of(grid: Grid, config: Config) -> Wire:
@@ -152,14 +182,3 @@ def wire_of(grid: Grid, config: Config) -> Wire:
     real = config.executor.name == "silos"
     packed = real or config.wire != "float32"
     return Wire(grid, dtype=config.wire if packed else None, poll=POLL_SECONDS if real else None)
-
-
-def inner_strategy(config: Config) -> Strategy:
-    """Return the Flower strategy that averages: FedAvg, or FedProx with the method's mu."""
-    chosen = partial(FedProx, proximal_mu=config.method.mu) if config.method.aggregation == "fedprox" else FedAvg
-    return chosen(
-        fraction_train=config.participation,
-        min_train_nodes=1,
-        min_evaluate_nodes=1,
-        min_available_nodes=config.silos if config.min_silos is None else config.min_silos,
-    )

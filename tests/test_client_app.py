@@ -9,6 +9,8 @@ from torch import nn
 
 from fedsq_flwr import QuantitativeCopy, client_app
 from fedsq_flwr.config.site import Site
+from fedsq_flwr.data import SiloData
+from fedsq_flwr.data.images import LabelledImages
 
 
 @pytest.fixture
@@ -46,3 +48,22 @@ def test_each_thread_has_a_model_of_its_own_and_all_share_one_start(built):
     assert len({id(model) for model in found}) == 3
     assert len(built) == 1
     assert built[0]() not in found
+
+
+def test_the_images_of_a_run_have_gone_before_those_of_the_next_are_read(monkeypatch):
+    """A silo's images may take more than half of its memory."""
+    read: list[weakref.ref] = []
+
+    def load(config, silo):
+        gc.collect()
+        assert [images() for images in read] == [None] * len(read)
+        images = SiloData(LabelledImages.none(), LabelledImages.none(), ("cat", "dog"))
+        read.append(weakref.ref(images))
+        return images
+
+    monkeypatch.setattr(client_app, "load_silo", load)
+    client_app._folder.cache_clear()
+    for run_id in (1, 1, 2, 2, 3):
+        client_app._folder(("", ""), Site(), run_id, 0)
+    assert len(read) == 3
+    client_app._folder.cache_clear()

@@ -43,19 +43,23 @@ def model_of(config: Config, classes: int, network: nn.Module) -> QuantitativeCo
     if config.method.gates == "none":
         model = QuantitativeCopy(network, batch_norm=config.batch_norm)
     elif config.method.gates == "random":
-        model = DualCopy(random_network(config, classes, "gates"), batch_norm=config.batch_norm)
+        model = _dual_copy(config, random_network(config, classes, "gates"))
         model.quantitative.load_state_dict(network.state_dict())
     else:
-        model = DualCopy(network, batch_norm=config.batch_norm)
+        model = _dual_copy(config, network)
     if config.backbone.head != "keep":
         model.replace_head(classes, config.backbone.head, generator_for(config.seed, "head"))
     return model
 
 
+def _dual_copy(config: Config, network: nn.Module) -> DualCopy:
+    return DualCopy(network, batch_norm=config.batch_norm, pool_gates=config.method.pool_gates)
+
+
 def structure_schedule(config: Config) -> StructureSchedule:
     """Return which structure is in force in which round."""
     method = config.method
-    return StructureSchedule(method.freeze_after, method.refresh_every, method.release_after)
+    return StructureSchedule(method.freeze_after, method.refresh_every, method.release_after, method.release_over)
 
 
 def training_settings(config: Config) -> TrainingSettings:
@@ -67,4 +71,7 @@ def training_settings(config: Config) -> TrainingSettings:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         precision=config.executor.precision,
+        augmentation=config.data.augmentation,
+        schedule=config.learning_rate_schedule,
+        rounds=config.rounds,
     )

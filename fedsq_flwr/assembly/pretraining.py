@@ -80,7 +80,7 @@ def _pretrain(backbone: BackboneConfig) -> nn.Module:
     def progress(epoch: int, loss: float) -> None:
         log.info("pretraining epoch %d/%d: loss %.4f", epoch, settings.epochs, loss)
 
-    pretrain(network, source.images, source.labels, settings, progress)
+    pretrain(network, source.images[:], source.labels, settings, progress)
     return network
 
 

@@ -3,26 +3,32 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import (
+    PUBLISHED,
     DataSource,
     FederatedData,
     ImageFolder,
+    PartitionPlan,
+    SavedPartition,
     ServerData,
     SiloData,
     folder_source,
+    load_published,
     load_source,
     read_folder,
+    read_partition,
+    reuse_partition,
+    select,
     share_out,
     silo_parts,
 )
 from fedsq_flwr.data.folder_layout import PARTS
-from fedsq_flwr.data.image_folder import Fit
-from fedsq_flwr.data.images import LabelledImages, prepare
+from fedsq_flwr.data.images import LabelledImages, prepare_parts
+from fedsq_flwr.data.pipelines import KEEP_PREPARED_BYTES, InputPipeline
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import derive_seed
 
@@ -42,18 +48,19 @@ def load_task(config: Config, silos: int) -> FederatedData:
     ConfigurationError, WeightsError
         If it cannot be told how the weights want their images.
     """
-    return _share_out(config, _load_source(config), silos)
+    saved = _saved_partition(config)
+    return _share_out(config, _load_source(config, _seed(config, saved)), silos, saved)
 
 
 def load_raw_task(config: Config, silos: int) -> FederatedData:
-    """Share out the data of ``config`` as `load_task` does, the images as they are: between 0 and 1, not fitted.
+    """Share out the data of ``config`` as `load_task` does, the images as they are: not fitted.
 
     Raises
     ------
     DataError
-        If the data do not suffice for the silos.
+        If the data cannot be read, or do not suffice for the silos.
     """
-    return _share_out(config, load_source(config.data.name), silos)
+    return _share_out(config, _load_raw_source(config), silos, _saved_partition(config))
 
 
 def load_server_data(config: Config) -> ServerData:
@@ -101,17 +108,37 @@ def load_silo(config: Config, silo: int) -> SiloData:
     return SiloData(train, held_out, folder.class_names, sum(map(len, folder.skipped.values())))
 
 
-def _share_out(config: Config, source: DataSource, silos: int) -> FederatedData:
+def _saved_partition(config: Config) -> SavedPartition | None:
+    return None if config.partition.file is None else read_partition(Path(config.partition.file).expanduser())
+
+
+def _seed(config: Config, saved: SavedPartition | None) -> int:
+    """Return what the splits of the data are drawn by: a partition is of one test set and one validation set."""
+    if saved is not None:
+        return saved.seed
+    return config.seed if config.partition.seed is None else config.partition.seed
+
+
+def _share_out(config: Config, source: DataSource, silos: int, saved: SavedPartition | None) -> FederatedData:
+    partition = config.partition
+    if saved is not None:
+        return reuse_partition(source, saved, silos=silos, min_size=partition.min_size)
+    plan = PartitionPlan(
+        name=partition.name,
+        silos=silos,
+        min_size=partition.min_size,
+        alpha=partition.alpha,
+        classes_per_silo=partition.classes_per_silo,
+        shards_per_silo=partition.shards_per_silo,
+        merge_groups=partition.merge_groups,
+    )
     return share_out(
         source,
-        silos=silos,
-        partition=config.partition.name,
-        alpha=config.partition.alpha,
-        min_size=config.partition.min_size,
+        plan,
         validation_fraction=config.validation_fraction,
         held_out_fraction=config.data.held_out_fraction,
         min_held_out=config.data.min_held_out,
-        seed=config.seed,
+        seed=_seed(config, saved),
     )
 
 
@@ -135,7 +162,7 @@ def load_folder(config: Config, folder: Path, parts: Sequence[str] = PARTS) -> I
     return read
 
 
-def image_fitter(config: Config) -> Fit:
+def image_fitter(config: Config) -> InputPipeline:
     """Return the input pipeline of training, evaluation and prediction: it fits images, between 0 and 1.
 
     Raises
@@ -145,18 +172,37 @@ def image_fitter(config: Config) -> Fit:
     """
     backbone = config.backbone
     mean, deviation = normalisation(backbone)  # may look into a file, so once for all images
-    return partial(prepare, size=backbone.image_size, channels=backbone.in_channels, mean=mean, deviation=deviation)
+    return InputPipeline(backbone.image_size, backbone.in_channels, mean, deviation)
 
 
 def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
-    """Fit images, between 0 and 1, to the backbone; see `image_fitter`."""
-    return image_fitter(config)(images)
+    """Fit images to the backbone, all at once; see `image_fitter`."""
+    return LabelledImages(image_fitter(config)(images.images[:]), images.labels)
 
 
-def _load_source(config: Config) -> DataSource:
-    if config.data.path is not None:
-        folder = load_folder(config, Path(config.data.path).expanduser())
-        seed = derive_seed(config.seed, "test set")
-        return folder_source(folder, test_fraction=config.data.test_fraction, seed=seed)
-    source = load_source(config.data.name)
-    return replace(source, pool=fit_images(config, source.pool), test=fit_images(config, source.test))
+def _load_source(config: Config, seed: int) -> DataSource:
+    data = config.data
+    if data.name == "imagefolder":
+        folder = load_folder(config, Path(str(data.path)).expanduser())
+        groups = folder.path / config.partition.groups if config.partition.name == "natural" else None
+        seed = derive_seed(seed, "test set")
+        source = folder_source(folder, test_fraction=data.test_fraction, seed=seed, groups=groups)
+        return select(source, classes=None, limit=data.limit, test_limit=data.test_limit)
+    source = _load_raw_source(config)
+    own = [] if source.validation is None else [source.validation]
+    parts = [source.pool, source.test, *own]
+    pool, test, *validation = prepare_parts(parts, image_fitter(config), keep_bytes=KEEP_PREPARED_BYTES)
+    return replace(source, pool=pool, test=test, validation=next(iter(validation), None))
+
+
+def _load_raw_source(config: Config) -> DataSource:
+    """Load the classes and samples that the settings ask for, of a data set that is no folder of the user's own."""
+    data = config.data
+    if data.name in PUBLISHED:
+        path = None if data.path is None else Path(data.path).expanduser()
+        log.info("reading %s from %s", data.name, path or "the Hugging Face hub")
+        cache = Path(config.cache_dir).expanduser() / "images"
+        source = load_published(data.name, path=path, revision=str(data.revision), cache=cache)
+    else:
+        source = load_source(data.name)
+    return select(source, classes=data.classes, limit=data.limit, test_limit=data.test_limit)

@@ -9,6 +9,10 @@ from typing import Any
 from fedsq_flwr.backbones.weights import read_metadata
 from fedsq_flwr.errors import WeightsError
 
+#: File of a checkpoint of a run, and where that of its best round lies in the run's directory.
+CHECKPOINT = "quantitative.safetensors"
+BEST = Path("checkpoints", "best")
+
 
 @dataclass(frozen=True)
 class WeightsFile:
@@ -47,8 +51,9 @@ def locate_weights(backbone: str, name: str) -> WeightsFile:
     backbone : str
         A name in `BACKBONES`.
     name : str
-        Path of a ``.safetensors``, ``.pth`` or ``.pt`` file; ``hf:owner/name[/file][@revision]``; or a name
-        that torchvision publishes weights under, such as ``IMAGENET1K_V1``.
+        Path of a ``.safetensors``, ``.pth`` or ``.pt`` file; of a run's directory, which means the checkpoint of
+        its best round, or of ``checkpoints/best`` or ``checkpoints/last`` in it; ``hf:owner/name[/file][@revision]``;
+        or a name that torchvision publishes weights under, such as ``IMAGENET1K_V1``.
 
     Raises
     ------
@@ -61,6 +66,8 @@ def locate_weights(backbone: str, name: str) -> WeightsFile:
         return hub_weights(name)
     if Path(name).suffix in (".safetensors", ".pth", ".pt"):
         return _local_weights(Path(name).expanduser())
+    if Path(name).expanduser().is_dir():
+        return _local_weights(_checkpoint(Path(name).expanduser()))
     from fedsq_flwr.backbones.torchvision_weights import torchvision_weights
 
     return torchvision_weights(backbone, name)
@@ -91,6 +98,13 @@ def stated(path: Path) -> dict[str, Any]:
     if "licence" in said:
         fields["licence"] = said["licence"]
     return fields
+
+
+def _checkpoint(directory: Path) -> Path:
+    for file in (directory / CHECKPOINT, directory / BEST / CHECKPOINT):
+        if file.is_file():
+            return file
+    raise WeightsError(f"backbone.weights={directory}: is no run's directory: it holds no {BEST / CHECKPOINT}")
 
 
 def _local_weights(path: Path) -> WeightsFile:

@@ -22,6 +22,9 @@ CENTRALISED = ("silos=1", "partition=iid", "executor=inprocess", "seed=0")
 #: May vary, and are no settings to choose.
 _METHOD, _SEED = "method", "seed"
 
+#: Sets nothing but its own settings.
+_PLAIN = "fedavg"
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -67,7 +70,8 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
     if not all(methods) or len(set(methods)) < len(methods):
         raise ConfigurationError(f"--methods {','.join(methods)}: must be methods that differ, joined by commas")
     given = {key_of(override) for override in overrides}
-    defaults = [*CENTRALISED, *_default_grid(), f"output={quoted(str(directory))}"]
+    lines = {name: line for name, line in _default_grid().items() if _owner(name, methods) is None}
+    defaults = [*CENTRALISED, *lines.values(), f"output={quoted(str(directory))}"]
     kept = [override for override in defaults if key_of(override) not in given]
     plan = plan_sweep([f"{_METHOD}={','.join(methods)}", *kept, *overrides])
     settings = tuple(sorted(plan.varied - {_METHOD, _SEED}))
@@ -76,6 +80,8 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
     config = compose_config(plan.fixed)
     for name in settings:
         value_of(config, name)
+        if (owner := _owner(name, methods)) is not None:
+            raise ConfigurationError(f"{name}: is set by {owner} itself, and would make another method of it")
     return Grid(plan, settings)
 
 
@@ -96,8 +102,17 @@ def value_of(config: Config, name: str) -> Value:
     return value
 
 
-def _default_grid() -> list[str]:
+def _owner(name: str, methods: Sequence[str]) -> str | None:
+    """Return the first method that sets ``name`` itself, other than among its own settings, which may be tuned."""
+    if name.startswith(f"{_METHOD}."):
+        return None
+    default = value_of(compose_config([f"{_METHOD}={_PLAIN}"]), name)
+    own = (method for method in methods if value_of(compose_config([f"{_METHOD}={method}"]), name) != default)
+    return next(own, None)
+
+
+def _default_grid() -> dict[str, str]:
     grid = OmegaConf.to_container(OmegaConf.create((files(CONFIG_MODULE) / "calibration_grid.yaml").read_text()))
     if not isinstance(grid, dict):
         raise TypeError(f"expected a mapping of settings to values, got {type(grid)}")
-    return [f"{name!s}={','.join(map(str, values))}" for name, values in grid.items()]
+    return {str(name): f"{name!s}={','.join(map(str, values))}" for name, values in grid.items()}

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from fedsq_flwr.assembly.task import image_fitter
 from fedsq_flwr.commands.output import check_target, write_whole
-from fedsq_flwr.data import LabelledImages
 from fedsq_flwr.data.image_files import find_images, read_image
 from fedsq_flwr.data.image_folder import Fit
 from fedsq_flwr.learning.precision import autocast, choose_device
@@ -62,7 +61,7 @@ def predict(checkpoint: Path, folder: Path, form: str | None, output: Path | Non
 
 def _read(fit: Fit, paths: Sequence[Path]) -> Tensor:
     """Read images and fit each to the backbone, as the run did: ``(N, C, H, W)``."""
-    return torch.cat([fit(LabelledImages(read_image(path)[None], torch.zeros(1))).images for path in paths])
+    return torch.cat([fit(read_image(path)[None]) for path in paths])
 
 
 def _csv(files: Sequence[str], classes: Sequence[str], probabilities: Tensor) -> bytes:

@@ -39,7 +39,9 @@ def lay_out_data(config: Config, workshop: Path) -> tuple[list[Path], list[str]]
             write_folder(folder, {"train": train, "validation": held_out}, task.class_names)
         write_folder(server, {"validation": task.validation, "test": task.test}, task.class_names)
     classes = ",".join(map(quoted, task.class_names))
-    return folders, ["data.name=imagefolder", f"data.path={quoted(str(server))}", f"data.classes=[{classes}]"]
+    path = f"data.path={quoted(str(server))}"
+    whole = ["data.revision=null", "data.limit=null", "data.test_limit=null"]
+    return folders, ["data.name=imagefolder", path, f"data.classes=[{classes}]", *whole]
 
 
 def silo_name(silo: int) -> str:

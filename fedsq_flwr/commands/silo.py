@@ -1,9 +1,11 @@
 """``fedsq silo``: take part in federations, as one silo, until told to stop."""
 
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedsq_flwr.config.silo import node_config, read_silo_config
@@ -33,6 +35,7 @@ def silo(settings: Sequence[str]) -> None:
     try:
         with (
             ending_signals_raise(),
+            _files_for_the_owner_alone(),
             Link(
                 config.superlink, keys=keys, insecure=config.insecure, root_certificates=config.root_certificates
             ) as link,
@@ -55,6 +58,16 @@ def silo(settings: Sequence[str]) -> None:
         if stop.code != 128 + signal.SIGTERM:
             raise
         log.info("stopped: terminated")
+
+
+@contextmanager
+def _files_for_the_owner_alone() -> Iterator[None]:
+    """Let nobody else read what the silo writes: gates are computed from its images."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _log_to_stdout() -> None:

@@ -59,6 +59,16 @@ def is_path(weights: str) -> bool:
     return Path(weights).suffix in _SUFFIXES and not weights.startswith("hf:")
 
 
+def is_anywhere(weights: str) -> bool:
+    """Tell whether ``backbone.weights`` means the same on every machine: no file or directory of this one."""
+    return weights in ("mnist", "random") or any(form.fullmatch(weights) for form in (_HUB, _TORCHVISION))
+
+
+def is_run(weights: str) -> bool:
+    """Tell whether ``backbone.weights`` names a directory that is there: a run's, or a checkpoint in it."""
+    return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
+
+
 def complaints(backbone: BackboneConfig) -> Iterator[tuple[str, str]]:
     """Yield each setting of ``backbone`` that does not fit the others, with what is allowed."""
     network = NETWORKS[backbone.name]
@@ -81,14 +91,18 @@ def _about_weights(backbone: BackboneConfig, network: Network) -> Iterator[tuple
     if is_path(weights):
         if not Path(weights).expanduser().is_file():
             yield "weights", "there is no such file"
+    elif is_run(weights):
+        return
     elif _TORCHVISION.fullmatch(weights):
         if not network.torchvision:
             yield "weights", f"torchvision has no weights for {backbone.name}"
     elif not _HUB.fullmatch(weights):
+        missing = "there is no such directory; " if "/" in weights and not weights.startswith("hf:") else ""
         yield (
             "weights",
-            f"allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a {', '.join(_SUFFIXES[:-1])} or "
-            f"{_SUFFIXES[-1]} file, or hf:owner/name[/file][@revision]",
+            f"{missing}allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a "
+            f"{', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file, a run's directory, or "
+            "hf:owner/name[/file][@revision]",
         )
 
 

@@ -19,7 +19,7 @@ from fedsq_flwr.config.calibration import Value, calibrated_values
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.job_names import key_of, register_job_names
 from fedsq_flwr.config.schema import Config
-from fedsq_flwr.config.validation import check_folder, validate
+from fedsq_flwr.config.validation import check_files, validate
 from fedsq_flwr.errors import ConfigurationError
 
 CONFIG_MODULE = "fedsq_flwr.conf"
@@ -34,7 +34,7 @@ def register_schema() -> None:
 
 
 def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Config] | None = None) -> Config:
-    """Compose and check the settings that ``overrides`` ask for, and whether the folder of images is there.
+    """Compose and check the settings that ``overrides`` ask for, and whether the files that it needs are there.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Con
     """
     composed, _ = apply_calibration(_compose(overrides), overrides)
     config = to_config(composed, change)
-    check_folder(config)
+    check_files(config)
     return config
 
 

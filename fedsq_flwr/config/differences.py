@@ -7,7 +7,8 @@ from typing import Any
 
 from fedsq_flwr.config.schema import Config
 
-#: May change when a run is resumed. Of the executor, its threads may not.
+#: May change when a run is resumed. Of the executor, its threads may not; the rounds only where the learning rate
+#: is constant, else they say how fast it falls.
 FREE = ("rounds", "output", "resume", "executor", "cache_dir", "diagnostics", "min_silos", "trackers")
 
 
@@ -23,5 +24,6 @@ def differences(before: Config, now: Config, same: Callable[[Any, Any], bool] = 
     """
     old, new = dataclasses.asdict(before), dataclasses.asdict(now)
     threads = old["executor"]["threads"] != new["executor"]["threads"]
-    changed = [name for name in new if name not in FREE and not same(old[name], new[name])]
+    held = ("rounds",) if now.learning_rate_schedule != "constant" else ()
+    changed = [name for name in new if (name not in FREE or name in held) and not same(old[name], new[name])]
     return [*changed, *(["executor.threads"] if threads else [])]

@@ -38,7 +38,7 @@ def explain(error: Exception) -> str:
     unknown = (ConfigKeyError, ConfigAttributeError)
     for known in (cause, error):
         if isinstance(known, unknown):
-            return _no_such_setting(str(known.full_key or error))
+            return no_such_setting(str(known.full_key or error))
     if isinstance(cause, OmegaConfBaseException):
         return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
     if isinstance(error, OverrideParseException) and "LexerNoViableAlt" in str(error):
@@ -57,7 +57,8 @@ def _needs_quotes(override: str, told: str) -> str:
     return f"{override}: the {character} needs quotes, and these need the shell's: \"{name}='{quoted}'\""
 
 
-def _no_such_setting(name: str) -> str:
+def no_such_setting(name: str) -> str:
+    """Say that a setting's name is unknown, and which ones are like it."""
     close = difflib.get_close_matches(name, _all_settings(), n=3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     return f"{name}: there is no such setting{hint}"

@@ -13,11 +13,15 @@ from omegaconf import MISSING
 class DataConfig:
     """Which images, and what each silo keeps back to judge the model on its own data."""
 
-    name: str = MISSING  # a source in fedsq_flwr/data/sources.py | imagefolder
-    path: str | None = MISSING  # imagefolder: the folder; of real silos the server's, who each have their own
-    classes: list[str] | None = MISSING  # imagefolder: names of the classes; null: those of the folder
+    name: str = MISSING  # in fedsq_flwr/data/sources.py or published.py | imagefolder
+    path: str | None = MISSING  # imagefolder: the folder, the server's of real silos; published: files, null: the hub
+    revision: str | None = MISSING  # published: commit of the hub, where no path is given
+    classes: list[str] | None = MISSING  # names of those that count, in the order of the labels; null: all there are
+    limit: int | None = MISSING  # at most so many samples outside the test set, classes in proportion; null: all
+    test_limit: int | None = MISSING  # likewise of the test set, and of a validation set that the data come with
     unreadable: str = MISSING  # imagefolder, a file that cannot be read: fail | skip (and count)
     test_fraction: float = MISSING  # imagefolder: of the samples, for the test set, where there is no test folder
+    augmentation: str = MISSING  # none | flip | flip_crop: of training images, in every method
     held_out_fraction: float = MISSING  # of a silo's samples, never trained on
     min_held_out: int = MISSING  # fewest held-out samples; a silo under twice this holds none out
 
@@ -37,7 +41,7 @@ class BackboneConfig:
     """The pretrained network that both copies start from."""
 
     name: str = MISSING  # a network in fedsq_flwr/backbones/registry.py
-    weights: str = MISSING  # mnist (trained here, cached) | random | torchvision's name | a file | hf:owner/name
+    weights: str = MISSING  # mnist (trained here) | random | torchvision's name | a file | a run | hf:owner/name
     in_channels: int = MISSING
     image_size: int = MISSING  # pixels a side; images are resized to it
     mean: list[float] | None = MISSING  # of the pixels, by channel or one for all; null: as the weights state
@@ -50,9 +54,15 @@ class BackboneConfig:
 class PartitionConfig:
     """How the training samples are shared out among the silos."""
 
-    name: str = MISSING  # dirichlet | iid
-    alpha: float = MISSING  # Dirichlet concentration: small means silos that differ
+    name: str = MISSING  # iid | dirichlet | pathological | shards | quantity | natural | file
+    alpha: float = MISSING  # Dirichlet concentration, of the classes or of the sizes: small means silos that differ
+    classes_per_silo: int = MISSING  # pathological
+    shards_per_silo: int = MISSING  # shards, each of mostly one class
+    groups: str = MISSING  # natural: CSV file in the folder of images that says which group each is of
+    merge_groups: bool = MISSING  # natural: several groups may be one silo
     min_size: int = MISSING  # fewest samples of a silo
+    seed: int | None = MISSING  # of all splits of the data; null: the run's
+    file: str | None = MISSING  # file: a run's partition.json, or the run's directory
 
 
 @dataclass
@@ -61,11 +71,19 @@ class MethodConfig:
 
     name: str = MISSING
     gates: str = MISSING  # pretrained | random (a control) | none: the network's own ReLUs
-    aggregation: str = MISSING  # fedavg | fedprox
+    pool_gates: bool = MISSING  # whether winners of max-pooling are gates too; true where there are no gates
+    aggregation: str = MISSING  # fedavg | fedprox | fedavgm | fedadam | fedmedian | none: each silo's own model
+    weighting: str = MISSING  # examples | uniform: what a reply counts in the average
+    pooled: bool = MISSING  # all training samples are in one place: the run has one silo
     mu: float = MISSING  # weight of FedProx's proximal term, 0 without it
+    server_learning_rate: float = MISSING  # of FedAvgM and FedAdam, 1 without them
+    server_momentum: float = MISSING  # of FedAvgM; of FedAdam beta 1; 0 without them
+    beta2: float = MISSING  # of FedAdam, 0 without it
+    tau: float = MISSING  # of FedAdam, 0 without it
     freeze_after: int = MISSING  # own ReLUs in so many rounds; then the global model gives the gates. 0: at once
     refresh_every: int = MISSING  # rounds after which the global model gives the gates; 0: never
     release_after: int = MISSING  # rounds under fixed gates; then own ReLUs. 0: never
+    release_over: int = MISSING  # rounds in between, in which the share of the fixed gates falls. 0: at once
 
 
 @dataclass
@@ -107,6 +125,7 @@ class Config:
     local_epochs: int = MISSING
     batch_size: int = MISSING
     learning_rate: float = MISSING
+    learning_rate_schedule: str = MISSING  # constant | cosine, over the rounds, the same for every method
     momentum: float = MISSING
     weight_decay: float = MISSING
     batch_norm: str = MISSING  # batch | frozen | local, the same for every method

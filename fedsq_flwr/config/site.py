@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsq_flwr.config.backbones import NETWORKS, is_path
+from fedsq_flwr.config.backbones import NETWORKS, is_anywhere
+from fedsq_flwr.config.explanation import no_such_setting
 from fedsq_flwr.config.schema import BackboneConfig, Config
 from fedsq_flwr.errors import ConfigurationError
 
@@ -19,6 +20,7 @@ PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 #: The folders of YAML files that a run's overrides may choose from.
 GROUPS = ("backbone", "data", "executor", "experiment", "method", "partition")
 _NAME = re.compile(r"\w[\w-]*")
+_SETTINGS = frozenset(field.name for field in dataclasses.fields(Config)) | frozenset(GROUPS)
 _KEYS = ("data-path", "weights", "state-dir", "device", "gate-cache-bytes")
 
 
@@ -105,7 +107,7 @@ def _backbone(config: Config, site: Site) -> BackboneConfig:
         return dataclasses.replace(backbone, weights="random", head=head)
     if site.weights is not None:
         return dataclasses.replace(backbone, weights=site.weights)
-    if is_path(backbone.weights):
+    if not is_anywhere(backbone.weights):  # not looked for here: the server is not told what there is
         raise ConfigurationError(
             f"backbone.weights={Path(backbone.weights).name}: is a file of the server's; give this silo its own "
             "(weights=FILE), or run with executor.structure=sent"
@@ -117,7 +119,8 @@ def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:
     """Refuse overrides from elsewhere that would have Hydra look around on this machine.
 
     An interpolation could read an environment variable into an error message that the server is sent, Hydra's
-    own settings reach its search path, and ``data=../../x`` would read any YAML file.
+    own settings reach its search path, and ``data=../../x`` would read any YAML file. So would a name that is no
+    setting: Hydra takes every folder beside its files for a group, ``__pycache__`` among them.
 
     Raises
     ------
@@ -127,9 +130,12 @@ def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:
     for override in overrides:
         name, _, value = override.partition("=")
         group = name.strip().lstrip("+~").strip()
-        if "${" in override or group.startswith("hydra"):
+        # Hydra takes backslashes out: $\{...\} is an interpolation, too.
+        if "${" in override.replace("\\", "") or group.startswith("hydra"):
             raise ConfigurationError(f"{name}: interpolations and hydra.* are not taken by silos")
         if group == "calibration":
             raise ConfigurationError(f"{override}: silos read no file that a run names; fedsq run puts its values in")
         if "/" in group or "@" in group or (group in GROUPS and not _NAME.fullmatch(value.strip())):
             raise ConfigurationError(f"{override}: silos take a group's name and that of one of its files only")
+        if group.partition(".")[0] not in _SETTINGS:
+            raise ConfigurationError(no_such_setting(group))

@@ -4,19 +4,30 @@ from fedsq_flwr.data.federated import FederatedData, ServerData, SiloData, share
 from fedsq_flwr.data.folder_splits import folder_source, silo_parts
 from fedsq_flwr.data.image_folder import ImageFolder, read_folder
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.partition_plan import PartitionPlan
+from fedsq_flwr.data.published import PUBLISHED, load_published
+from fedsq_flwr.data.saved_partition import SavedPartition, read_partition, reuse_partition
+from fedsq_flwr.data.selection import select
 from fedsq_flwr.data.sources import SOURCES, DataSource, load_source
 
 __all__ = [
+    "PUBLISHED",
     "SOURCES",
     "DataSource",
     "FederatedData",
     "ImageFolder",
     "LabelledImages",
+    "PartitionPlan",
+    "SavedPartition",
     "ServerData",
     "SiloData",
     "folder_source",
+    "load_published",
     "load_source",
     "read_folder",
+    "read_partition",
+    "reuse_partition",
+    "select",
     "share_out",
     "silo_parts",
 ]

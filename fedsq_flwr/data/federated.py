@@ -4,13 +4,18 @@ All splits depend on the seed and the settings only, so the server and every sil
 them out alike, each for itself.
 """
 
+import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.partition_plan import PartitionPlan
 from fedsq_flwr.data.partitions import partition_samples
 from fedsq_flwr.data.sources import DataSource
 from fedsq_flwr.errors import DataError
@@ -64,11 +69,14 @@ class FederatedData(ServerData):
         For each silo, what it learns from and what it judges the model on (may be empty).
     indices : list of list of int
         For each silo, its samples' places in the pool: training part first, then the held-out part.
+    partition : mapping
+        How the samples were shared out, as ``partition.json`` tells it.
     """
 
     train: list[LabelledImages]
     held_out: list[LabelledImages]
     indices: list[list[int]]
+    partition: Mapping[str, Any]
 
     def of_silo(self, silo: int) -> SiloData:
         """Return what ``silo`` has."""
@@ -83,24 +91,21 @@ class FederatedData(ServerData):
 
 def share_out(
     source: DataSource,
+    plan: PartitionPlan,
     *,
-    silos: int,
-    partition: str,
-    alpha: float,
-    min_size: int,
     validation_fraction: float,
     held_out_fraction: float,
     min_held_out: int,
     seed: int,
 ) -> FederatedData:
-    """Split ``source`` for ``silos`` silos.
+    """Split ``source`` as ``plan`` says.
 
     Parameters
     ----------
     source : DataSource
         The task, images as the backbone wants them.
-    silos, partition, alpha, min_size
-        See `partition_samples`.
+    plan : PartitionPlan
+        The silos, and the kind of partition.
     validation_fraction : float
         Share of the pool that the server keeps for validation, classes in proportion; not used where the task
         has a validation set.
@@ -112,22 +117,47 @@ def share_out(
     Raises
     ------
     DataError
-        If there are too few samples for the silos or for the validation set.
+        If the samples do not suffice for the silos or for the validation set, or not as the plan wants them.
     """
     rest, validation = _validation(source, validation_fraction, seed)
     labels = source.pool.labels[torch.from_numpy(rest)]
-    parts = partition_samples(labels, name=partition, silos=silos, alpha=alpha, min_size=min_size, seed=seed)
+    groups = None if source.groups is None else [source.groups[place] for place in rest]
+    parts = partition_samples(labels, plan, seed=seed, groups=groups)
     indices = [[int(rest[place]) for place in part] for part in parts]
     # The partitioners shuffle each part, so its end is a random sample of it.
-    cuts = [len(part) - held_out_size(len(part), held_out_fraction, min_held_out) for part in indices]
+    held_out = [held_out_size(len(part), held_out_fraction, min_held_out) for part in indices]
+    partition = plan.describe(seed)
+    if source.groups is not None and plan.name == "natural":
+        partition["groups"] = [sorted({source.groups[place] for place in part}) for part in indices]
+    return build(source, validation, indices, held_out, partition)
+
+
+def build(
+    source: DataSource,
+    validation: LabelledImages,
+    indices: list[list[int]],
+    held_out: Sequence[int],
+    partition: Mapping[str, Any],
+) -> FederatedData:
+    """Put the federation together, where it is known which silo has which places of the pool.
+
+    ``held_out`` counts, for each silo, the last of its places, which are held out.
+    """
+    cuts = [len(part) - size for part, size in zip(indices, held_out, strict=True)]
     return FederatedData(
         validation=validation,
         test=source.test,
         train=[source.pool.subset(part[:cut]) for part, cut in zip(indices, cuts, strict=True)],
         held_out=[source.pool.subset(part[cut:]) for part, cut in zip(indices, cuts, strict=True)],
         indices=indices,
+        partition={**partition, "labels_sha256": labels_digest(source.pool.labels)},
         class_names=source.class_names,
     )
+
+
+def labels_digest(labels: Tensor) -> str:
+    """Return the sha256 of the labels in their order, by which a pool is known again."""
+    return hashlib.sha256(labels.numpy().astype("<i8").tobytes()).hexdigest()
 
 
 def _validation(source: DataSource, fraction: float, seed: int) -> tuple[np.ndarray, LabelledImages]:

@@ -1,17 +1,22 @@
 """What stands in for a part that a folder of images lacks: samples of its part ``train``, drawn by a seed."""
 
 import math
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedsq_flwr.data.federated import held_out_size
+from fedsq_flwr.data.groups import read_groups
 from fedsq_flwr.data.image_folder import ImageFolder
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.sources import DataSource
 from fedsq_flwr.errors import DataError
 
 
-def folder_source(folder: ImageFolder, *, test_fraction: float, seed: int) -> DataSource:
+def folder_source(folder: ImageFolder, *, test_fraction: float, seed: int, groups: Path | None = None) -> DataSource:
     """Make a folder the task of a simulation: ``train`` is shared out, the other parts are the server's.
 
     Parameters
@@ -23,16 +28,21 @@ def folder_source(folder: ImageFolder, *, test_fraction: float, seed: int) -> Da
         proportion if each has two samples and a place in it.
     seed : int
         Non-negative; fixes that split.
+    groups : Path, optional
+        CSV file that says which group each image of ``train`` is of; see `read_groups`.
 
     Raises
     ------
     DataError
-        If there is no part ``train``, or it is too small to be split.
+        If there is no part ``train``, or it is too small to be split, or the groups are not as they should be.
     """
     pool, test = _train(folder), folder.parts.get("test")
+    names = None if groups is None else _groups(folder, groups)
     if test is None:
-        pool, test = _split(pool, test_fraction, seed)
-    return DataSource(pool, test, folder.class_names, folder.parts.get("validation"))
+        rest, drawn = _split(pool.labels.numpy(), test_fraction, seed)
+        names = None if names is None else tuple(names[place] for place in rest)
+        pool, test = pool.subset(rest), pool.subset(drawn)
+    return DataSource(pool, test, folder.class_names, folder.parts.get("validation"), names)
 
 
 def silo_parts(
@@ -71,20 +81,28 @@ def _train(folder: ImageFolder) -> LabelledImages:
     return folder.parts["train"]
 
 
-def _split(pool: LabelledImages, fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+def _groups(folder: ImageFolder, path: Path) -> tuple[str, ...]:
+    def names(files: Iterable[Path]) -> list[str]:
+        return [file.relative_to(folder.path).as_posix() for file in files]
+
+    others = chain(*folder.skipped.values(), *folder.files.values())
+    return read_groups(path, names(folder.files["train"]), {*names(others)})
+
+
+def _split(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return the places of the rest and of the test set."""
     from sklearn.model_selection import train_test_split  # takes a second to import; real silos do without
 
-    labels = pool.labels.numpy()
     _, counts = np.unique(labels, return_counts=True)
-    chosen = math.ceil(len(pool) * fraction)
-    in_proportion = counts.min() >= 2 and len(counts) <= min(chosen, len(pool) - chosen)
+    chosen = math.ceil(len(labels) * fraction)
+    in_proportion = counts.min() >= 2 and len(counts) <= min(chosen, len(labels) - chosen)
     try:
         rest, test = train_test_split(
-            np.arange(len(pool)),
+            np.arange(len(labels)),
             test_size=fraction,
             random_state=seed % 2**32,
             stratify=labels if in_proportion else None,
         )
     except ValueError as error:
-        raise DataError(f"data.test_fraction={fraction} of {len(pool)} samples: {error}") from error
-    return pool.subset(np.sort(rest).tolist()), pool.subset(np.sort(test).tolist())
+        raise DataError(f"data.test_fraction={fraction} of {len(labels)} samples: {error}") from error
+    return np.sort(rest).tolist(), np.sort(test).tolist()

@@ -11,6 +11,7 @@ from fedsq_flwr.data.float_tiff import write_floats
 from fedsq_flwr.data.folder_layout import PARTS
 from fedsq_flwr.data.image_files import between_0_and_1
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.pipelines import to_pixels
 from fedsq_flwr.errors import DataError
 
 
@@ -26,7 +27,7 @@ def write_folder(directory: Path, parts: Mapping[str, LabelledImages], class_nam
     directory : Path
         Made if it is not there; else it must be empty.
     parts : mapping of str to LabelledImages
-        By ``train``, ``validation``, ``test``: ``(N, 1 or 3, H, W)`` between 0 and 1.
+        By ``train``, ``validation``, ``test``: ``(N, 1 or 3, H, W)`` between 0 and 1, or uint8.
     class_names : sequence of str
         What the labels are places in.
 
@@ -44,7 +45,7 @@ def write_folder(directory: Path, parts: Mapping[str, LabelledImages], class_nam
     if not set(parts) <= set(PARTS):
         raise ValueError(f"parts {', '.join(parts)}: allowed are {', '.join(PARTS)}")
     held = {part: images for part, images in parts.items() if len(images)}
-    white = _white(directory, [images.images for images in held.values()])
+    white = _white(directory, [images.images[:] for images in held.values()])
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
@@ -57,7 +58,7 @@ def write_folder(directory: Path, parts: Mapping[str, LabelledImages], class_nam
 
 def _white(directory: Path, parts: Iterable[Tensor]) -> int | None:
     """Return the integer that stands for white, or None if only floating-point numbers lose nothing."""
-    images = [image.numpy() for part in parts for image in part]
+    images = [to_pixels(image).numpy() for part in parts for image in part]
     if not all(len(image) in (1, 3) and image.min() >= 0 and image.max() <= 1 for image in images):
         raise DataError(f"{directory}: only images of 1 or 3 channels between 0 and 1 can be written")
     grey = all(len(image) == 1 for image in images)
@@ -73,7 +74,7 @@ def _write_part(directory: Path, images: LabelledImages, class_names: Sequence[s
     for name in class_names:
         (directory / name).mkdir(parents=True)
     digits = max(6, len(str(len(images) - 1)))
-    for place, (image, label) in enumerate(zip(images.images, images.labels.tolist(), strict=True)):
+    for place, (image, label) in enumerate(zip(to_pixels(images.images[:]), images.labels.tolist(), strict=True)):
         path = directory / class_names[label] / f"{place:0{digits}}"
         if white is None:
             write_floats(path.with_suffix(".tif"), image[0].numpy())

@@ -3,6 +3,7 @@
 import os
 import struct
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -97,6 +98,28 @@ def read_image(path: Path) -> Tensor:
     except _BROKEN as error:
         raise DataError(f"{path}: cannot be read as an image: {' '.join(str(error).split())}") from error
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def decode_rgb(content: bytes, size: int, where: str) -> np.ndarray:
+    """Decode an image file in memory to ``(size, size, 3)`` uint8; grey gets three equal channels.
+
+    Raises
+    ------
+    DataError
+        If it cannot be decoded, is not grey or colours of 8 bits, or has another size; ``where`` names it.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            if image.mode not in ("1", "L", "P", "RGB") or "transparency" in image.info:
+                raise ValueError(f"is {image.mode}, not grey or colours of 8 bits")
+            pixels = np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{where}: is no image in a known format ({', '.join(FORMATS)})") from error
+    except _BROKEN as error:
+        raise DataError(f"{where}: cannot be read as an image: {' '.join(str(error).split())}") from error
+    if pixels.shape[:2] != (size, size):
+        raise DataError(f"{where}: has {pixels.shape[1]} x {pixels.shape[0]} pixels; all must have {size} x {size}")
+    return pixels
 
 
 def between_0_and_1(stored: np.ndarray, white: int) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fedsq_flwr.data.folder_layout import PARTS, find_classes, find_parts, find_samples
 from fedsq_flwr.data.image_files import read_image
@@ -14,8 +15,8 @@ from fedsq_flwr.errors import DataError
 
 log = logging.getLogger(__name__)
 
-#: From images between 0 and 1 to fitted ones, which are all of one shape.
-Fit = Callable[[LabelledImages], LabelledImages]
+#: From images between 0 and 1, ``(N, C, H, W)``, to fitted ones, which are all of one shape.
+Fit = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class ImageFolder:
         What the labels are places in.
     skipped : mapping of str to tuple of Path
         For each of the parts, the files that could not be read and were left out.
+    files : mapping of str to tuple of Path
+        For each of the parts, the files of its images, in their order.
     """
 
     path: Path
     parts: Mapping[str, LabelledImages]
     class_names: tuple[str, ...]
     skipped: Mapping[str, tuple[Path, ...]]
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def read_folder(
@@ -79,18 +83,42 @@ def read_folder(
         raise DataError(f"{folder}: holds {' and '.join(there)}, but not {' or '.join(parts)}")
     class_names = find_classes(there) if classes is None else tuple(classes)
     samples = {name: find_samples(path, class_names) for name, path in wanted.items()}
-    read = {name: _read(wanted[name], samples[name], unreadable == "skip", fit) for name in wanted}
+    read = {name: read_samples(wanted[name], samples[name], skip=unreadable == "skip", fit=fit) for name in wanted}
     return ImageFolder(
         path=folder,
         parts={name: images for name, (images, _) in read.items()},
         class_names=class_names,
         skipped={name: skipped for name, (_, skipped) in read.items()},
+        files={name: _without(samples[name], skipped) for name, (_, skipped) in read.items()},
     )
 
 
-def _read(
-    part: Path, samples: Sequence[tuple[Path, int]], skip: bool, fit: Fit
+def _without(samples: Sequence[tuple[Path, int]], skipped: tuple[Path, ...]) -> tuple[Path, ...]:
+    left_out = set(skipped)
+    return tuple(path for path, _ in samples if path not in left_out)
+
+
+def read_samples(
+    part: Path, samples: Sequence[tuple[Path, int]], *, skip: bool, fit: Fit
 ) -> tuple[LabelledImages, tuple[Path, ...]]:
+    """Read images with their labels, in this order; return them, and the files that were left out.
+
+    Parameters
+    ----------
+    part : Path
+        Their folder, for errors.
+    samples : sequence of (Path, int)
+        Each file, and its label.
+    skip : bool
+        Leave out what cannot be read.
+    fit : callable
+        Fits images to the backbone.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or none can.
+    """
     images = None
     labels: list[int] = []
     skipped: list[Path] = []
@@ -103,7 +131,7 @@ def _read(
             log.warning("%s; it is left out", error)
             skipped.append(path)
             continue
-        fitted = fit(LabelledImages(raw[None], torch.tensor([label]))).images
+        fitted = fit(raw[None])
         if images is None:  # room for all at once: a list of them would have to be copied in the end
             images = fitted.new_empty((len(samples), *fitted.shape[1:]))
         images[len(labels)] = fitted[0]

@@ -1,11 +1,13 @@
-"""Labelled images in memory, and the input pipeline that fits them to a backbone."""
+"""Images and their classes: as they are stored, or as the input pipeline prepares them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+from fedsq_flwr.data.pipelines import InputPipeline, PreparedImages
+from fedsq_flwr.gating import Images
 
 
 @dataclass(frozen=True)
@@ -14,13 +16,14 @@ class LabelledImages:
 
     Attributes
     ----------
-    images : Tensor
-        ``(N, C, H, W)`` float32; between 0 and 1 as loaded, normalised after `prepare`.
+    images : Tensor or PreparedImages
+        ``(N, C, H, W)``. As loaded a tensor, float32 between 0 and 1 or uint8, which stands for value / 255;
+        prepared, float32 and normalised, either a tensor or `PreparedImages`, which prepare each batch.
     labels : Tensor
         ``(N,)`` int64.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
     @classmethod
@@ -34,7 +37,8 @@ class LabelledImages:
     def subset(self, indices: Sequence[int] | Tensor) -> "LabelledImages":
         """Return the samples at ``indices``, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return LabelledImages(self.images[chosen], self.labels[chosen])
+        images = self.images[chosen] if isinstance(self.images, Tensor) else self.images.subset(chosen)
+        return LabelledImages(images, self.labels[chosen])
 
     def to(self, device: torch.device) -> "LabelledImages":
         """Return the samples on ``device``."""
@@ -49,19 +53,18 @@ def prepare(
     mean: float | Sequence[float],
     deviation: float | Sequence[float],
 ) -> LabelledImages:
-    """Resize to ``size`` pixels a side (bilinear, anti-aliased), set the channels, and normalise.
+    """Prepare images as loaded, all at once: see `InputPipeline`."""
+    return LabelledImages(InputPipeline(size, channels, mean, deviation)(data.images[:]), data.labels)
 
-    One channel becomes several by repetition; several become one by their mean. ``mean`` and
-    ``deviation`` of the pixels (between 0 and 1) are one number for all channels, or one for each. The
-    pipeline is deterministic, so the gates of a sample never change.
+
+def prepare_parts(
+    parts: Sequence[LabelledImages], pipeline: InputPipeline, *, keep_bytes: int
+) -> list[LabelledImages]:
+    """Prepare the parts of a task: all at once if they take no more than ``keep_bytes`` together, else lazily.
+
+    Lazily means that the images as loaded are held, and every batch is prepared when it is asked for. The
+    numbers are the same; on a GPU, where lazy batches are prepared, resizing may round otherwise than here.
     """
-    images = data.images
-    if images.shape[-2:] != (size, size):
-        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    if images.shape[1] != channels:
-        images = images.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    shift, scale = (
-        torch.as_tensor(values, dtype=torch.float32, device=images.device).view(-1, 1, 1)
-        for values in (mean, deviation)
-    )
-    return LabelledImages(((images - shift) / scale).contiguous(), data.labels)
+    at_once = pipeline.nbytes(sum(map(len, parts))) <= keep_bytes
+    made = [pipeline(part.images[:]) if at_once else PreparedImages(part.images[:], pipeline) for part in parts]
+    return [LabelledImages(images, part.labels) for images, part in zip(made, parts, strict=True)]

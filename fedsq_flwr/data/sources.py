@@ -1,4 +1,4 @@
-"""Data sets by name. Those here ship inside Python packages: nothing is downloaded."""
+"""Tasks, and the data sets that ship inside Python packages: nothing is downloaded."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,13 +20,16 @@ DIGITS_TEST_SIZE = 360
 class DataSource:
     """A task: samples to be shared out, and a fixed test set that only the report reads.
 
-    ``validation`` is the server's validation set, where the task has one that is no part of the pool.
+    ``validation`` is the server's validation set, where the task has one that is no part of the pool. ``groups``
+    are, where they are known, the names of the groups that the pool's samples come from, one a sample: the
+    writer, the hospital, the camera.
     """
 
     pool: LabelledImages
     test: LabelledImages
     class_names: tuple[str, ...]
     validation: LabelledImages | None = None
+    groups: tuple[str, ...] | None = None
 
 
 def load_digits() -> DataSource:

@@ -49,6 +49,7 @@ class FlowerCommands:
         self._environment: dict[str, str] = {}
         self._children: list[subprocess.Popen[bytes]] = []
         self._known: set[psutil.Process] = set()
+        self._run_id: str | None = None
 
     def __enter__(self) -> Self:
         """Prepare the home."""
@@ -82,8 +83,7 @@ class FlowerCommands:
 
     def run_id(self) -> str | None:
         """Return the id of the run that was started, if the SuperLink has said it."""
-        found = (_STARTED.search(line) for line in self._log.recent())
-        return next((match[1] for match in found if match), None)
+        return self._run_id
 
     def run_status(self) -> str | None:
         """Return the status of the run, such as ``finished:completed``; None if it cannot be told."""
@@ -113,7 +113,11 @@ class FlowerCommands:
             self._call("flwr", "supernode", "register", str(public_key), CONNECTION)
         except subprocess.CalledProcessError as error:
             lines = (error.stdout + error.stderr).decode(errors="replace").splitlines()
-            raise RunFailedError(f"{public_key}: is not registered: {logged_error(lines) or lines[-1:]}") from error
+            reason = logged_error(lines) or "".join(lines[-1:]) or "no reason given"
+            raise RunFailedError(f"{public_key}: is not registered: {reason}") from error
+        except subprocess.TimeoutExpired as error:
+            reason = f"no answer within {_COMMAND_SECONDS:g} seconds"
+            raise RunFailedError(f"{public_key}: is not registered: {reason}") from error
 
     def stop(self) -> None:
         """End every process that was started here and remove its files; does nothing a second time."""
@@ -155,5 +159,10 @@ class FlowerCommands:
         )
         self._children.append(child)
         if child.stdout is not None:
-            self._log.collect(child.stdout)
+            self._log.collect(child.stdout, self._note_run_id)
         return child
+
+    def _note_run_id(self, line: str) -> None:
+        """Keep the run's id when it is said: at the end of a long run the line is no recent one."""
+        if self._run_id is None and (match := _STARTED.search(line)):
+            self._run_id = match[1]

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -41,9 +42,9 @@ class RunLog:
         with self._lock:
             self._file.close()
 
-    def collect(self, stream: IO[bytes]) -> None:
-        """Write what comes from ``stream`` until it ends, in a thread of its own."""
-        thread = threading.Thread(target=self._copy, args=(stream,), daemon=True)
+    def collect(self, stream: IO[bytes], listen: Callable[[str], None] | None = None) -> None:
+        """Write what comes from ``stream`` until it ends, in a thread of its own, which also calls ``listen``."""
+        thread = threading.Thread(target=self._copy, args=(stream, listen), daemon=True)
         thread.start()
         self._threads.append(thread)
 
@@ -57,10 +58,12 @@ class RunLog:
         with self._lock:
             return list(self._recent)
 
-    def _copy(self, stream: IO[bytes]) -> None:
+    def _copy(self, stream: IO[bytes], listen: Callable[[str], None] | None) -> None:
         with stream:
             for raw in stream:
                 line = _COLOUR.sub("", raw.decode("utf-8", errors="replace")).rstrip()
+                if listen is not None:
+                    listen(line)
                 # A full disk or a closed file must not end this loop: the writer would wait for ever.
                 with self._lock, suppress(OSError, ValueError):
                     self._recent.append(line)

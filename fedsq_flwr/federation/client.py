@@ -6,11 +6,11 @@ from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND
-from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
-from fedsq_flwr.learning import TrainingSettings, derive_seed, evaluate, train_locally
+from fedsq_flwr.federation.messages import FINGERPRINT, GATE_SHARE, HEAD_ONLY, OWN_RELUS, ROUND
+from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
+from fedsq_flwr.learning import AUGMENTATIONS, TrainingSettings, derive_seed, evaluate, train_locally
 
-Samples = tuple[Tensor, Tensor]
+Samples = tuple[Images, Tensor]
 
 
 class FedSQClient(NumPyClient):
@@ -22,13 +22,14 @@ class FedSQClient(NumPyClient):
         A `DualCopy` for FedSQ, a plain `QuantitativeCopy` for FedAvg and FedProx. All of its travelling
         state is overwritten by what the server sends.
     train : (Tensor, Tensor)
-        Images ``(N, C, H, W)`` and labels ``(N,)`` to learn from, on the model's device.
+        Images ``(N, C, H, W)``, prepared, and labels ``(N,)`` to learn from, on the model's device; images
+        too large to be held prepared may be `LazyImages`.
     held_out : (Tensor, Tensor)
         Images and labels that are never learnt from; may be empty.
     settings : TrainingSettings
-        How to train.
+        How to train; the learning rate of a round is as its schedule says.
     silo : int
-        Partition id: with ``seed`` and the round it seeds the order of the samples.
+        Partition id: with ``seed`` and the round it seeds the order of the samples and their views.
     seed : int
         The run's seed.
     memory : SiloMemory, optional
@@ -84,8 +85,8 @@ class FedSQClient(NumPyClient):
             The quantitative state, in the order of `QuantitativeCopy.quantitative_state`.
         config : dict
             ``server-round``; ``fingerprint`` of the server's structure, or ``own-relus`` in a round
-            without one; ``head-only`` where only the head learns; ``proximal-mu`` if the inner strategy
-            is FedProx.
+            without one; ``gate-share`` where the gates are being released; ``head-only`` where only the head
+            learns; ``proximal-mu`` if the inner strategy is FedProx.
 
         Returns
         -------
@@ -101,10 +102,13 @@ class FedSQClient(NumPyClient):
         self._load(parameters, config)
         self.model.learn_head_only(bool(config.get(HEAD_ONLY, False)))
         images, labels = self.train
-        seed = derive_seed(self.seed, "train", int(config[ROUND]), self.silo)
+        server_round = int(config[ROUND])
+        settings = self.settings.of_round(server_round)
+        seed = derive_seed(self.seed, "train", server_round, self.silo)
         mu = float(config.get("proximal-mu", 0.0))
-        gates = bind(self.gates, self.model, images)
-        result = train_locally(self.model, images, labels, self.settings, seed=seed, mu=mu, gates=gates)
+        augmentation = AUGMENTATIONS[settings.augmentation]
+        gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
+        result = train_locally(self.model, images, labels, settings, seed=seed, mu=mu, gates=gates)
         if self.memory is not None:
             self.memory.keep_local(self.model)
         state = [tensor.cpu().numpy() for tensor in self.model.quantitative_state().values()]
@@ -129,17 +133,21 @@ class FedSQClient(NumPyClient):
         return result.loss, result.examples, {"accuracy": result.accuracy}
 
     def _load(self, parameters: NDArrays, config: dict[str, Scalar]) -> None:
-        self._enter_structure(str(config.get(FINGERPRINT, "")), own_relus=bool(config.get(OWN_RELUS, False)))
+        self._enter_structure(
+            str(config.get(FINGERPRINT, "")),
+            own_relus=bool(config.get(OWN_RELUS, False)),
+            share=float(config.get(GATE_SHARE, 1.0)),
+        )
         names = self.model.quantitative_state()
         state = {name: torch.from_numpy(array) for name, array in zip(names, parameters, strict=True)}
         self.model.load_quantitative_state(state)
         if self.memory is not None:
             self.memory.load_local(self.model)
 
-    def _enter_structure(self, theirs: str, *, own_relus: bool) -> None:
+    def _enter_structure(self, theirs: str, *, own_relus: bool, share: float) -> None:
         """Put the server's structure in force: own ReLUs, the one in the model, or one from memory."""
         if isinstance(self.model, DualCopy):
-            self.model.gated = not own_relus
+            self.model.gated, self.model.gate_share = not own_relus, share
             if self.memory is not None and self.model.fingerprint != theirs:
                 self.memory.load_structure(self.model, theirs)
         own = self.model.fingerprint

@@ -65,5 +65,5 @@ class Handout:
             node = reply.metadata.src_node_id
             if reply.has_error():
                 log.warning("node %d did not take the structure: %s", node, reply.error.reason)
-            elif (kept := reply.content.config_records[CONFIG].get(FINGERPRINT)) is not None:
+            elif (kept := reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)) is not None:
                 self._fingerprints[node] = str(kept)

@@ -5,8 +5,9 @@ rounds from 1 in every call; this loop makes the same calls in the same order, f
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
@@ -20,6 +21,11 @@ from fedsq_flwr.learning import Evaluation
 Enter = Callable[[int], None]
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
 Examine = Callable[[ArrayRecord, ArrayRecord, Sequence[RecordDict]], Diagnostics]
+
+#: What `Round` reads of the silos' replies: for `FedSQ`, which then uses no reply without it.
+MEASURED: Mapping[str, Sequence[str]] = MappingProxyType(
+    {"train": ("train_loss", "train_seconds"), "evaluate": ("loss", "accuracy")}
+)
 
 
 @dataclass(frozen=True)

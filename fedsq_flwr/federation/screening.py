@@ -6,7 +6,7 @@ whole run for one missing key. Here one bad silo costs the round one reply, and 
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +30,15 @@ class Expectation:
         dtype and shape of each array by name; empty where no arrays are asked for (evaluation).
     weight_key : str
         The metric that replies are weighted by.
+    metrics : collection of str
+        Other metrics that must be there, each a number; finite where arrays are asked for, too.
     """
 
     server_round: int
     fingerprint: str
     arrays: Mapping[str, tuple[str, tuple[int, ...]]]
     weight_key: str
+    metrics: Collection[str] = ()
 
 
 def describe_arrays(record: ArrayRecord) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -53,13 +56,15 @@ def find_fault(reply: Message, expected: Expectation) -> str | None:
         return fault
     if (fault := _find_bad_weight(content, expected.weight_key)) is not None:
         return fault
+    if (fault := _find_bad_metric(content, expected)) is not None:
+        return fault
     return _find_bad_arrays(content, expected.arrays) if expected.arrays else None
 
 
 def abstains(reply: Message, weight_key: str) -> bool:
     """Tell whether a silo answers an evaluation with weight 0: it holds nothing out, and that is no fault."""
     records = [] if reply.has_error() else list(reply.content.metric_records.values())
-    return len(records) == 1 and _weight(records[0], weight_key) == 0
+    return len(records) == 1 and _number(records[0], weight_key) == 0
 
 
 def usual_metrics(contents: Iterable[RecordDict]) -> frozenset[str]:
@@ -82,15 +87,26 @@ def _find_bad_weight(content: RecordDict, key: str) -> str | None:
     records = list(content.metric_records.values())
     if len(records) != 1:
         return f"has {len(records)} metric records, not 1"
-    weight = _weight(records[0], key)
+    weight = _number(records[0], key)
     if weight is None:
         return f"has no number under '{key}'"
     return None if math.isfinite(weight) and weight > 0 else f"has weight {weight:g} under '{key}', not above 0"
 
 
-def _weight(record: MetricRecord, key: str) -> float | None:
-    weight = record.get(key)
-    return float(weight) if isinstance(weight, (int, float)) and not isinstance(weight, bool) else None
+def _find_bad_metric(content: RecordDict, expected: Expectation) -> str | None:
+    record = next(iter(content.metric_records.values()))
+    for name in expected.metrics:
+        value = _number(record, name)
+        if value is None:
+            return f"has no number under '{name}'"
+        if expected.arrays and not math.isfinite(value):
+            return f"has {value:g} under '{name}'"
+    return None
+
+
+def _number(record: MetricRecord, key: str) -> float | None:
+    value = record.get(key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _find_bad_arrays(content: RecordDict, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> str | None:

@@ -1,5 +1,8 @@
 """The server's copy of the model: what the rounds start from, and what judges each average."""
 
+from collections.abc import Iterable
+from statistics import fmean
+
 import torch
 from flwr.app import ArrayRecord
 from torch import Tensor, nn
@@ -7,6 +10,7 @@ from torch import Tensor, nn
 from fedsq_flwr.data import ServerData
 from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
+from fedsq_flwr.gating.batch_norm import travelling_buffers
 from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import Evaluation, evaluate
 
@@ -76,9 +80,17 @@ class ServerModel:
             return None
         return to_arrays(self._model.structural_state())
 
+    def gate_share(self, server_round: int) -> float:
+        """Return how much of each activation the fixed gates decide in ``server_round``."""
+        return self._schedule.share(server_round)
+
     def head_names(self) -> list[str]:
         """Return the names of those arrays that are the head's."""
         return list(self._model.head_state())
+
+    def statistics_names(self) -> list[str]:
+        """Return the names of those arrays that are running statistics of batch norm."""
+        return travelling_buffers(self._model.quantitative, self._model.batch_norm)
 
     def enter(self, server_round: int) -> None:
         """Put the structure of ``server_round`` in force; the average of the round before it must be loaded.
@@ -89,6 +101,8 @@ class ServerModel:
             If the structure is of an earlier round, which this model has not gone through.
         """
         source = self._schedule.source(server_round)
+        if isinstance(self._model, DualCopy):
+            self._model.gate_share = self.gate_share(server_round)
         if not isinstance(self._model, DualCopy) or source == self._source:
             return
         if source:
@@ -129,6 +143,15 @@ class ServerModel:
         """
         self._model.load_quantitative_state(to_state(arrays))
         return self._evaluate(self._model, self._gates)
+
+    def evaluate_all(self, arrays: ArrayRecord, models: Iterable[ArrayRecord]) -> dict[str, Evaluation]:
+        """Evaluate each of the silos' own ``models`` and return the mean over them; ``arrays`` stay loaded."""
+        each = [self.evaluate(model) for model in models]
+        self._model.load_quantitative_state(to_state(arrays))
+        return {
+            name: Evaluation(fmean(e[name].loss for e in each), fmean(e[name].accuracy for e in each), len(data))
+            for name, data in self._sets.items()
+        }
 
     def _evaluate(self, network: nn.Module, cache: GateCache | None) -> dict[str, Evaluation]:
         found = {}

@@ -1,9 +1,10 @@
 """FedSQ as a Flower strategy: an inner strategy averages, FedSQ sees to what is averaged."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.handout import Handout
-from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
+from fedsq_flwr.federation.messages import FINGERPRINT, GATE_SHARE, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
+from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.federation.roster import OrderedGrid, Roster, seeded_sampling
 from fedsq_flwr.federation.screening import Expectation, abstains, describe_arrays, find_fault, usual_metrics
 from fedsq_flwr.learning import derive_seed
@@ -61,10 +63,16 @@ class FedSQ(Strategy):
         from the start, else None. Each silo is handed it once, before it is first needed.
     ask_for_structure : bool
         Ask silos first whether they have it: they may have kept it from an earlier run.
+    gate_share : function of the round, optional
+        Returns how much of each activation the fixed gates decide (`DualCopy.gate_share`); all by default.
     head_first_rounds : int
         In so many first rounds only the head learns; the other arrays keep every bit that they had.
     head : collection of str
         Names of the head's arrays (`QuantitativeCopy.head_state`); needed for ``head_first_rounds``.
+    metrics : mapping of str to collection of str
+        Metrics that a reply to ``train`` and to ``evaluate`` must have to be used, each a number.
+    uniform : bool
+        Every reply counts the same in the average, whatever number of samples it is of.
     min_replies : int
         Fewest usable replies of a training round; with fewer the run ends with an error.
     seed : int
@@ -92,8 +100,11 @@ class FedSQ(Strategy):
         fingerprint: str | Callable[[int], str] = "",
         structure: Callable[[int], ArrayRecord | None] | None = None,
         ask_for_structure: bool = False,
+        gate_share: Callable[[int], float] | None = None,
         head_first_rounds: int = 0,
         head: Collection[str] = (),
+        metrics: Mapping[str, Collection[str]] = MappingProxyType({}),
+        uniform: bool = False,
         min_replies: int = 1,
         seed: int = 0,
         timeout: float = 600.0,
@@ -106,8 +117,11 @@ class FedSQ(Strategy):
         self.inner = FedAvg() if inner is None else inner
         self.fingerprint = fingerprint
         self.structure = structure
+        self.gate_share = gate_share
         self.head_first_rounds = head_first_rounds
         self.head = frozenset(head)
+        self.metrics = metrics
+        self.uniform = uniform
         self.min_replies = min_replies
         self.seed = seed
         self.roster = Roster(timeout) if roster is None else roster
@@ -150,13 +164,13 @@ class FedSQ(Strategy):
             If fewer than ``min_replies`` are usable, or the inner strategy returns no model, another
             network's, or one that is not finite.
         """
-        usable = self._screen(server_round, replies, self.training, self._arrays)
+        usable = self._screen("train", server_round, replies, self.training)
         if len(usable) < self.min_replies:
             raise RunFailedError(
                 f"round {server_round}: {len(usable)} usable replies of {len(self.training.sampled)}, "
                 f"min_replies={self.min_replies} ({_gather(self.training.dropped)})"
             )
-        arrays, metrics = self.inner.aggregate_train(server_round, usable)
+        arrays, metrics = self.inner.aggregate_train(server_round, [self._weighted(reply) for reply in usable])
         if arrays is None:
             raise RunFailedError(f"round {server_round}: {type(self.inner).__name__} returned no model")
         return self._as_sent(server_round, arrays), metrics
@@ -185,13 +199,13 @@ class FedSQ(Strategy):
         for reply in abstaining:
             self.evaluation.sampled.remove(self._silo(reply.metadata.src_node_id))
         counting = [reply for reply in answers if reply not in abstaining]
-        usable = self._screen(server_round, counting, self.evaluation, {})
+        usable = self._screen("evaluate", server_round, counting, self.evaluation)
         return self.inner.aggregate_evaluate(server_round, usable) if usable else None
 
     def averaged(self, replies: Iterable[Message]) -> list[RecordDict]:
         """Return what those of the last round's training ``replies`` hold that were averaged, by partition id."""
-        by_silo = {self._silo(reply.metadata.src_node_id): reply.content for reply in replies if reply.has_content()}
-        return [by_silo[silo] for silo in sorted(self.training.metrics)]
+        by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies if reply.has_content()}
+        return [self._weighted(by_silo[silo]).content for silo in sorted(self.training.metrics)]
 
     def fingerprint_of(self, server_round: int) -> str:
         """Return the fingerprint of the structure in force in a round; empty without fixed gates."""
@@ -203,6 +217,8 @@ class FedSQ(Strategy):
         extended = ConfigRecord({**config, ROUND: server_round})
         if fingerprint := self.fingerprint_of(server_round):
             extended[FINGERPRINT] = fingerprint
+            if self.gate_share is not None and (share := self.gate_share(server_round)) < 1:
+                extended[GATE_SHARE] = share
         elif callable(self.fingerprint):  # said in a word: Flower cannot count the bytes of an empty string
             extended[OWN_RELUS] = True
         if kind == "train" and self._is_head_only(server_round):
@@ -222,14 +238,14 @@ class FedSQ(Strategy):
             self._handout.send(grid, nodes, fingerprint, structure)
         return exchange
 
-    def _screen(
-        self,
-        server_round: int,
-        replies: Iterable[Message],
-        exchange: Exchange,
-        arrays: dict[str, tuple[str, tuple[int, ...]]],
-    ) -> list[Message]:
-        expected = Expectation(server_round, self.fingerprint_of(server_round), arrays, self._weight_key)
+    def _screen(self, kind: str, server_round: int, replies: Iterable[Message], exchange: Exchange) -> list[Message]:
+        expected = Expectation(
+            server_round,
+            self.fingerprint_of(server_round),
+            self._arrays if kind == "train" else {},
+            self._weight_key,
+            self.metrics.get(kind, ()),
+        )
         by_silo = {self._silo(reply.metadata.src_node_id): reply for reply in replies}
         for reply in by_silo.values():
             if reply.has_error():
@@ -271,6 +287,10 @@ class FedSQ(Strategy):
                 by = type(self.inner).__name__
                 raise RunFailedError(f"round {server_round}: the average of array '{name}' by {by} is not finite")
         return ArrayRecord({name: Array(value) for name, value in values.items()})
+
+    def _weighted(self, reply: Message) -> Message:
+        """Return a copy of ``reply`` for whoever averages, with the weight that it counts."""
+        return copy_reply(reply, weight=(self._weight_key, 1) if self.uniform else None)
 
     def _is_head_only(self, server_round: int) -> bool:
         return server_round <= self.head_first_rounds

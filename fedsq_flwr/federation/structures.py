@@ -81,9 +81,10 @@ class DiskStructures:
 
     def keep(self, fingerprint: str, state: Mapping[str, Tensor]) -> None:
         """Keep ``state``; the oldest make room."""
-        save_weights(self._path(fingerprint), state, {"fingerprint": fingerprint})
-        kept = sorted(self._directory.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
-        for path in kept[:-KEPT_ON_DISK]:
+        new = self._path(fingerprint)
+        save_weights(new, state, {"fingerprint": fingerprint})
+        others = [path for path in self._directory.glob("*.safetensors") if path != new]  # whatever the clock says
+        for path in sorted(others, key=lambda path: path.stat().st_mtime_ns)[: 1 - KEPT_ON_DISK]:
             path.unlink(missing_ok=True)
 
     def discard(self, fingerprint: str) -> None:

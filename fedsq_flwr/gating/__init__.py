@@ -9,6 +9,7 @@ from fedsq_flwr.gating.diagnostics import LayerGates, fixed_gates, flip_rate, ga
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.export import export_dual, export_plain
 from fedsq_flwr.gating.gates import Gates
+from fedsq_flwr.gating.images import Images, LazyImages
 from fedsq_flwr.gating.probe import check_affine
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.replay import GateMismatchError
@@ -21,7 +22,9 @@ __all__ = [
     "GateCache",
     "GateMismatchError",
     "Gates",
+    "Images",
     "LayerGates",
+    "LazyImages",
     "QuantitativeCopy",
     "UnsupportedActivationError",
     "WeightDrift",

@@ -17,6 +17,7 @@ from torch import Tensor
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.files import file_of, room_on_disk
 from fedsq_flwr.gating.gates import Gates, Layout
+from fedsq_flwr.gating.images import Images
 from fedsq_flwr.gating.layout import is_channels_last
 from fedsq_flwr.gating.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.replay import GateMismatchError
@@ -77,7 +78,7 @@ class GateCache:
         self._tables: dict[str, _Table] = {}  # the one used last is last
         self._lock = threading.RLock()
 
-    def bind(self, dual: DualCopy, *, data: str, samples: int, view: str = "") -> "BoundGates":
+    def bind(self, dual: DualCopy, *, data: str, samples: int, view: str = "", views: int = 1) -> "BoundGates":
         """Return the gates of one data set under the structure of ``dual`` as it is now.
 
         Parameters
@@ -89,9 +90,12 @@ class GateCache:
         samples : int
             Number of samples; they are numbered from 0.
         view : str
-            Names a deterministic variant of each sample, ``"flipped"`` say; each is kept for itself.
+            Names a deterministic variant of each sample, ``"flipped"`` say; each is kept for itself. Or
+            names a way to number several of them, ``"flip"`` say.
+        views : int
+            How many variants are numbered, from 0; a row is kept for each sample in each of them.
         """
-        return BoundGates(self, dual, data=data, samples=samples, view=view)
+        return BoundGates(self, dual, data=data, samples=samples, view=view, views=views)
 
     @property
     def nbytes(self) -> int:
@@ -100,7 +104,7 @@ class GateCache:
             return sum(table.rows.nbytes for table in self._tables.values())
 
     def fetch(self, bound: "BoundGates", samples: Tensor, images: Tensor) -> Gates:
-        """Return the gates of a batch: see `BoundGates.of`."""
+        """Return the gates of a batch: see `BoundGates.of`. Here a view of a sample counts as a sample."""
         key = bound.key(images)
         with self._lock:
             table = self._tables.pop(key, None)
@@ -146,15 +150,23 @@ class GateCache:
     def _open(self, key: str, bound: "BoundGates", computed: Gates) -> _Table:
         row_bytes = computed.rows.shape[1]
         path = file_of(self.directory, bound.fingerprint, key) if self.directory else None
-        wanted = bound.samples * (row_bytes if path is None else DiskRows.stride(row_bytes))
+        wanted = bound.rows * (row_bytes if path is None else DiskRows.stride(row_bytes))
         if path is None:
             room = self._room_in_memory(bound.fingerprint, wanted)
         else:
+            self._let_go(bound.fingerprint)
             room = room_on_disk(path, wanted, self.max_bytes)
-        capacity = bound.samples if wanted <= room else room * bound.samples // wanted
+        capacity = bound.rows if wanted <= room else room * bound.rows // wanted
         if path is None or capacity == 0:
             return _Table(bound.fingerprint, computed.layout, MemoryRows(capacity, row_bytes))
         return _Table(bound.fingerprint, computed.layout, DiskRows(path, capacity, row_bytes))
+
+    def _let_go(self, fingerprint: str) -> None:
+        """Close the files of other structures: while one is open, its bytes stay on the disk, removed or not.
+
+        What is needed again is opened again. A process that goes on for long runs out of files otherwise.
+        """
+        self._tables = {key: table for key, table in self._tables.items() if table.fingerprint == fingerprint}
 
     def _room_in_memory(self, fingerprint: str, wanted: int) -> int:
         """Return the bytes to be had; tables of other structures make way, the longest unused first."""
@@ -167,14 +179,16 @@ class GateCache:
 class BoundGates:
     """The gates of one data set under one structure, as `GateCache.bind` returns them."""
 
-    def __init__(self, cache: GateCache, dual: DualCopy, *, data: str, samples: int, view: str) -> None:
+    def __init__(self, cache: GateCache, dual: DualCopy, *, data: str, samples: int, view: str, views: int) -> None:
         self.dual = dual
         self.fingerprint = dual.fingerprint
-        self.samples = samples
+        self.view = view
+        self.rows = samples * views  # a row of the cache is `view * samples + sample`
+        self._samples = samples
         self._cache = cache
         self._name = (self.fingerprint, data, view, samples, torch.__version__)
 
-    def of(self, samples: Tensor, images: Tensor) -> Gates:
+    def of(self, samples: Tensor, images: Tensor, views: Tensor | None = None) -> Gates:
         """Return the gates of a batch, from the cache or computed and kept.
 
         Parameters
@@ -183,13 +197,15 @@ class BoundGates:
             int64, the numbers of the samples, on the CPU.
         images : Tensor
             The images of these samples, in the same order, as they enter the network.
+        views : Tensor, optional
+            int64, on the CPU: the view in which each of these samples is; 0 by default.
 
         Raises
         ------
         GateMismatchError
             If the network takes another branch for another batch, so that samples have no gates of their own.
         """
-        return self._cache.fetch(self, samples, images)
+        return self._cache.fetch(self, samples if views is None else views * self._samples + samples, images)
 
     def key(self, images: Tensor) -> str:
         """Return what the gates of ``images`` are kept under: all that their bits depend on."""
@@ -199,18 +215,26 @@ class BoundGates:
         return hashlib.sha256(repr((*self._name, *form)).encode()).hexdigest()
 
 
-def bind(cache: GateCache | None, model: QuantitativeCopy, images: Tensor) -> BoundGates | None:
+def bind(
+    cache: GateCache | None, model: QuantitativeCopy, images: Images, *, view: str = "", views: int | None = 1
+) -> BoundGates | None:
     """Return the kept gates of ``images`` under ``model`` as it is now; None where there is nothing to keep.
 
-    That is without a cache, with one that may hold nothing, and for a model with ReLUs of its own.
+    That is without a cache, with one that may hold nothing, for a model with ReLUs of its own, and for images
+    with more ``views`` than can be kept (None); ``view`` and ``views`` are those of `GateCache.bind`.
     """
-    if cache is None or cache.max_bytes == 0 or not isinstance(model, DualCopy) or not model.gated:
+    if cache is None or cache.max_bytes == 0 or not isinstance(model, DualCopy) or not model.gated or views is None:
         return None
-    return cache.bind(model, data=digest(images), samples=len(images))
+    return cache.bind(model, data=digest(images), samples=len(images), view=view, views=views)
 
 
-def digest(images: Tensor) -> str:
-    """Return a name for ``images`` made from their bytes: another data set or pipeline has another."""
+def digest(images: Images) -> str:
+    """Return a name for ``images``: another data set or pipeline has another.
+
+    A tensor's is made from its bytes; `LazyImages` name themselves.
+    """
+    if not isinstance(images, Tensor):
+        return images.digest
     values = images.detach().cpu().contiguous()
     head = f"{values.dtype}|{tuple(values.shape)}|".encode()
     return hashlib.sha256(head + values.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()

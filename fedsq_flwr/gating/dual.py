@@ -47,6 +47,9 @@ class DualCopy(QuantitativeCopy):
     gated : bool
         Whether the gates are in force. Set it to False and the quantitative copy goes on with its own
         ReLUs, and there is no fingerprint.
+    gate_share : float
+        How much of each activation the fixed gates decide, from 1 (all) to 0; the network's own ReLUs and
+        poolings decide the rest. Below 1 the map is no longer affine (our choice: a way to let go slowly).
 
     Raises
     ------
@@ -70,6 +73,7 @@ class DualCopy(QuantitativeCopy):
         super().__init__(network, batch_norm=batch_norm, head=head)
         self.pool_gates = pool_gates
         self.gated = True
+        self.gate_share = 1.0
         self.structural = _frozen_copy(network)
         self._fingerprint = Fingerprint()
 
@@ -106,7 +110,7 @@ class DualCopy(QuantitativeCopy):
             calls, _ = record(self.structural, images, pool_gates=self.pool_gates)
         else:
             calls = gates.to(images.device).calls()
-        with Replaying(calls, pool_gates=self.pool_gates):
+        with Replaying(calls, pool_gates=self.pool_gates, share=self.gate_share):
             return self.quantitative(images)  # type: ignore[no-any-return]
 
     def gates(self, images: Tensor) -> Gates:

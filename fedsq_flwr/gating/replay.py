@@ -20,6 +20,15 @@ class GateMismatchError(RuntimeError):
 class Replaying(TorchFunctionMode):
     """Apply recorded gates, in call order, to a pass through the quantitative copy.
 
+    Parameters
+    ----------
+    gates : sequence of Gate
+        As recorded.
+    pool_gates : bool
+        Whether max-poolings are gated, too.
+    share : float
+        Each activation is ``share`` times the gated one and ``1 - share`` times what the call itself gives.
+
     Raises
     ------
     GateMismatchError
@@ -27,11 +36,12 @@ class Replaying(TorchFunctionMode):
         pass ends with gates left over.
     """
 
-    def __init__(self, gates: Sequence[Gate], *, pool_gates: bool) -> None:
+    def __init__(self, gates: Sequence[Gate], *, pool_gates: bool, share: float = 1.0) -> None:
         super().__init__()
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
+        self._share = share
         self._grad_enabled = torch.is_grad_enabled()
         self._around = _checkpoints() if self._grad_enabled and _may_be_checkpointed() else 0
 
@@ -48,6 +58,9 @@ class Replaying(TorchFunctionMode):
             wants_winners, args, kwargs = split_return_indices(func, args, kwargs)
             value = args[0] if args else kwargs["input"]
             output, winners = self._max_pool(value)
+            if self._share < 1:
+                own = func(*args, **kwargs)
+                output = torch.lerp(own[0] if isinstance(own, tuple) else own, output, self._share)
             return (output, winners) if wants_winners else output
         return func(*args, **kwargs)
 
@@ -62,6 +75,9 @@ class Replaying(TorchFunctionMode):
     def _relu(self, value: Tensor, *, in_place: bool) -> Tensor:
         gate = self._take(value)
         if isinstance(gate, ReluGate | PackedRelu):
+            if self._share < 1:
+                mixed = torch.lerp(torch.relu(value), gate.apply(value, in_place=False), self._share)
+                return value.copy_(mixed) if in_place else mixed
             return gate.apply(value, in_place=in_place)
         raise GateMismatchError(f"gate {self._next - 1}: recorded for a max-pooling, asked for by a ReLU")
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import BoundGates
+from fedsq_flwr.gating import BoundGates, Images
 from fedsq_flwr.learning.precision import autocast
 
 
@@ -21,7 +21,7 @@ class Evaluation:
 
 def evaluate(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     *,
     batch_size: int = 256,
@@ -34,8 +34,10 @@ def evaluate(
     ----------
     model : nn.Module
         Maps images to logits.
-    images, labels : Tensor
-        ``(N, C, H, W)`` and ``(N,)`` on the model's device; N >= 1.
+    images : Tensor or LazyImages
+        ``(N, C, H, W)``, prepared, on the model's device; N >= 1.
+    labels : Tensor
+        ``(N,)``, likewise.
     batch_size : int
         Samples at a time.
     precision : {"float32", "bfloat16"}

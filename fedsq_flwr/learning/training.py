@@ -1,21 +1,28 @@
 """Local training of a silo: one loop for FedSQ and every baseline."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from fedsq_flwr.gating import BoundGates, QuantitativeCopy
+from fedsq_flwr.gating import BoundGates, Images, QuantitativeCopy
+from fedsq_flwr.learning.augmentation import AUGMENTATIONS
 from fedsq_flwr.learning.batches import shuffled_batches
 from fedsq_flwr.learning.precision import autocast
+from fedsq_flwr.learning.schedule import rate_factor
 from fedsq_flwr.learning.seeding import derive_seed, seed_global_generators
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a silo trains: SGD with momentum; ``precision`` is ``float32`` or ``bfloat16`` (autocast)."""
+    """How a silo trains: SGD with momentum.
+
+    ``learning_rate`` is that of the first round; ``schedule`` and ``rounds`` say how it goes on, see
+    `fedsq_flwr.learning.schedule`. ``precision`` is ``float32`` or ``bfloat16`` (autocast), ``augmentation``
+    one of `AUGMENTATIONS`.
+    """
 
     epochs: int
     batch_size: int
@@ -23,6 +30,14 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 0.0
     precision: str = "float32"
+    augmentation: str = "none"
+    schedule: str = "constant"
+    rounds: int = 1
+
+    def of_round(self, server_round: int) -> "TrainingSettings":
+        """Return the settings of a round, from 1: with the learning rate that the schedule gives it."""
+        factor = rate_factor(self.schedule, server_round, self.rounds)
+        return replace(self, learning_rate=self.learning_rate * factor)
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,7 @@ class TrainingResult:
 
 def train_locally(
     model: QuantitativeCopy,
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     settings: TrainingSettings,
     *,
@@ -50,23 +65,30 @@ def train_locally(
     ----------
     model : QuantitativeCopy
         The network; only its parameters (never the structural copy's tensors) are given to the optimiser.
-    images, labels : Tensor
-        ``(N, C, H, W)`` floating-point and ``(N,)`` int64, on the model's device; N >= 1.
+    images : Tensor or LazyImages
+        ``(N, C, H, W)`` floating-point, prepared, on the model's device; N >= 1.
+    labels : Tensor
+        ``(N,)`` int64, likewise.
     settings : TrainingSettings
         Epochs, batch size, learning rate and so on.
     seed : int
-        Seeds the order of the samples and dropout; same seed, same thread count: same numbers.
+        Seeds the order of the samples, their views and dropout; same seed, same thread count: same numbers.
     mu : float
         Weight of FedProx's proximal term ``mu / 2 * |w - w_start|^2`` (Li et al., 2020); not in the loss
         that is reported.
     gates : BoundGates, optional
-        Kept gates of these samples, numbered as they lie in ``images``. Without them a `DualCopy`
-        computes the gates of every batch anew; the numbers are the same.
+        Kept gates of these samples, numbered as they lie in ``images``, in the views of the augmentation.
+        Without them a `DualCopy` computes the gates of every batch anew; the numbers are the same.
 
     Returns
     -------
     TrainingResult
         The optimiser's momentum is dropped: every round starts afresh, as in FedAvg.
+
+    Raises
+    ------
+    ValueError
+        If ``gates`` are kept without the views of the augmentation.
     """
     started = time.perf_counter()
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -75,15 +97,21 @@ def train_locally(
         parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
     order = torch.Generator().manual_seed(derive_seed(seed, "order"))
+    augmentation = AUGMENTATIONS[settings.augmentation]
+    if gates is not None and augmentation.views != 1 and gates.view != augmentation.view:
+        raise ValueError(f"augmentation={settings.augmentation}: its gates cannot be kept as view {gates.view!r}")
+    drawn = torch.Generator().manual_seed(derive_seed(seed, "augmentation"))
+    shape = images[:1].shape[1:]
     total = 0.0
     model.train()
-    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
         seed_global_generators(derive_seed(seed, "dropout"), images.device)
         for _ in range(settings.epochs):
+            views = augmentation.draw(len(labels), shape, drawn)
             for batch in shuffled_batches(len(labels), settings.batch_size, order):
-                inputs = images[batch]
+                inputs = augmentation.apply(images[batch], views[batch])
                 with autocast(images.device, settings.precision):
-                    logits = model(inputs) if gates is None else model(inputs, gates.of(batch, inputs))
+                    logits = model(inputs) if gates is None else model(inputs, gates.of(batch, inputs, views[batch]))
                     loss = F.cross_entropy(logits, labels[batch])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]

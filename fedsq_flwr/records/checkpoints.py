@@ -3,14 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
-from fedsq_flwr.backbones.weights import read_weights, save_weights
+from fedsq_flwr.backbones.sources import CHECKPOINT
+from fedsq_flwr.backbones.weights import read_metadata, read_weights, save_weights
 from fedsq_flwr.errors import WeightsError
-
-FILE = "quantitative.safetensors"
 
 
 class Checkpoints:
@@ -20,16 +20,21 @@ class Checkpoints:
     ----------
     directory : Path
         Where it is, or will be. Holds ``last`` and ``best``, each with a file of the quantitative state,
-        whose metadata is the round's line of the history, and, where the structure came up during the
-        run, a file of the structural state, named by its fingerprint.
+        whose metadata is the round's line of the history. Where the structure came up during the run, there
+        is a file of the structural state beside it, named by its fingerprint; where the server remembers
+        more than the model (an optimiser's moments, the silos' own models), one of that, named by its round.
+    pixels : mapping of str to str
+        What else the metadata say, so that other runs can start from the file: ``mean``, ``deviation`` and
+        ``input_size`` as `backbones.sources.stated` reads them.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pixels: Mapping[str, str] = MappingProxyType({})) -> None:
         self.directory = directory
+        self.pixels = pixels
 
     def path(self, name: str) -> Path:
         """Return the file of the checkpoint ``name``."""
-        return self.directory / name / FILE
+        return self.directory / name / CHECKPOINT
 
     def save(
         self,
@@ -37,22 +42,27 @@ class Checkpoints:
         state: Mapping[str, Tensor],
         line: Mapping[str, Any],
         structure: Mapping[str, Tensor] | None = None,
+        server: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Write the checkpoint ``name`` (``last`` or ``best``), replacing the one before it.
 
-        The structure is written before the state that names it, and an older one is removed afterwards,
-        so that a run that dies in between leaves a whole checkpoint.
+        What stands beside the state is written before the state that names it, and what older states named
+        is removed afterwards, so that a run that dies in between leaves a whole checkpoint.
         """
-        metadata = {"line": json.dumps(line)}
         directory = self.directory / name
+        metadata = {**self.pixels, "line": json.dumps(line)}
         if structure is not None:
             file = directory / f"structural-{line['fingerprint'][:16]}.safetensors"
             metadata["structure"] = file.name
             if not file.exists():
                 save_weights(file, structure, {"fingerprint": str(line["fingerprint"])})
+        if server is not None:
+            file = directory / f"server-{line['round']}.safetensors"
+            metadata["server"] = file.name
+            save_weights(file, server, {})
         save_weights(self.path(name), state, metadata)
-        for older in directory.glob("structural-*.safetensors"):
-            if older.name != metadata.get("structure"):
+        for older in (*directory.glob("structural-*.safetensors"), *directory.glob("server-*.safetensors")):
+            if older.name not in (metadata.get("structure"), metadata.get("server")):
                 older.unlink()
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -76,7 +86,18 @@ class Checkpoints:
         WeightsError
             If a file is missing or damaged.
         """
-        _, metadata = read_weights(self.path(name))
-        if "structure" not in metadata:
-            return None
-        return read_weights(self.directory / name / Path(metadata["structure"]).name)[0]
+        return self._load_beside(name, "structure")
+
+    def load_server(self, name: str) -> dict[str, Tensor] | None:
+        """Return what the server remembered beside the model of the checkpoint ``name``, or None if nothing.
+
+        Raises
+        ------
+        WeightsError
+            As `load_structure`.
+        """
+        return self._load_beside(name, "server")
+
+    def _load_beside(self, name: str, kind: str) -> dict[str, Tensor] | None:
+        metadata = read_metadata(self.path(name))
+        return read_weights(self.directory / name / Path(metadata[kind]).name)[0] if kind in metadata else None

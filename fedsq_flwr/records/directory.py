@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.backbones import state_digest
 from fedsq_flwr.config.differences import differences
 from fedsq_flwr.config.files import read_config, write_config
@@ -34,12 +35,14 @@ SILOS = "silos"
 class Start:
     """Where a run starts: its first round, and what to load if that is not the first of all.
 
-    ``structure`` is None where the round before had the start's structure, or none.
+    ``structure`` is None where the round before had the start's structure, or none; ``server`` where the
+    server remembers nothing but the model.
     """
 
     round: int
     state: dict[str, Tensor] | None
     structure: dict[str, Tensor] | None = None
+    server: dict[str, Tensor] | None = None
 
 
 class RunDirectory:
@@ -66,19 +69,26 @@ class RunDirectory:
         ConfigurationError
             If it holds a run already and ``resume`` is not set, or a run with other settings.
         DataError, WeightsError
-            If what is there to resume from is damaged.
+            If what is there to resume from is damaged, or it cannot be told how the weights want their images.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.check(config)
+        mean, deviation = normalisation(config.backbone)
+        self.checkpoints.pixels = {
+            "mean": json.dumps(mean),
+            "deviation": json.dumps(deviation),
+            "input_size": str(config.backbone.image_size),
+        }
         (self.path / "failure.json").unlink(missing_ok=True)  # of an earlier attempt
         start = Start(1, None)
         if config.resume and self.checkpoints.path("last").exists():
             state, line = self.checkpoints.load("last")
             self.history.repair(line)
-            start = Start(int(line["round"]) + 1, state, self.checkpoints.load_structure("last"))
+            structure, server = self.checkpoints.load_structure("last"), self.checkpoints.load_server("last")
+            start = Start(int(line["round"]) + 1, state, structure, server)
             self._earlier_seconds = sum(earlier["seconds"] for earlier in self.history.read())
         write_config(self.path / "config.yaml", config)
-        write_json(self.path / "partition.json", describe_partition(config, task))
+        write_json(self.path / "partition.json", describe_partition(task))
         return start
 
     def check(self, config: Config) -> None:
@@ -98,18 +108,25 @@ class RunDirectory:
         before = read_config(self.path / "config.yaml")
         for name in differences(before, config):
             raise ConfigurationError(
-                f"{name}: differs from the run in output={config.output}; to resume it, only rounds, "
-                "diagnostics, min_silos, trackers and the executor (not its threads) may change"
+                f"{name}: differs from the run in output={config.output}; to resume it, only rounds (with a constant "
+                "learning rate), diagnostics, min_silos, trackers and the executor (not its threads) may change"
             )
 
-    def keep(self, finished: Round, state: dict[str, Tensor], structure: dict[str, Tensor] | None = None) -> Line:
+    def keep(
+        self,
+        finished: Round,
+        state: dict[str, Tensor],
+        structure: dict[str, Tensor] | None = None,
+        server: dict[str, Tensor] | None = None,
+    ) -> Line:
         """Keep a finished round: checkpoints first, then its line, so that a run that dies can go on.
 
-        ``structure`` is the structural state of the round, where it came up during the run.
+        ``structure`` is the structural state of the round, where it came up during the run; ``server`` what
+        the server remembers beside the model, which only a run that goes on needs.
         """
         line = line_of(finished)
         lines = self.history.read()
-        self.checkpoints.save("last", state, line, structure)
+        self.checkpoints.save("last", state, line, structure, server)
         if best_line([*lines, line]) is line:
             self.checkpoints.save("best", state, line, structure)
         self.history.append(line)
@@ -124,6 +141,7 @@ class RunDirectory:
         lines = self.history.read()
         best, _ = self.checkpoints.load("best")
         final, _ = self.checkpoints.load("last")
+        shared = config.method.aggregation != "none"  # else there is no one model to judge
         accuracies = best_line(lines)["silo_accuracies"]
         unreadable = _latest(lines, UNREADABLE_FILES)
         per_silo = [
@@ -142,14 +160,14 @@ class RunDirectory:
             "method": config.method.name,
             "backbone": config.backbone.name,
             "data": config.data.name,
-            **_partition(config),
+            **_partition(config, task),
             "silos": config.silos,
             "seed": config.seed,
             "rounds": config.rounds,
             "learning_rate": config.learning_rate,
             "batch_norm": config.batch_norm,
             **figures(lines),
-            **plain_figures(model.evaluate_plain(best), model.evaluate_plain(final)),
+            **plain_figures(*(model.evaluate_plain(state) if shared else None for state in (best, final))),
             "per_silo": per_silo,
             "wall_seconds": self._earlier_seconds + time.perf_counter() - self._opened,
             "fingerprint": model.fingerprint,
@@ -165,7 +183,7 @@ class RunDirectory:
         write_json(self.path / "failure.json", {"error": reason})
 
 
-def describe_partition(config: Config, task: ServerData) -> dict[str, Any]:
+def describe_partition(task: ServerData) -> dict[str, Any]:
     """Return what ``partition.json`` holds: which silo has what, where this process has shared it out."""
     server = {
         "class_names": list(task.class_names),
@@ -175,9 +193,7 @@ def describe_partition(config: Config, task: ServerData) -> dict[str, Any]:
     if not isinstance(task, FederatedData):
         return {"name": SILOS, **server}
     return {
-        "name": config.partition.name,
-        "alpha": config.partition.alpha,
-        "seed": config.seed,
+        **task.partition,
         **server,
         "counts": task.class_counts(),
         "held_out": [len(part) for part in task.held_out],
@@ -185,11 +201,11 @@ def describe_partition(config: Config, task: ServerData) -> dict[str, Any]:
     }
 
 
-def _partition(config: Config) -> dict[str, Any]:
-    """Return the partition's name and parameter; real silos have what they have."""
-    if config.executor.name == SILOS:
+def _partition(config: Config, task: ServerData) -> dict[str, Any]:
+    """Return the partition's name and concentration; real silos have what they have."""
+    if config.executor.name == SILOS or not isinstance(task, FederatedData):
         return {"partition": SILOS, "alpha": None}
-    return {"partition": config.partition.name, "alpha": config.partition.alpha}
+    return {"partition": task.partition["name"], "alpha": task.partition["alpha"]}
 
 
 def _sizes(task: ServerData, lines: list[Line]) -> dict[int, tuple[int | None, int | None]]:

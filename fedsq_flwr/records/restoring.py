@@ -6,12 +6,13 @@ from pathlib import Path
 
 from torch import nn
 
-from fedsq_flwr.assembly import build_model
+from fedsq_flwr.assembly import build_model, structure_schedule
+from fedsq_flwr.backbones.sources import CHECKPOINT
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.files import read_config
 from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
-from fedsq_flwr.records.checkpoints import FILE, Checkpoints
+from fedsq_flwr.records.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def restore(checkpoint: Path) -> Restored:
     Raises
     ------
     ConfigurationError
-        If there is no such checkpoint, or the run's settings are not valid here.
+        If there is no such checkpoint, the run's settings are not valid here, or it has no model but the
+        silos' own.
     DataError
         If a file of the run is missing or damaged.
     WeightsError
@@ -74,6 +76,10 @@ def restore(checkpoint: Path) -> Restored:
     """
     directory, name = _locate(checkpoint.absolute())
     config = read_config(directory / "config.yaml")
+    if config.method.aggregation == "none":
+        raise ConfigurationError(
+            f"CHECKPOINT={checkpoint}: of {config.method.name}, where each silo has its own model and none is shared"
+        )
     class_names = _class_names(directory / "partition.json")
     checkpoints = Checkpoints(directory / "checkpoints")
     state, line = checkpoints.load(name)
@@ -84,6 +90,7 @@ def restore(checkpoint: Path) -> Restored:
         if structure is not None:
             model.load_structural_state(structure)
         model.gated = bool(line.get("fingerprint"))
+        model.gate_share = structure_schedule(config).share(int(line["round"]))
     if model.fingerprint != line.get("fingerprint"):
         raise WeightsError(
             f"{where} is of a structure with fingerprint {str(line.get('fingerprint'))[:12]}..., but "
@@ -101,7 +108,7 @@ def _locate(path: Path) -> tuple[Path, str]:
     """Return the run's directory and the checkpoint's name."""
     if (path / "config.yaml").is_file():
         return path, "best"
-    if (path / FILE).is_file() and path.parent.name == "checkpoints":
+    if (path / CHECKPOINT).is_file() and path.parent.name == "checkpoints":
         return path.parent.parent, path.name
     raise ConfigurationError(
         f"CHECKPOINT={path}: is neither a run's directory nor its checkpoints/best or checkpoints/last"

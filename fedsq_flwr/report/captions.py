@@ -10,11 +10,25 @@ SILOS_NAMED = 12  # in one sentence
 
 
 def about_partition(settings: Settings) -> str:
-    """Describe the partition in a few words."""
-    if settings.partition == "dirichlet" and settings.alpha is not None:
-        return f"Dirichlet, alpha {settings.alpha:g}"
-    names = {"iid": "equal random shares", "silos": "real silos"}
-    return names.get(settings.partition, settings.partition)
+    """Describe the partition that was asked for, in a few words."""
+    return _kind(settings.partition, settings.alpha, settings.classes_per_silo, settings.shards_per_silo)
+
+
+def _kind(name: str, alpha: float | None, classes: int | None, shards: int | None) -> str:
+    words = {
+        "iid": "equal random shares",
+        "natural": "natural groups",
+        "file": "the partition of another run",
+        "silos": "real silos",
+    }
+    if alpha is not None:
+        words["dirichlet"] = f"Dirichlet, alpha {alpha:g}"
+        words["quantity"] = f"sizes by Dirichlet, alpha {alpha:g}"
+    if classes is not None:
+        words["pathological"] = f"{numerals.count(classes, 'class')} a silo"
+    if shards is not None:
+        words["shards"] = f"{numerals.count(shards, 'shard')} a silo"
+    return words.get(name, name)
 
 
 def about_validation(settings: Settings) -> str:
@@ -49,7 +63,8 @@ def of_accuracy(run: Run) -> str:
         if run.settings.silos_validate
         else "on the validation and the test split"
     )
-    return f"The averaged model {sets}: {chosen}{band}."
+    judged = "The averaged model" if run.settings.one_model else "The mean over the silos' own models"
+    return f"{judged} {sets}: {chosen}{band}."
 
 
 def of_loss(run: Run) -> str:
@@ -57,18 +72,19 @@ def of_loss(run: Run) -> str:
     lost = sum(1 for line in run.rounds if not (is_finite(line.loss) and is_finite(line.train_loss)))
     why = "that the silos did not evaluate in" if run.settings.silos_validate else "without a finite loss"
     gap = f"; {numerals.count(lost, 'round')} {why} left a gap" if lost else ""
-    return (
-        f"The averaged model's loss on the validation split, and the mean of the silos' losses while they train{gap}."
-    )
+    judged = "The averaged model's loss" if run.settings.one_model else "The mean loss of the silos' own models"
+    return f"{judged} on the validation split, and the mean of the silos' losses while they train{gap}."
 
 
-def of_partition(partition: Partition, settings: Settings) -> str:
+def of_partition(partition: Partition) -> str:
     """Write the sentence under the picture of the partition."""
     sizes = partition.sizes
     span = f"{min(sizes):,} to {max(sizes):,} samples" if len(sizes) > 1 else f"{sizes[0]:,} samples"
     fullest = max(map(max, partition.counts))
+    kind = _kind(partition.name, partition.alpha, partition.classes_per_silo, partition.shards_per_silo)
+    reused = "" if partition.file is None else "; of another run, reused"
     return (
-        f"Samples of each class in each silo ({about_partition(settings)}, seed {settings.seed}): the "
+        f"Samples of each class in each silo ({kind}, seed {partition.seed}{reused}): the "
         f"stronger the colour, the more (up to {fullest:,}); the bars are the silos' sizes, {span}."
     )
 

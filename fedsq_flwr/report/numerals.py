@@ -10,6 +10,17 @@ def accuracy(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}"
 
 
+def decimal(value: float | None, decimals: int) -> str:
+    """Write a number with so many decimals, and thousands set apart."""
+    return NOTHING if value is None else f"{value:,.{decimals}f}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """Write a difference with its sign, a true minus among them; one that rounds to nothing has none."""
+    text = f"{value:+,.{decimals}f}"
+    return f"{0:.{decimals}f}" if not float(text.replace(",", "")) else text.replace("-", "\u2212")
+
+
 def percent(value: float | None) -> str:
     """Write a fraction as per cent with one decimal."""
     return NOTHING if value is None else f"{100 * value:.1f} %"
@@ -56,4 +67,6 @@ def count(number: int, noun: str) -> str:
 
 
 def _plural(noun: str) -> str:
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    if noun.endswith("y"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"

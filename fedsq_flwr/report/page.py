@@ -36,29 +36,37 @@ def write_report(directory: Path) -> Path:
         If a file of the run is missing or broken, or the page cannot be written.
     """
     target = directory / REPORT_NAME
-    _write_whole(target, render(read_run(directory)))
+    write_whole(target, render(read_run(directory)))
     return target
 
 
 def render(run: Run) -> str:
     """Make the page's text: the same for the same run, whenever it is made."""
-    environment = Environment(
-        autoescape=True,
+    # Only what is code of this package may stand in the page as it is; all else is escaped.
+    style = Markup(STYLE)  # noqa: S704
+    return (
+        templates()
+        .from_string(TEMPLATE)
+        .render(
+            run=run,
+            settings=run.settings,
+            summary=run.summary,
+            number=numerals,
+            caption=captions,
+            figures=_figures(run),
+            style=style,
+            command=f"fedsq report {shlex.quote(str(run.directory))}",
+        )
+    )
+
+
+def templates(*, autoescape: bool = True) -> Environment:
+    """Make the environment that all templates of the report are rendered in."""
+    return Environment(
+        autoescape=autoescape,  # noqa: S701 - off for Markdown only
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    # Only what is code of this package may stand in the page as it is; all else is escaped.
-    style = Markup(STYLE)  # noqa: S704
-    return environment.from_string(TEMPLATE).render(
-        run=run,
-        settings=run.settings,
-        summary=run.summary,
-        number=numerals,
-        caption=captions,
-        figures=_figures(run),
-        style=style,
-        command=f"fedsq report {shlex.quote(str(run.directory))}",
     )
 
 
@@ -76,7 +84,7 @@ def _figures(run: Run) -> list[tuple[Markup, str]]:
         pairs.append((figures.accuracy_by_silo(run.summary), captions.of_silos(run.summary)))
     if run.partition is not None:
         picture = partition_figure.partition_picture(run.partition)
-        pairs.append((picture, captions.of_partition(run.partition, run.settings)))
+        pairs.append((picture, captions.of_partition(run.partition)))
     diagnoses = [(line.round, line.diagnosis) for line in run.rounds if line.diagnosis is not None]
     if diagnoses:
         pairs.append((diagnosis_figures.flips_by_layer(diagnoses), captions.of_flips(diagnoses, run.settings)))
@@ -85,8 +93,14 @@ def _figures(run: Run) -> list[tuple[Markup, str]]:
     return [(Markup(picture), caption) for picture, caption in pairs]  # noqa: S704
 
 
-def _write_whole(target: Path, text: str) -> None:
-    """Write a file in one step, so that nobody sees half a page, or loses the old one to a full disk."""
+def write_whole(target: Path, text: str) -> None:
+    """Write a file in one step, so that nobody sees half a page, or loses the old one to a full disk.
+
+    Raises
+    ------
+    DataError
+        If it cannot be written.
+    """
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         draft.write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ STYLE = """\
   --paper: #fefefe; --panel: #f5f7f9; --line: #dfe3e7; --grid: #dfe3e7;
   --ink: #1d2329; --muted: #5c666f;
   --validation: #0072b2; --test: #d55e00; --train: #009e73; --silos: #7b8794; --worst: #cc3311;
+  --purple: #cc79a7; --orange: #e69f00; --sky: #56b4e9;
   --chosen: #e6f1f8; --warning: #fdf0e3;
 }
 @media screen and (prefers-color-scheme: dark) {
@@ -17,6 +18,7 @@ STYLE = """\
     --paper: #14181c; --panel: #1d2328; --line: #353d44; --grid: #2d343a;
     --ink: #e8ebee; --muted: #9aa5ae;
     --validation: #56b4e9; --test: #f08a4b; --train: #2fc79a; --silos: #8b97a3; --worst: #ff7a5c;
+    --purple: #e6a6cb; --orange: #f6c453; --sky: #a5dcfa;
     --chosen: #16303f; --warning: #3a2a18;
   }
 }

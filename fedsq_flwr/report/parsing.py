@@ -82,6 +82,10 @@ def parse_partition(fields: Fields) -> Partition:
     return Partition(
         name=fields.text("name"),
         alpha=fields.optional_number("alpha"),
+        classes_per_silo=fields.optional_whole("classes_per_silo"),
+        shards_per_silo=fields.optional_whole("shards_per_silo"),
+        seed=fields.whole("seed"),
+        file=fields.text("file") if "file" in fields else None,
         class_names=names,
         counts=counts,
         held_out=held_out,
@@ -103,6 +107,8 @@ def parse_settings(fields: Fields, text: str) -> Settings:
         backbone=fields.inner("backbone").text("name"),
         partition=REAL_SILOS if real else partition.text("name"),
         alpha=None if real else partition.optional_number("alpha"),
+        classes_per_silo=partition.optional_whole("classes_per_silo"),
+        shards_per_silo=partition.optional_whole("shards_per_silo"),
         silos=fields.whole("silos"),
         rounds=fields.whole("rounds"),
         seed=fields.whole("seed"),
@@ -110,6 +116,7 @@ def parse_settings(fields: Fields, text: str) -> Settings:
         batch_norm=fields.text("batch_norm"),
         text=text,
         silos_validate=real and data.text("name") == "imagefolder" and "path" not in data,
+        one_model="aggregation" not in method or method.text("aggregation") != "none",
     )
 
 

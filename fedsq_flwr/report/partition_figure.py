@@ -1,6 +1,7 @@
 """The partition as a picture: silos by classes, the silos' sizes beside them."""
 
 import math
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,29 +19,39 @@ COUNTED_SILOS = 20  # and up to here high enough
 FULLEST = 0.75  # opacity of the fullest cell: a count in it can still be read, on white and on black
 
 
-def partition_picture(partition: Partition) -> str:
+def partition_picture(partition: Partition, name: str = "partition") -> str:
     """Draw a cell for each silo and class, the stronger the more samples, and a bar for each silo's size.
 
     A heat map reads well from 2 to 100 silos and classes, where bubbles and stacked bars do not.
-    Opacity goes with the square root of the count, since a few big cells would hide all others.
+    Opacity goes with the square root of the count, since a few big cells would hide all others. `name` is
+    another one for each picture of a page.
     """
+    paint = partial(_paint, partition)
+    return svg.draw(name, "Samples of each class in each silo", _height(partition), paint)
+
+
+def partition_file(partition: Partition, kind: str) -> bytes:
+    """Draw the same as the content of a file, ``png`` or ``svg``."""
+    return svg.draw_file("partition", _height(partition), partial(_paint, partition), kind)
+
+
+def _height(partition: Partition) -> float:
+    return min(max(1.3 + 0.27 * len(partition.counts), 2.4), 5.4)
+
+
+def _paint(partition: Partition, figure: Figure) -> None:
     counts = np.array(partition.counts)
-
-    def paint(figure: Figure) -> None:
-        cells, sizes = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
-        cells.grid(visible=False)
-        sizes.grid(visible=False)
-        _paint_cells(cells, counts)
-        _name_classes(cells, partition.class_names)
-        cells.set_ylabel("silo")
-        if len(counts) <= FEW_SILOS:
-            cells.set_yticks(range(len(counts)))
-        else:
-            svg.whole_numbers(cells.yaxis)
-        _paint_sizes(sizes, partition.sizes)
-
-    height = min(max(1.3 + 0.27 * len(counts), 2.4), 5.4)
-    return svg.draw("partition", "Samples of each class in each silo", height, paint)
+    cells, sizes = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
+    cells.grid(visible=False)
+    sizes.grid(visible=False)
+    _paint_cells(cells, counts)
+    _name_classes(cells, partition.class_names)
+    cells.set_ylabel("silo")
+    if len(counts) <= FEW_SILOS:
+        cells.set_yticks(range(len(counts)))
+    else:
+        svg.whole_numbers(cells.yaxis)
+    _paint_sizes(sizes, partition.sizes)
 
 
 def _paint_cells(axes: Axes, counts: NDArray[np.int_]) -> None:

@@ -111,10 +111,18 @@ class Summary:
 
 @dataclass(frozen=True)
 class Partition:
-    """How many samples of each class each silo has, from ``partition.json``."""
+    """How many samples of each class each silo has, from ``partition.json``.
+
+    ``file`` is the partition of another run that this one reused; the name, the parameter and the seed are
+    those that it was drawn by.
+    """
 
     name: str
     alpha: float | None
+    classes_per_silo: int | None
+    shards_per_silo: int | None
+    seed: int
+    file: str | None
     class_names: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     held_out: tuple[int, ...]
@@ -138,6 +146,8 @@ class Settings:
     backbone: str
     partition: str
     alpha: float | None
+    classes_per_silo: int | None
+    shards_per_silo: int | None
     silos: int
     rounds: int
     seed: int
@@ -145,6 +155,7 @@ class Settings:
     batch_norm: str
     text: str
     silos_validate: bool = False  # the server has no data: the silos' held-out samples are the validation set
+    one_model: bool = True  # else each silo has its own, and the server's figures are means over these
 
 
 @dataclass(frozen=True)

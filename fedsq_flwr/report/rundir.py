@@ -51,17 +51,40 @@ def read_run(directory: Path) -> Run:
         summary=summary or summarise(rounds, partition),
         partition=partition,
         finished=summary is not None,
-        failure=None if summary else _read_failure(directory / "failure.json"),
+        failure=None if summary else read_failure(directory),
         notes=notes,
     )
 
 
-def _read_settings(path: Path) -> Settings:
+def read_values(path: Path) -> tuple[Any, str]:
+    """Read a file of settings: what it holds, and its text.
+
+    Raises
+    ------
+    DataError
+        If it is missing or not YAML.
+    """
     text = _read_text(path)
     try:
-        values = OmegaConf.to_container(OmegaConf.create(text))
+        return OmegaConf.to_container(OmegaConf.create(text)), text
     except (YAMLError, OmegaConfBaseException) as error:
         raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def read_failure(directory: Path) -> str | None:
+    """Read why the run of a directory ended, if it could say so.
+
+    Raises
+    ------
+    DataError
+        If the file that says it is broken.
+    """
+    path = directory / "failure.json"
+    return Fields(str(path), _parse_json(str(path), _read_text(path))).text("error") if path.exists() else None
+
+
+def _read_settings(path: Path) -> Settings:
+    values, text = read_values(path)
     return parse_settings(Fields(str(path), values), text)
 
 
@@ -106,12 +129,6 @@ def _read_partition(path: Path) -> tuple[Partition | None, str | None]:
     if "counts" not in fields and fields.text("name") == REAL_SILOS:
         return None, "The silos keep to themselves how many samples of each class they have."
     return parse_partition(fields), None
-
-
-def _read_failure(path: Path) -> str | None:
-    if not path.exists():
-        return None
-    return Fields(str(path), _parse_json(str(path), _read_text(path))).text("error")
 
 
 def _read_text(path: Path) -> str:

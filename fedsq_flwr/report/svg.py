@@ -4,7 +4,7 @@ import html
 import re
 import warnings
 from collections.abc import Callable
-from io import StringIO
+from io import BytesIO
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +24,9 @@ TEST = "#d55e00"
 TRAIN = "#009e73"
 SILOS = "#7b8794"
 WORST = "#cc3311"
+PURPLE = "#cc79a7"
+ORANGE = "#e69f00"
+SKY = "#56b4e9"
 CELLS = "#1a9e78"  # part of an image, where the page cannot change it: reads on white and on black
 
 _VARIABLES = MappingProxyType(
@@ -37,6 +40,9 @@ _VARIABLES = MappingProxyType(
         TRAIN: "train",
         SILOS: "silos",
         WORST: "worst",
+        PURPLE: "purple",
+        ORANGE: "orange",
+        SKY: "sky",
     }
 )
 
@@ -62,7 +68,25 @@ def draw(name: str, title: str, height: float, paint: Callable[[Figure], None]) 
     str
         An ``<svg>`` element, the same for the same input whenever and wherever it is made.
     """
-    buffer = StringIO()
+    return _inline(_render(name, height, paint, format="svg").decode(), title)
+
+
+def draw_file(name: str, height: float, paint: Callable[[Figure], None], kind: str) -> bytes:
+    """Draw one figure as the content of a file that stands alone, on paper.
+
+    Parameters
+    ----------
+    name, height, paint
+        As for `draw`.
+    kind : {"png", "svg"}
+        The format.
+    """
+    return _render(name, height, paint, format=kind, facecolor=PAPER, dpi=120)
+
+
+def _render(name: str, height: float, paint: Callable[[Figure], None], **saving: Any) -> bytes:
+    buffer = BytesIO()
+    dateless = {"Date": None, "Creator": None} if saving["format"] == "svg" else {"Software": None}
     # Another font than the one measured with is shown, so that its lacking glyphs do not matter.
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()  # a matplotlibrc of one's own is for other figures
@@ -70,8 +94,8 @@ def draw(name: str, title: str, height: float, paint: Callable[[Figure], None]) 
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         paint(figure)
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _inline(buffer.getvalue(), title)
+        figure.savefig(buffer, metadata=dateless, **saving)
+    return buffer.getvalue()
 
 
 def whole_numbers(axis: Axis) -> None:

@@ -100,9 +100,9 @@ class Node:
 
     def _without_paths(self, text: str) -> str:
         """Put the names of the silo's settings for the paths that they hold."""
-        for name, value in sorted(self._node_config.items()):
-            if isinstance(value, str) and value.startswith("/"):
-                text = text.replace(value, name)
+        paths = [(v, name) for name, v in self._node_config.items() if isinstance(v, str) and v.startswith("/")]
+        for path, name in sorted(paths, key=lambda found: len(found[0]), reverse=True):  # one may lie in another
+            text = text.replace(path, name)
         return text
 
     def _context(self, run_id: int) -> Context:

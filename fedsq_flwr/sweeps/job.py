@@ -19,7 +19,7 @@ from rich.console import Console
 from fedsq_flwr.config import Config, to_config
 from fedsq_flwr.config.composition import apply_calibration, register_schema
 from fedsq_flwr.config.job_names import key_of
-from fedsq_flwr.config.validation import check_folder
+from fedsq_flwr.config.validation import check_files
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.report import write_report
 from fedsq_flwr.report.page import REPORT_NAME
@@ -62,7 +62,7 @@ class SweepJob:
         try:
             composed, settled = apply_calibration(composed, overrides)
             config = to_config(composed)
-            check_folder(config)
+            check_files(config)
             tell(self.place, dataclasses.replace(begins, rounds=config.rounds))
             with FileLock(directory / ".lock"):  # the same sweep may have been started twice
                 state = _run(config, settled, directory)

@@ -15,6 +15,7 @@ from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data import LabelledImages, load_source, share_out
 from fedsq_flwr.data.folder_writing import write_folder
 from fedsq_flwr.learning.threads import torch_threads
+from tests.data.plans import plan
 
 DIGITS = tuple("0123456789")
 
@@ -87,10 +88,7 @@ def test_a_folder_is_shared_out_as_the_same_images_in_memory(digits):
     )
     expected = share_out(
         source,
-        silos=3,
-        partition="dirichlet",
-        alpha=5.0,
-        min_size=10,
+        plan("dirichlet", silos=3, alpha=5.0, min_size=10),
         validation_fraction=0.1,
         held_out_fraction=0.1,
         min_held_out=5,

@@ -31,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_methods_start_from_the_same_quantitative_state(settings, head: str) -> None:
     digests = {
         method: state_digest(
-            build_model(settings(f"method={method}", f"backbone.head={head}"), 10).quantitative_state()
+            build_model(settings(f"method={method}", f"backbone.head={head}"), 10).quantitative.state_dict()
         )
         for method in METHODS
     }
@@ -54,6 +54,12 @@ def test_the_pretrained_weights_do_not_depend_on_the_runs_seed(settings) -> None
     first, other = (build_model(settings(f"seed={seed}"), 10) for seed in (0, 1))
     assert state_digest(first.quantitative_state()) == state_digest(other.quantitative_state())
     assert first.fingerprint == other.fingerprint
+
+
+def test_own_pooling_leaves_the_winners_to_the_quantitative_copy(settings) -> None:
+    fixed, own = (build_model(settings(f"method={method}"), 10) for method in ("fedsq", "fedsq_own_pooling"))
+    assert (fixed.pool_gates, own.pool_gates) == (True, False)
+    assert fixed.fingerprint != own.fingerprint
 
 
 def test_without_gates_the_model_is_the_quantitative_copy_alone(settings) -> None:
@@ -247,4 +253,6 @@ def test_a_silo_trains_as_the_settings_say() -> None:
         ["local_epochs=3", "batch_size=7", "learning_rate=0.25", "momentum=0.5", "weight_decay=0.125",
          "executor.precision=bfloat16"]
     )  # fmt: skip
-    assert training_settings(config) == TrainingSettings(3, 7, 0.25, 0.5, 0.125, "bfloat16")
+    assert training_settings(config) == TrainingSettings(
+        epochs=3, batch_size=7, learning_rate=0.25, momentum=0.5, weight_decay=0.125, precision="bfloat16", rounds=10
+    )

@@ -30,6 +30,7 @@ class FakeRuns:
             "accuracy_auc": self.mean(config),
         }
         (output / "summary.json").write_text(json.dumps({**figures, "test_accuracy": 1 / 3}))
+        (output / "report.html").touch()
         self.done.append((config, list(overrides)))
         return 0.5
 

@@ -67,6 +67,14 @@ def test_the_default_grid_varies_what_its_file_says_and_an_override_may_add(runs
     assert "learning_rate=0.1" in written()["common"]
 
 
+def test_what_makes_a_method_is_left_out_of_the_default_grid_for_all_and_refused_if_asked_for(runs, capsys):
+    calibrate("learning_rate=0.1,0.2", grid=(), methods="fedavg,head_only")
+    assert written()["methods"]["fedavg"].keys() == {"learning_rate", "weight_decay"}
+    assert {c.head_first_rounds for c, _ in runs.done if c.method.name == "head_only"} == {10}
+    assert calibrate("head_first_rounds=0,1", grid=(), methods="fedavg,head_only") == 1
+    assert "head_first_rounds: is set by head_only itself" in capsys.readouterr().err
+
+
 def test_a_second_call_runs_only_what_is_missing(runs):
     calibrate(methods="fedsq")
     calibrate("seed=0,1")

@@ -7,22 +7,28 @@ from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.config.validation import CHOICES
 from fedsq_flwr.config.validation import TRACKERS as TRACKERS_ALLOWED
-from fedsq_flwr.data import SOURCES
-from fedsq_flwr.data.partitions import PARTITIONS
+from fedsq_flwr.data import PUBLISHED, SOURCES
+from fedsq_flwr.data.partition_plan import PARTITIONS
+from fedsq_flwr.federation.aggregation import AGGREGATIONS
 from fedsq_flwr.gating.batch_norm import POLICIES
 from fedsq_flwr.gating.head import INITIALISATIONS
 from fedsq_flwr.job import EXECUTORS
+from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
+from fedsq_flwr.learning.schedule import SCHEDULES
 from fedsq_flwr.trackers.registry import TRACKERS
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
-    "data.name": [*SOURCES, "imagefolder"],
-    "partition.name": PARTITIONS,
+    "data.name": [*SOURCES, *PUBLISHED, "imagefolder"],
+    "data.augmentation": AUGMENTATIONS,
+    "partition.name": [*PARTITIONS, "file"],
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
     "executor.precision": PRECISIONS,
     "executor.name": EXECUTORS,
+    "method.aggregation": AGGREGATIONS,
+    "learning_rate_schedule": SCHEDULES,
 }
 
 

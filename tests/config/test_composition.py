@@ -18,7 +18,11 @@ CONF = Path(next(iter(fedsq_flwr.conf.__path__)))
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
 
 #: What an option cannot have a default for.
-NEEDED = {"imagefolder": ["data.path=/"]}
+NEEDED = {
+    "imagefolder": ["data.path=/"],
+    "cifar10_halves": ["backbone.weights=random"],
+    "file": ["partition.file=/"],
+}
 
 
 def test_the_defaults_are_the_digits_with_fixed_gates() -> None:
@@ -88,6 +92,24 @@ def test_an_experiment_wins_over_the_defaults(preset: list[str]) -> None:
     assert (config.executor.threads, config.data.min_held_out, config.silos) == (3, 4, 10)
 
 
+def test_what_a_method_is_not_itself_without_wins_over_an_experiment(preset: list[str]) -> None:
+    (file,) = (Path(preset[0].partition("file://")[2].rstrip("]")) / "experiment").iterdir()
+    text = file.read_text(encoding="utf-8").replace("method:\n  mu: 0.5\n", "")
+    file.write_text(text + "silos: 20\nmin_replies: 2\nbatch_norm: frozen\n")
+    plain, pooled = (compose_config([*preset, f"method={method}"]) for method in ("fedavg", "centralised"))
+    assert (plain.silos, plain.partition.name, plain.min_replies) == (20, "iid", 2)
+    assert (pooled.silos, pooled.min_replies, pooled.batch_norm) == (1, 1, "frozen")
+    assert compose_config([*preset, "method=fedbn"]).batch_norm == "local"
+    file.write_text(file.read_text(encoding="utf-8").replace("fedprox", "fedbn"))
+    assert compose_config(preset).batch_norm == "local"
+
+
+def test_the_command_line_wins_over_what_a_method_is_not_itself_without() -> None:
+    assert compose_config(["batch_norm=batch", "method=fedbn"]).batch_norm == "batch"
+    assert compose_config(["method=head_only", "rounds=7"]).head_first_rounds == 7
+    assert compose_config(["method=head_only", "head_first_rounds=2"]).head_first_rounds == 2
+
+
 @pytest.mark.parametrize("experiment_first", [True, False])
 def test_the_command_line_wins_over_an_experiment(preset: list[str], experiment_first: bool) -> None:
     own = ["method=fedsq_prox", "rounds=7", "method.mu=0.25", "partition=dirichlet"]
@@ -128,8 +150,10 @@ def test_a_default_stands_in_one_file_only() -> None:
     """The schema holds none, and what an option inherits it does not repeat."""
     assert set(values(Config())) == {MISSING}
     plain = yaml.safe_load((CONF / "partition" / "dirichlet.yaml").read_text(encoding="utf-8"))
-    derived = yaml.safe_load((CONF / "partition" / "iid.yaml").read_text(encoding="utf-8"))
-    assert [key for key in derived if key in plain] == ["name"]
+    for option in (CONF / "partition").glob("*.yaml"):
+        derived = yaml.safe_load(option.read_text(encoding="utf-8"))
+        assert derived["name"] == option.stem
+        assert option.stem == "dirichlet" or [key for key in derived if key in plain] == ["name"]
 
 
 def test_settings_load_without_torch() -> None:

@@ -53,6 +53,14 @@ def test_images_of_integers_are_png_and_come_back_to_the_bit(tmp_path, channels,
     assert same(back(tmp_path, ("b", "c", "a"))["train"], whole)
 
 
+def test_bytes_are_written_as_they_are_and_come_back_as_pixels(tmp_path):
+    stored = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
+    write_folder(tmp_path, {"train": images(stored)}, ("a", "b", "c"))
+    assert suffixes(tmp_path) == {".png"}
+    read = back(tmp_path, ("a", "b", "c"))["train"]
+    assert same(read, images(stored.astype(np.float32) / np.float32(255)))
+
+
 @given(pixels=hnp.arrays(np.float32, (4, 1, 2, 3), elements=st.floats(0, 1, width=32)))
 @settings(deadline=None, max_examples=40)
 def test_any_grey_images_come_back_to_the_bit(tmp_path_factory, pixels):

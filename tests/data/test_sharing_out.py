@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from fedsq_flwr.data import DataSource, FederatedData, LabelledImages, share_out
 from fedsq_flwr.data.federated import held_out_size
 from fedsq_flwr.errors import DataError
+from tests.data.plans import plan
 
 
 def numbered(count: int, start: int = 0) -> LabelledImages:
@@ -22,18 +24,21 @@ def numbered(count: int, start: int = 0) -> LabelledImages:
 SOURCE = DataSource(pool=numbered(300), test=numbered(40, start=1000), class_names=("a", "b", "c", "d"))
 
 
-def shared(**changes: object) -> FederatedData:
-    settings_ = {
-        "silos": 4,
-        "partition": "dirichlet",
-        "alpha": 0.5,
-        "min_size": 8,
-        "validation_fraction": 0.1,
-        "held_out_fraction": 0.2,
-        "min_held_out": 5,
-        "seed": 0,
-    }
-    return share_out(SOURCE, **{**settings_, **changes})
+def shared(
+    *,
+    validation_fraction: float = 0.1,
+    held_out_fraction: float = 0.2,
+    seed: int = 0,
+    **changes: Any,
+) -> FederatedData:
+    return share_out(
+        SOURCE,
+        plan(**{"silos": 4, "min_size": 8, **changes}),
+        validation_fraction=validation_fraction,
+        held_out_fraction=held_out_fraction,
+        min_held_out=5,
+        seed=seed,
+    )
 
 
 def numbers(images: LabelledImages) -> list[int]:
@@ -41,7 +46,7 @@ def numbers(images: LabelledImages) -> list[int]:
 
 
 @given(
-    partition=st.sampled_from(["iid", "dirichlet"]),
+    name=st.sampled_from(["iid", "dirichlet"]),
     silos=st.integers(1, 6),
     validation=st.sampled_from([0.05, 0.1, 0.5]),
     held_out=st.sampled_from([0.0, 0.1, 0.5]),
@@ -49,11 +54,9 @@ def numbers(images: LabelledImages) -> list[int]:
 )
 @settings(deadline=None, max_examples=10)
 def test_the_splits_are_disjoint_and_complete(
-    partition: str, silos: int, validation: float, held_out: float, seed: int
+    name: str, silos: int, validation: float, held_out: float, seed: int
 ) -> None:
-    data = shared(
-        partition=partition, silos=silos, validation_fraction=validation, held_out_fraction=held_out, seed=seed
-    )
+    data = shared(name=name, silos=silos, validation_fraction=validation, held_out_fraction=held_out, seed=seed)
     parts = [data.validation, *data.train, *data.held_out]
     assert sorted(itertools.chain(*map(numbers, parts))) == list(range(300))
     assert numbers(data.test) == list(range(1000, 1040))
@@ -88,7 +91,7 @@ def test_the_same_seed_gives_the_same_splits_and_another_seed_gives_others() -> 
 
 
 def test_validation_and_test_do_not_depend_on_how_the_silos_share() -> None:
-    assert numbers(shared(silos=2).validation) == numbers(shared(partition="iid", alpha=9.0).validation)
+    assert numbers(shared(silos=2).validation) == numbers(shared(name="iid", alpha=9.0).validation)
 
 
 def test_class_counts_are_of_training_and_held_out_together() -> None:

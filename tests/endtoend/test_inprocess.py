@@ -1,4 +1,4 @@
-import pytest
+import json
 
 from fedsq_flwr.cli import main
 from tests.endtoend.conftest import SMALL, few_digits, read_history, read_summary
@@ -29,13 +29,6 @@ def test_a_run_leaves_what_is_promised(run):
     assert [silo["silo"] for silo in summary["per_silo"]] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("method", ["fedsq", "fedavg", "fedprox", "fedsq_prox", "fedsq_random_gates"])
-def test_every_method_runs(run, method):
-    summary = read_summary(run(f"method={method}", "rounds=1"))
-    assert summary["method"] == method
-    assert (len(summary["fingerprint"]) == 64) == method.startswith("fedsq")
-
-
 def test_the_methods_differ(run):
     digests = {
         method: read_summary(run(f"method={method}", "rounds=1", name=method))["weights_sha256"]
@@ -49,6 +42,27 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(run):
     assert timeless(read_history(first)) == timeless(read_history(second))
     assert read_summary(first)["weights_sha256"] == read_summary(second)["weights_sha256"]
     assert read_summary(run("seed=1", name="c"))["weights_sha256"] != read_summary(first)["weights_sha256"]
+
+
+def test_a_reused_partition_gives_the_same_bits_and_stays_as_it_is_over_seeds(run, monkeypatch):
+    first = run(name="a")
+    reuse = ("partition=file", "partition.file=a/partition.json", "validation_fraction=0.5")
+    again, other = run(*reuse, name="b"), run(*reuse, "seed=1", name="c")
+    assert timeless(read_history(again)) == timeless(read_history(first))
+    assert read_summary(again)["weights_sha256"] == read_summary(first)["weights_sha256"]
+    assert read_summary(other)["weights_sha256"] != read_summary(first)["weights_sha256"]
+    saved, *others = (json.loads((where / "partition.json").read_text()) for where in (first, again, other))
+    assert others == 2 * [{**saved, "file": str(first / "partition.json")}]
+    assert (read_summary(other)["partition"], read_summary(other)["alpha"]) == ("dirichlet", 5.0)
+    assert "Dirichlet, alpha 5, seed 0; of another run, reused" in (other / "report.html").read_text()
+
+
+def test_a_partition_that_does_not_fit_ends_the_run_with_a_line(run, capsys):
+    run("rounds=1", name="a")
+    run("partition=file", "partition.file=a", "silos=4", name="b", status=1)
+    told = capsys.readouterr().err.strip().splitlines()
+    assert told[-1].startswith("fedsq: silos=4: partition.file=")
+    assert told[-1].endswith("a is of 3 silos")
 
 
 def test_silos_trained_side_by_side_give_the_same_bits(run):

@@ -59,8 +59,10 @@ def test_it_is_resumed_with_the_same_numbers(run):
     assert read_summary(whole)["weights_sha256"] == read_summary(resumed)["weights_sha256"]
 
 
-def test_local_batch_norm_needs_weights_of_the_silos_own(run, capsys):
-    run("executor.structure=sent", "batch_norm=local", status=1)
+@pytest.mark.parametrize("batch_norm", ["local", "frozen"])
+def test_statistics_that_do_not_travel_need_weights_of_the_silos_own(run, capsys, batch_norm):
+    run("executor.structure=sent", f"batch_norm={batch_norm}", status=1)
     assert capsys.readouterr().err == (
-        "fedsq: executor.structure=sent: must be own with batch_norm=local, which starts from own weights\n"
+        f"fedsq: executor.structure=sent: must be own with batch_norm={batch_norm}, "
+        "whose statistics are those of the silo's own weights\n"
     )

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,17 @@ def test_no_gates_are_kept_for_own_relus():
         )
         silo.fit(arrays(model), config)
     assert (cache.hits, cache.misses) == (0, 0)
+
+
+def test_the_rate_of_a_round_is_as_the_schedule_says():
+    def trained(server_round, **settings):
+        model = QuantitativeCopy(network())
+        silo = client(model)
+        silo.settings = TrainingSettings(epochs=1, batch_size=4, **settings)
+        result, _, _ = silo.fit(arrays(model), {"server-round": server_round})
+        return b"".join(array.tobytes() for array in result)
+
+    falling = {"learning_rate": 0.1, "schedule": "cosine", "rounds": 4}
+    assert trained(1, **falling) == trained(1, learning_rate=0.1)
+    assert trained(3, **falling) == trained(3, learning_rate=0.1 * 0.5 * (1 + math.cos(math.pi / 2)))
+    assert trained(3, **falling) != trained(3, learning_rate=0.1)

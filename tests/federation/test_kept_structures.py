@@ -1,5 +1,7 @@
 """Structures that were sent are kept by their fingerprint, on disk or in the context, and never mistaken."""
 
+import os
+
 import pytest
 import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -45,6 +47,15 @@ def test_a_disk_keeps_the_newest_few_across_processes(tmp_path):
         *[False, False],
         *[True] * KEPT_ON_DISK,
     ]
+
+
+def test_what_was_kept_last_stays_though_the_clock_was_put_back(tmp_path):
+    structures = DiskStructures(tmp_path)
+    for number in range(KEPT_ON_DISK):
+        structures.keep(f"f{number}", state(number))
+        os.utime(tmp_path / f"f{number}.safetensors", (2**33 + number,) * 2)
+    structures.keep("ab12", state(1))
+    assert [file.stem for file in sorted(tmp_path.iterdir())] == ["ab12", *(f"f{n}" for n in range(1, KEPT_ON_DISK))]
 
 
 @pytest.mark.parametrize("spoil", [lambda d: d[: len(d) // 2], lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: b""])
@@ -107,6 +118,13 @@ def test_asked_first_a_silo_that_has_it_is_not_sent_it_again(tmp_path):
     with InProcessGrid(app, silos=3, run_config={}) as grid:
         Handout(10, ask=True).send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: arrays)
     assert sent == [1]
+
+
+def test_an_answer_that_says_nothing_confirms_nothing():
+    with InProcessGrid(lambda message, _: Message(RecordDict(), reply_to=message), silos=2, run_config={}) as grid:
+        handout = Handout(10, ask=True)
+        handout.send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: to_arrays(state(3)))
+    assert handout._fingerprints == {}
 
 
 def test_a_silo_says_that_it_has_a_structure_only_if_it_has(tmp_path):

@@ -1,10 +1,11 @@
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Error, Message
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation import FedSQ
+from fedsq_flwr.federation.messages import CONFIG, NUM_PARTITIONS, PARTITION_ID, answer_query
 from fedsq_flwr.federation.roster import OrderedGrid, Roster
 from tests.federation.toys import toy_app
 
@@ -100,6 +101,64 @@ def test_a_newcomer_that_claims_a_number_that_is_taken_is_left_out_until_the_oth
     assert "node 1002 says that it is silo 0, which node 1000 is" in caplog.text
     grid.present = [1001, 1002]
     assert roster.update(grid) == [1002, 1001]
+
+
+def test_one_that_comes_back_when_another_has_taken_its_place_is_left_out(make_grid, caplog):
+    whole = make_grid(toy_app(), silos=3)
+    whole._contexts[1002].node_config["partition-id"] = 0
+    grid, roster = Joining(whole, [1000, 1001]), Roster()
+    roster.update(grid)
+    grid.present = [1001, 1002]
+    roster.update(grid)
+    grid.present = [1000, 1001, 1002]
+    assert roster.update(grid) == [1002, 1001]
+    assert "node 1000 says that it is silo 0, which node 1002 is" in caplog.text
+    grid.present = [1000, 1001]
+    assert roster.update(grid) == [1000, 1001]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RecordDict(),
+        RecordDict({CONFIG: ConfigRecord()}),
+        RecordDict({CONFIG: ConfigRecord({PARTITION_ID: "one", NUM_PARTITIONS: 3})}),
+        RecordDict({CONFIG: ConfigRecord({PARTITION_ID: [1, 2], NUM_PARTITIONS: 3})}),
+    ],
+)
+def test_a_node_whose_answer_cannot_be_read_takes_no_part_and_ends_no_run(make_grid, caplog, answer):
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        if context.node_config[PARTITION_ID] == 1:
+            return Message(answer, reply_to=message)
+        return answer_query(message, context)
+
+    grid, roster = make_grid(app, silos=3), Roster()
+    assert [roster.silo(node) for node in roster.update(grid)] == [0, 2]
+    assert "node 1001: its answer cannot be read" in caplog.text
+
+
+def test_a_silo_that_refuses_is_named_when_the_wait_is_over_and_told_once(make_grid, caplog):
+    """It is connected, so that "2 of 3 connected" alone would send its operator looking for a cable."""
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        if context.node_config[PARTITION_ID] == 1:
+            raise ValueError("backbone.weights=w.pth: is a file of the server's")
+        return answer_query(message, context)
+
+    grid = make_grid(app, silos=3)
+    with pytest.raises(RunFailedError) as caught:
+        Roster(timeout=0.5).wait_for(grid, 3)
+    assert str(caught.value).startswith("2 of 3 silos connected within 0.5 seconds: node 1001: ")
+    assert "is a file of the server's" in str(caught.value)
+    assert caplog.text.count("takes no part") == 1
+    strategy = FedSQ(FedAvg(min_available_nodes=3), timeout=0.3)
+    with pytest.raises(RunFailedError, match=r"fewer than the inner strategy's minimum.*is a file of the server's"):
+        strategy.configure_train(1, ArrayRecord(), ConfigRecord(), grid)
 
 
 class Passing(Joining):

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation import FedSQ
+from fedsq_flwr.federation.rounds import MEASURED, run_rounds
+from fedsq_flwr.records.lines import line_of
 from tests.federation.toys import FINGERPRINT, toy_app
 
 
@@ -199,3 +201,29 @@ def test_flowers_own_loop_drives_it_too(make_grid, arrays):
     mean = 2.0
     np.testing.assert_allclose(result.arrays["w"].numpy(), np.full((2, 3), 2 * mean, np.float32), rtol=1e-6)
     assert isinstance(result.arrays, ArrayRecord)
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+@pytest.mark.parametrize("change", ["lacks", "list", "nan"])
+def test_a_reply_without_a_number_that_the_round_reads_costs_one_reply_not_the_run(make_grid, arrays, kind, change):
+    name = MEASURED[kind][0]
+
+    def spoil(silo, content):
+        metrics = content["metrics"]
+        if silo == 1 and name in metrics:
+            if change == "lacks":
+                del metrics[name]
+            else:
+                metrics[name] = [1.0, 2.0] if change == "list" else float("nan")
+
+    strategy = FedSQ(FedAvg(min_available_nodes=1), metrics=MEASURED)
+    with make_grid(toy_app(spoil), silos=2) as grid:
+        (finished,) = run_rounds(
+            strategy, grid, arrays, first=1, last=1, timeout=5, enter=lambda _: None, evaluate=lambda _: {}
+        )
+    line = line_of(finished)
+    if (kind, change) == ("evaluate", "nan"):  # a diverged model is no fault of the silo's
+        assert line["dropped"] == []
+    else:
+        reason = f"has nan under '{name}'" if change == "nan" else f"has no number under '{name}'"
+        assert [(drop["silo"], drop["reason"]) for drop in line["dropped"]] == [(1, reason)]

@@ -146,6 +146,25 @@ def test_gates_of_an_old_structure_make_room(directory: Path | None) -> None:
         assert sum(file.stat().st_size for file in directory.iterdir()) == COUNT * row
 
 
+def test_structure_after_structure_only_the_last_ones_file_is_open(tmp_path: Path) -> None:
+    """What is open cannot be freed on the disk, and a process may have some thousand files open."""
+    dual = DualCopy(build("residual add"))
+    images, _ = batch_for(dual.quantitative, count=COUNT)
+    cache = GateCache(directory=tmp_path)
+    sizes = set()
+    for _ in range(4):
+        perturb(dual.quantitative)
+        dual.refresh_structure()
+        kept = bind(cache, dual, images)
+        gates = kept.of(ALL, images)
+        assert same_bits(kept.of(ALL, images).rows, gates.rows)
+        sizes.add(cache.nbytes)
+    assert len(list(tmp_path.iterdir())) == 4
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line}
+    assert len(mapped) == 1
+    assert len(sizes) == 1
+
+
 def test_a_later_process_finds_what_an_earlier_one_kept(tmp_path: Path) -> None:
     network = build("residual add")
     dual, (images, _) = DualCopy(network), batch_for(network, count=COUNT)

@@ -97,9 +97,10 @@ def test_an_error_is_told_as_far_as_it_concerns_the_server_and_logged_in_full(
     assert str(error) in caplog.text
 
 
-def test_where_the_silo_keeps_its_things_does_not_leave_it(app) -> None:
+@pytest.mark.parametrize("data", ["/home/ann/patients", "/home/ann"])
+def test_where_the_silo_keeps_its_things_does_not_leave_it(app, data: str) -> None:
     link = FakeLink(1)
-    places = {"weights": "/home/ann/w.safetensors", "data-path": "/home/ann/patients", "partition-id": 0}
+    places = {"weights": "/home/ann/w.safetensors", "data-path": data, "partition-id": 0}
     failing = app(raising(WeightsError("weights file /home/ann/w.safetensors is damaged")))
     assert Node(link, failing, places).answer_next()
     assert link.replies[0].error.reason == "weights file weights is damaged"

@@ -1,6 +1,7 @@
 """A silo's own settings: read, checked, handed to the app, and put before the run's."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,17 @@ def test_a_file_of_the_servers_weights_is_refused_and_its_folder_is_not_told(ser
     assert str(Path(server_weights).parent) not in str(caught.value)
 
 
+def test_a_servers_directory_is_refused_whether_this_silo_has_such_a_one_or_not(tmp_path: Path) -> None:
+    def told(weights: str) -> str:
+        change = partial(at_site, site=Site(data_path="/data"))
+        with pytest.raises(ConfigurationError) as caught:
+            compose_config(["executor=silos", "data=imagefolder", f"backbone.weights={weights}"], change)
+        return str(caught.value).replace(Path(weights).name, "NAME")
+
+    assert told(str(tmp_path)) == told(str(tmp_path / "nowhere"))
+    assert told(str(tmp_path)).startswith("backbone.weights=NAME: is a file of the server's")
+
+
 def test_weights_of_its_own_stand_in_for_the_servers(server_weights: str) -> None:
     run = compose_config(["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}"])
     assert at_site(run, SITE).backbone.weights == "/silo/weights.pth"
@@ -266,6 +278,10 @@ UNSAFE = [
     "output=${oc.env:HOME}",
     "output='${oc.env:HOME}'",
     "output=a${rounds}",
+    r"output=$\{oc.env:HOME\}",
+    r"rounds=$\{oc.env:HOME\}",
+    r"+rounds=$\{oc.env:HOME\}",
+    r"rounds=str($\{oc.env:HOME\})",
     "hydra.searchpath=[/tmp]",
     "hydra.searchpath=[file:///tmp]",
     "+hydra.x=1",
@@ -318,6 +334,18 @@ def test_no_file_of_a_silos_disk_is_read_as_settings(secret: str, group: str, fo
         config_of(("", f"rounds=3\n{override}"), Site(data_path="/data"))
     assert "hunter2" not in str(caught.value)
     assert "password:" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["__pycache__", "recipes"])
+def test_a_name_that_is_no_setting_does_not_lead_to_the_disk_either(secret: str, name: str) -> None:
+    """Hydra takes any folder beside its files for a group, and told whether a file was there."""
+    told = []
+    for path in (secret, secret.replace("passwords", "absent")):
+        with pytest.raises(ConfigurationError) as caught:
+            config_of(("", f"rounds=3\n+{name}={path}"), Site(data_path="/data"))
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    assert told[0].startswith(f"{name}: there is no such setting")
 
 
 def test_a_run_names_no_experiment_outside_the_program(secret: str) -> None:

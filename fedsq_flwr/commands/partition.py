@@ -1,0 +1,62 @@
+"""``fedsq partition``: look at a partition before a run, and keep it for several."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fedsq_flwr.assembly import load_task
+from fedsq_flwr.commands.output import check_target, write_whole
+from fedsq_flwr.config import compose_config
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.records.directory import describe_partition
+from fedsq_flwr.report import captions
+from fedsq_flwr.report.fields import Fields
+from fedsq_flwr.report.parsing import parse_partition
+from fedsq_flwr.report.partition_figure import FEW_CLASSES, partition_file
+from fedsq_flwr.report.records import Partition
+
+SUFFIXES = (".json", ".png", ".svg")
+
+
+def partition(overrides: list[str], output: Path | None) -> None:
+    """Share the data out as a run with ``overrides`` would, and print the samples of each class in each silo.
+
+    Parameters
+    ----------
+    overrides : list of str
+        Hydra's, as of ``fedsq run``.
+    output : Path, optional
+        Where to write: the picture (``.png``, ``.svg``), or what ``partition.file`` takes (``.json``).
+
+    Raises
+    ------
+    FedSQError
+        If the settings are wrong, the data cannot be shared out so, or the file cannot be written.
+    """
+    check_target(output)
+    if output is not None and output.suffix not in SUFFIXES:
+        raise ConfigurationError(f"--output={output}: must end in {', '.join(SUFFIXES)}")
+    config = compose_config(overrides)
+    told = describe_partition(load_task(config, config.silos))
+    record = parse_partition(Fields("the partition", told))
+    console = Console()
+    console.print(_table(record))
+    console.print(captions.of_partition(record), highlight=False, markup=False)
+    if output is not None:
+        kind = output.suffix[1:]
+        content = json.dumps(told).encode() if kind == "json" else partition_file(record, kind)
+        write_whole(output, content)
+
+
+def _table(partition: Partition) -> Table:
+    """Return a row a silo, which only counts its classes where there are many."""
+    few = len(partition.class_names) <= FEW_CLASSES
+    table = Table(box=None)
+    for name in ("silo", *(partition.class_names if few else ("classes",)), "samples"):
+        table.add_column(name, justify="right")
+    for silo, (counts, size) in enumerate(zip(partition.counts, partition.sizes, strict=True)):
+        there = [str(count) if count else "" for count in counts]
+        table.add_row(str(silo), *(there if few else [str(len(list(filter(None, there))))]), str(size))
+    return table

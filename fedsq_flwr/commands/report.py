@@ -1,0 +1,63 @@
+"""``fedsq report``: make the page of a run again, or compare several runs."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.report import write_report
+from fedsq_flwr.report.comparison import collect, compare, is_run, print_comparison, write_comparison
+
+
+def report(
+    directories: Sequence[Path],
+    output: Path | None = None,
+    target: float | None = None,
+    baseline: str | None = None,
+) -> None:
+    """Write the page of one run into its directory, or a comparison of all runs in and below `directories`.
+
+    Parameters
+    ----------
+    directories : Sequence[Path]
+        One run, one directory with runs below it, or several of either.
+    output : Path or None
+        Where a comparison goes; None is the directory itself, if there is but one.
+    target : float or None
+        The validation accuracy of rounds-to-target, from 0 to 1.
+    baseline : str or None
+        The method that others are compared with.
+
+    Raises
+    ------
+    FedSQError
+        If an option makes no sense here, or there is nothing to report.
+    """
+    if target is not None and not 0 < target <= 1:
+        raise ConfigurationError(f"--target={target:g}: must be above 0 and at most 1, a validation accuracy")
+    console = Console()
+    if len(directories) == 1 and is_run(directories[0]):
+        given = {"--output": output, "--target": target, "--baseline": baseline}
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigurationError(f"{name}={value}: is for comparisons, but {directories[0]} is a single run")
+        console.print(str(write_report(directories[0])), soft_wrap=True, highlight=False, markup=False)
+        return
+    if output is None and len(directories) > 1:
+        raise ConfigurationError("--output: say in which directory the comparison of several shall be written")
+    goal = output or directories[0]
+    if is_run(goal):
+        raise ConfigurationError(f"--output={goal}: is a run's directory, whose own report would be lost")
+    comparison = compare(collect(directories), target, baseline)
+    paths = write_comparison(comparison, goal, _command(directories, output, target, baseline))
+    print_comparison(comparison, paths, console)
+
+
+def _command(directories: Sequence[Path], output: Path | None, target: float | None, baseline: str | None) -> str:
+    """Return the command line that asks for the same again."""
+    words = ["fedsq", "report", *map(str, directories)]
+    for name, value in (("--output", output), ("--target", target), ("--baseline", baseline)):
+        words += [] if value is None else [name, str(value)]
+    return shlex.join(words)

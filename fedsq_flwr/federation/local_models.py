@@ -1,0 +1,93 @@
+"""No aggregation: each silo's model is its own, from the common start on."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+from torch import Tensor
+
+from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.roster import Roster
+
+
+class LocalModels(FedAvg):
+    """A strategy that sends each silo back its own last model, so that nothing is learnt from others.
+
+    The silos do as in every method, and the messages are the same; only the models are theirs.
+
+    Parameters
+    ----------
+    start : ArrayRecord
+        What a silo starts from, in whatever round it first trains.
+    roster : Roster
+        Knows which node is which silo.
+    **options
+        FedAvg's.
+
+    Attributes
+    ----------
+    models : dict of int to ArrayRecord
+        The last model of each silo that has trained, by partition id.
+    """
+
+    def __init__(self, start: ArrayRecord, roster: Roster, **options: Any) -> None:
+        super().__init__(**options)
+        self.models: dict[int, ArrayRecord] = {}
+        self._start = start
+        self._roster = roster
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Choose silos as FedAvg does, and send each its own model."""
+        return self._with_own_models(super().configure_train(server_round, arrays, config, grid))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Keep each silo's model; what is returned is their mean, which no silo is sent."""
+        replies = list(replies)
+        for reply in replies:
+            (arrays,) = reply.content.array_records.values()
+            self.models[self._roster.silo(reply.metadata.src_node_id)] = arrays
+        return super().aggregate_train(server_round, replies)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Choose silos as FedAvg does, and let each judge its own model."""
+        return self._with_own_models(super().configure_evaluate(server_round, arrays, config, grid))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the silos' models, each array by ``silo/name``."""
+        return {
+            f"{silo}/{name}": tensor
+            for silo, arrays in sorted(self.models.items())
+            for name, tensor in to_state(arrays).items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state` returned after the round before.
+
+        Raises
+        ------
+        ValueError
+            If a model is not like the start's.
+        """
+        models: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            number, _, name = key.partition("/")
+            models.setdefault(int(number), {})[name] = tensor
+        for silo, model in models.items():
+            if model.keys() != self._start.keys():
+                raise ValueError(f"the model of silo {silo} is another network's")
+            self.models[silo] = to_arrays({name: model[name] for name in self._start})
+
+    def _with_own_models(self, messages: Iterable[Message]) -> list[Message]:
+        messages = list(messages)
+        for message in messages:
+            own = self.models.get(self._roster.silo(message.metadata.dst_node_id), self._start)
+            message.content = RecordDict({**message.content, self.arrayrecord_key: own})
+        return messages

@@ -1,0 +1,8 @@
+"""Several runs side by side: what differs between methods, and what of it so few seeds can tell."""
+
+from fedsq_flwr.report.comparison.analysis import compare
+from fedsq_flwr.report.comparison.collecting import collect, is_run
+from fedsq_flwr.report.comparison.terminal import print_comparison
+from fedsq_flwr.report.comparison.writing import write_comparison
+
+__all__ = ["collect", "compare", "is_run", "print_comparison", "write_comparison"]

@@ -1,0 +1,79 @@
+"""The figures that are compared, each read from one run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fedsq_flwr.report.comparison.statistics import first_reached
+from fedsq_flwr.report.records import Run, is_finite
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a run.
+
+    ``title`` names it in a table, unit and all; ``split`` is the part of the data it looks at, which gives
+    it the page's colour; ``read`` takes the run and the target accuracy; ``better`` says whether more is
+    better, None where neither is; ``main`` has it in the first table.
+    """
+
+    key: str
+    title: str
+    split: str
+    decimals: int
+    better: bool | None
+    main: bool
+    read: Callable[[Run, float], float | None]
+
+
+def rounds_to(run: Run, target: float) -> float:
+    """Return the first round at the target, or one more than all rounds of a run that never reaches it."""
+    reached = first_reached([(line.round, line.accuracy) for line in run.rounds], target)
+    return float(reached if reached is not None else run.rounds[-1].round + 1)
+
+
+def reaches(run: Run, target: float) -> bool:
+    """Whether a round is at the target."""
+    return rounds_to(run, target) <= run.rounds[-1].round
+
+
+def _plain_test(run: Run, _target: float) -> float | None:
+    return run.summary.plain.best_test if run.summary.plain else None
+
+
+def _megabytes(size: int | None) -> float | None:
+    return None if size is None else size / MEGABYTE
+
+
+# fmt: off
+# ruff: noqa: E501
+BEST = Measure("best_accuracy", "Best", "validation", 3, True, True, lambda run, _: run.summary.best_accuracy)
+MEAN = Measure("accuracy_auc", "Mean of rounds", "validation", 3, True, True, lambda run, _: run.summary.accuracy_auc)
+FINAL = Measure(
+    "final_validation_accuracy", "Last", "validation", 3, True, False, lambda run, _: run.rounds[-1].accuracy
+)
+ROUNDS = Measure("rounds_to_best", "Rounds to best", "validation", 1, False, False, lambda run, _: run.summary.best_round)
+TARGET = Measure("rounds_to_target", "Rounds to target", "validation", 1, False, True, rounds_to)
+TEST = Measure("test_accuracy", "Of the best", "test", 3, True, True, lambda run, _: run.summary.test_accuracy)
+FINAL_TEST = Measure("final_accuracy", "Last", "test", 3, True, True, lambda run, _: run.summary.final_accuracy)
+PLAIN_TEST = Measure("plain_test_accuracy", "Of the best, own ReLUs", "test", 3, True, False, _plain_test)
+WORST_SILO = Measure("silo_accuracy_worst", "Worst silo", "silos", 3, True, True, lambda run, _: run.summary.silo_worst)
+MEAN_SILO = Measure("silo_accuracy_mean", "Mean silo", "silos", 3, True, False, lambda run, _: run.summary.silo_mean)
+UP = Measure("megabytes_up", "MB up", "", 1, None, False, lambda run, _: _megabytes(run.summary.bytes_up))
+DOWN = Measure("megabytes_down", "MB down", "", 1, None, False, lambda run, _: _megabytes(run.summary.bytes_down))
+WALL = Measure("wall_seconds", "Wall s", "", 1, None, False, lambda run, _: run.summary.wall_seconds)
+TRAIN = Measure("train_seconds", "Train s", "", 1, None, False, lambda run, _: run.summary.train_seconds)
+
+#: In the order of the tables' columns, those of a split side by side.
+MEASURES = (
+    BEST, MEAN, FINAL, ROUNDS, TARGET, TEST, FINAL_TEST, PLAIN_TEST, WORST_SILO, MEAN_SILO, UP, DOWN, WALL, TRAIN
+)
+# fmt: on
+SPLITS = {"validation": "Validation", "test": "Test", "silos": "Silos' own samples", "": "Cost"}
+
+
+def read(measure: Measure, run: Run, target: float) -> float | None:
+    """Read a figure; None if it was not measured or is not finite."""
+    value = measure.read(run, target)
+    return float(value) if is_finite(value) else None

@@ -1,0 +1,114 @@
+"""What the numbers say, in plain words: fixed sentences, and no word more than the intervals allow."""
+
+from fedsq_flwr.report import numerals
+from fedsq_flwr.report.comparison import measures, wording
+from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section
+from fedsq_flwr.report.comparison.choosing import values_by_seed
+from fedsq_flwr.report.comparison.measures import Measure
+from fedsq_flwr.report.comparison.statistics import FEWEST_PAIRS, Difference, Standing, by_luck, paired_difference
+
+#: What is judged: the paper's figure, the speed, and the test split, which chose nothing.
+JUDGED = (
+    (measures.BEST, "best validation accuracy"),
+    (measures.MEAN, "mean validation accuracy over the rounds"),
+    (measures.TEST, "test accuracy of the best"),
+)
+
+FEW = 4  # methods whose differences are written out; those of more are in the tables
+
+
+def verdict(section: Section, comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Return each figure that is judged with the lines on it; empty if no run of the condition is finished."""
+    told = [(name, _lines(section.finished, measure, comparison)) for measure, name in JUDGED]
+    return [(name, lines) for name, lines in told if lines]
+
+
+def on_seeds(comparison: Comparison) -> str:
+    """Say what an interval of so many seeds is worth."""
+    most = max((row.n for section in comparison.sections for row in section.best), default=0)
+    if most < FEWEST_PAIRS:
+        return (
+            f"No method has more than {numerals.count(most, 'finished seed')}: below {FEWEST_PAIRS} pairs no "
+            "interval is given, and nothing is said about who is ahead."
+        )
+    luck = f"{100 * by_luck(most):.3g} %"
+    narrow = (
+        "it runs from the smallest difference to the largest, and leaves 0 out as soon as all three have one sign"
+        if most == FEWEST_PAIRS
+        else "it knows no other seeds than these, and tends to be too narrow"
+    )
+    return (
+        f"What a bootstrap of {most} seeds is worth: little more than a look at the differences; {narrow}. "
+        f"Were two methods equally good, all {most} differences would still agree in sign by luck in {luck} of such "
+        "comparisons, and a page with many methods and conditions makes many. Read “ahead” as “worth more seeds”, "
+        "not as proven."
+    )
+
+
+def _lines(rows: list[Row], measure: Measure, comparison: Comparison) -> list[str]:
+    ranked = sorted(
+        (row for row in rows if measure.key in row.spreads), key=lambda row: -row.spreads[measure.key].mean
+    )
+    if not ranked:
+        return []
+    most = max(row.n for row in ranked)
+    lead = f"Highest mean for {_with_mean(ranked[0], measure, most)}"
+    if len(ranked) == 1:
+        return [f"{lead}, the only method."]
+    return [f"{lead}{_to_second(ranked, measure, most)}.", *_to_baseline(ranked, measure, comparison)]
+
+
+def _to_second(ranked: list[Row], measure: Measure, most: int) -> str:
+    """Compare the two highest means, seed by seed."""
+    first, second = ranked[:2]
+    other = f"the next, {_with_mean(second, measure, most)}"
+    values = [values_by_seed(row.cell, measure, 0.0) for row in (first, second)]
+    difference = paired_difference(*values)
+    if difference is None:
+        return f"; it shares no seed with {other}"
+    match difference.standing():
+        case Standing.TOO_FEW:
+            return f"; {numerals.count(difference.n, 'pair')} with {other}, too few to say more"
+        case Standing.AHEAD:
+            return f", ahead of {other}"
+        case _:
+            return f", not told apart from {other} by these {difference.n} seeds"
+
+
+def _to_baseline(ranked: list[Row], measure: Measure, comparison: Comparison) -> list[str]:
+    """Sort the methods by where they stand against the baseline."""
+    compared = [(row, row.differences[measure.key]) for row in ranked if measure.key in row.differences]
+    lines = []
+    for standing, words in (
+        (Standing.AHEAD, "Ahead of {}"),
+        (Standing.BEHIND, "Behind {}"),
+        (Standing.NOT_TOLD_APART, "Not told apart from {} by these seeds"),
+        (Standing.TOO_FEW, "Against {}, by too few pairs to say more"),
+    ):
+        found = [
+            _with_difference(row, difference, measure) if len(compared) <= FEW else _named(row)
+            for row, difference in compared
+            if difference.standing() is standing
+        ]
+        if found:
+            separator = "; " if len(compared) <= FEW else ", "
+            lines.append(f"{words.format(comparison.baseline)}: {separator.join(found)}.")
+    return lines
+
+
+def _with_mean(row: Row, measure: Measure, most: int) -> str:
+    """Name the method with its mean, and its seeds if others have more of them."""
+    found = row.spreads[measure.key]
+    seeds = f", {numerals.count(found.n, 'seed')}" if found.n < most else ""
+    return f"{_named(row)} ({numerals.accuracy(found.mean)}{seeds})"
+
+
+def _with_difference(row: Row, difference: Difference, measure: Measure) -> str:
+    """Name the method and its difference, which is kept on one line."""
+    text = " ".join(wording.difference_texts(difference, measure)).replace(" ", "\u00a0")
+    return f"{_named(row)} {text}"
+
+
+def _named(row: Row) -> str:
+    """Name the method, in a form that commas in its label do not break."""
+    return f"“{row.cell.arm.label}”" if "," in row.cell.arm.label else row.cell.arm.label

@@ -1,0 +1,160 @@
+"""Cells, best settings, baselines and targets."""
+
+import pytest
+
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.report.comparison import collect, compare
+from fedsq_flwr.report.comparison.analysis import Comparison
+from fedsq_flwr.report.comparison.collecting import State
+from fedsq_flwr.report.comparison.measures import BEST
+from fedsq_flwr.report.comparison.statistics import Spread
+from fedsq_flwr.report.comparison.tuning import at_the_edge, tried
+from fedsq_flwr.report.comparison.wording import figure
+
+
+def compared(sweep, **options) -> Comparison:
+    return compare(collect([sweep.directory]), **options)
+
+
+def rows(section):
+    return {(row.cell.arm.label, row.cell.label): row for row in section.rows}
+
+
+def test_runs_that_differ_in_the_seed_alone_make_a_cell(sweep):
+    for seed, best in enumerate((0.7, 0.8, 0.9)):
+        sweep.add(f"{seed}", seed=seed, accuracies=(0.5, best), output=f"runs/{seed}")
+    comparison = compared(sweep)
+    (section,) = comparison.sections
+    (row,) = section.rows
+    assert row.spreads["best_accuracy"] == Spread(pytest.approx(0.8), pytest.approx(0.1), 3)
+    assert (row.cell.arm.label, row.cell.label, section.condition.label) == ("fedsq", "", "Dirichlet, alpha 0.5")
+    assert comparison.groups.names == ()
+    assert comparison.groups.seeds == (0, 1, 2)
+
+
+def test_conditions_methods_and_settings_are_told_apart(sweep):
+    for alpha in (0.1, 1.0, 0.5):
+        for method in ("fedsq", "fedavg"):
+            for rate in (0.05, 0.1):
+                name = f"{alpha},{method},{rate}"
+                sweep.add(name, method, learning_rate=rate, partition__alpha=alpha, data__limit=100)
+    comparison = compared(sweep)
+    assert [condition.label for condition in comparison.groups.conditions] == ["alpha 0.1", "alpha 0.5", "alpha 1"]
+    assert [arm.label for arm in comparison.groups.arms] == ["fedavg", "fedsq"]
+    assert [row.cell.label for row in comparison.sections[0].rows] == ["learning_rate 0.05", "learning_rate 0.1"] * 2
+    assert len(comparison.sections[0].best) == 2
+
+
+def test_a_method_is_named_by_what_differs_within_it(sweep):
+    sweep.add("1", "fedavg", method__mu=0.0, method__gates="none")
+    sweep.add("2", "fedprox", method__mu=0.01, method__gates="none")
+    sweep.add("3", "fedsq", method__mu=0.0, method__freeze_after=0)
+    sweep.add("4", "fedsq", method__mu=0.0, method__freeze_after=3)
+    comparison = compared(sweep)
+    labels = ["fedavg", "fedprox", "fedsq, freeze_after 0", "fedsq, freeze_after 3"]
+    assert [arm.label for arm in comparison.groups.arms] == labels
+    assert {row.cell.label for row in comparison.sections[0].rows} == {""}
+
+
+def test_the_best_setting_is_chosen_on_validation_and_not_on_test(sweep):
+    for seed in range(2):
+        sweep.add(f"a{seed}", seed=seed, learning_rate=0.05, accuracies=(0.8, 0.7), tests=(0.1, 0.1))
+        sweep.add(f"b{seed}", seed=seed, learning_rate=0.1, accuracies=(0.7, 0.7), tests=(0.9, 0.9))
+    sweep.add("lucky", learning_rate=0.2, accuracies=(0.99, 0.99))  # one seed is no rival for two
+    (section,) = compared(sweep).sections
+    assert [row.cell.label for row in section.best] == ["learning_rate 0.05"]
+
+
+def test_differences_pair_seeds_with_the_baselines_best_and_with_its_same_setting(sweep):
+    for seed in range(3):
+        sweep.add(f"a{seed}", "fedavg", seed, learning_rate=0.05, accuracies=(0.5, 0.5 + seed / 16))
+        sweep.add(f"b{seed}", "fedavg", seed, learning_rate=0.1, accuracies=(0.25, 0.25))
+        sweep.add(f"c{seed}", "fedsq", seed, learning_rate=0.1, accuracies=(0.5, 0.75))
+    (section,) = compared(sweep).sections
+    best = section.best[1].differences["best_accuracy"]
+    assert (best.mean, best.low, best.high, best.n) == (0.1875, 0.125, 0.25, 3)
+    same = rows(section)["fedsq", "learning_rate 0.1"].differences["best_accuracy"]
+    assert (same.mean, same.low, same.high, same.n) == (0.5, 0.5, 0.5, 3)
+    assert section.best[0].differences == {}
+
+
+def test_frozen_batch_norm_is_compared_with_frozen(sweep):
+    for policy, best in (("batch", 0.9), ("frozen", 0.5)):
+        for method in ("fedavg", "fedsq"):
+            sweep.add(f"{method},{policy}", method, batch_norm=policy, accuracies=(0.4, best))
+    (section,) = compared(sweep).sections
+    against = {row.cell.arm.label: row.against.arm.label for row in section.best if row.against}
+    assert against == {
+        "fedsq, batch_norm batch": "fedavg, batch_norm batch",
+        "fedsq, batch_norm frozen": "fedavg, batch_norm frozen",
+    }
+
+
+def test_runs_that_never_reach_the_target_are_counted(sweep):
+    sweep.add("0", seed=0, accuracies=(0.5, 0.9, 0.9))
+    sweep.add("1", seed=1, accuracies=(0.5, 0.6, 0.7))
+    for seed in range(2):
+        sweep.add(f"avg{seed}", "fedavg", seed, accuracies=(0.9, 0.9, 0.9))
+    (section,) = compared(sweep, target=0.9).sections
+    avg, sq = section.best
+    assert (sq.reached, sq.n) == (1, 2)
+    assert sq.spreads["rounds_to_target"].mean == 3.0  # of 2, and of 4 for a run of 3 rounds
+    assert "rounds_to_target" not in sq.differences
+    assert (avg.reached, avg.spreads["rounds_to_target"].mean) == (2, 1.0)
+
+
+def test_the_default_target_is_a_share_of_the_best_mean(sweep):
+    sweep.add("0", "fedavg", accuracies=(0.5, 0.8))
+    sweep.add("1", "fedsq", accuracies=(0.5, 0.9))
+    (section,) = compared(sweep).sections
+    assert section.target == 0.855
+
+
+def test_one_lucky_seed_does_not_lead(sweep):
+    for seed in range(2):
+        sweep.add(f"a{seed}", "fedavg", seed, accuracies=(0.5, 0.6))
+        sweep.add(f"b{seed}", "fedprox", seed, accuracies=(0.5, 0.7))
+    sweep.add("c", "fedsq", accuracies=(0.5, 0.8))
+    (section,) = compared(sweep).sections
+    leads = {row.cell.arm.label: figure(row, BEST, section.best).leads for row in section.best}
+    assert leads == {"fedavg": False, "fedprox": True, "fedsq": False}
+
+
+def test_the_edge_of_what_was_tried_is_named(sweep):
+    for rate, best in ((0.02, 0.6), (0.05, 0.8), (0.1, 0.7)):
+        sweep.add(f"a{rate}", "fedavg", learning_rate=rate, accuracies=(0.5, best))
+        sweep.add(f"b{rate}", "fedsq", learning_rate=rate, accuracies=(0.5, 0.5 + rate))
+    (section,) = compared(sweep).sections
+    assert at_the_edge(section, "learning_rate") == ["fedsq (0.1, the highest)"]
+    assert [value for value, _ in tried(section, "learning_rate")[section.best[0].cell.arm]] == [0.02, 0.05, 0.1]
+
+
+def test_unfinished_runs_are_in_no_mean_and_the_same_run_counts_once(sweep):
+    sweep.add("0", seed=0, accuracies=(0.5, 0.8))
+    sweep.add("1", seed=0, accuracies=(0.5, 0.8), executor__name="inprocess")
+    files = sweep.files("2", seed=1, accuracies=(0.5, 0.9))
+    files.stop_after(1)
+    files.write()
+    comparison = compared(sweep)
+    (row,) = comparison.sections[0].rows
+    assert (row.n, row.spreads["best_accuracy"].mean) == (1, 0.8)
+    assert [entry.state for entry in comparison.groups.entries] == [
+        State.FINISHED,
+        State.REPEATED,
+        State.UNFINISHED,
+    ]
+    assert comparison.groups.entries[1].problem == "same settings and seed as 0, which is counted"
+    assert [entry.name for entry in comparison.incomplete] == ["2"]
+
+
+def test_the_baseline_is_fedavg_if_it_is_there_and_one_that_is_not_is_an_error(sweep):
+    sweep.add("0", "fedsq")
+    sweep.add("1", "fedprox")
+    assert compared(sweep).baseline is None
+    assert compared(sweep, baseline="fedprox").groups.arms[0].method == "fedprox"
+    with pytest.raises(
+        ConfigurationError, match="--baseline=fedavg: no run has this method; there are fedprox, fedsq"
+    ):
+        compared(sweep, baseline="fedavg")
+    sweep.add("2", "fedavg")
+    assert compared(sweep).baseline == "fedavg"

@@ -1,0 +1,192 @@
+"""The comparison's page: its numbers, its figures, and that it is harmless and whole."""
+
+import csv
+import re
+
+import pytest
+
+from fedsq_flwr.report.comparison import captions, collect, compare, series, verdict, write_comparison
+from fedsq_flwr.report.comparison.drawing import draw_overview, draw_sections
+from tests.report.test_report_page import Visible
+
+
+def compared(sweep, **options):
+    return compare(collect([sweep.directory]), **options)
+
+
+def written(sweep, **options):
+    """Write the comparison into the sweep's directory, and return the page."""
+    html, _, _ = write_comparison(compared(sweep, **options), sweep.directory, "fedsq report sweep")
+    return html.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def small(sweep):
+    """Two methods, three seeds, one run that died."""
+    for seed in range(3):
+        sweep.add(f"avg{seed}", "fedavg", seed, accuracies=(0.5, 0.5 + seed / 16))
+        sweep.add(f"sq{seed}", "fedsq", seed, accuracies=(0.5, 0.75))
+    files = sweep.files("sq3", "fedsq", 3, accuracies=(0.5, 0.75))
+    files.stop_after(1)
+    (files.write() / "failure.json").write_text('{"error": "<b>no</b> reply"}')
+    return sweep
+
+
+def test_the_numbers_are_the_runs_numbers(small):
+    seen = Visible(written(small))
+    assert "fedavg and fedsq on digits" in seen.text
+    assert "0.562 ± 0.062" in seen.text
+    assert "0.750 ± 0.000 +0.188 [+0.125, +0.250]" in seen.text
+    assert "3 of 4" in seen.text  # seeds
+    assert "Target: validation accuracy 0.712, 95 % of the best method's mean." in seen.text
+
+
+def test_runs_that_went_wrong_are_listed(small):
+    text = Visible(written(small)).text
+    assert "1 of 7 runs failed or is unfinished." in text
+    assert "sq3 failed <b>no</b> reply 1/2 0.500" in text
+
+
+def test_the_page_needs_nothing_else_and_links_to_the_runs_pages(small):
+    (small.directory / "sq1" / "report.html").write_text("its own")
+    page = written(small)
+    seen = Visible(page)
+    assert "http:" not in page
+    assert "https:" not in page
+    links = [link for link in seen.resources if not link.startswith(("data:image/png", "#"))]
+    assert links == ["./sq1/report.html"]
+    assert len(seen.identifiers) == len(set(seen.identifiers))
+    for reference in re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', page):
+        assert "".join(reference) in seen.identifiers
+    assert "default-src 'none'" in page
+
+
+def test_hostile_names_stay_texts(sweep):
+    evil = "<script>alert(1)</script>"
+    sweep.add("javascript:alert(1)", method=f"'{evil}'")
+    (sweep.directory / "javascript:alert(1)" / "report.html").write_text("its own")
+    sweep.add("x | y", "fedavg")
+    seen = Visible(written(sweep))
+    assert "script" not in seen.tags
+    assert evil in seen.text
+    assert "./javascript%3Aalert%281%29/report.html" in seen.resources
+
+
+def test_the_same_runs_give_the_same_files(small):
+    first = written(small)
+    csv_before = (small.directory / "report.csv").read_text()
+    assert written(small) == first
+    assert (small.directory / "report.csv").read_text() == csv_before
+
+
+def test_no_figure_without_something_to_show(sweep):
+    sweep.add("0")
+    comparison = compared(sweep)
+    assert draw_overview(comparison) == []
+    ((curves,),) = draw_sections(comparison)
+    assert "validation accuracy" in curves[0]
+    assert "one seed" in curves[1]
+    sweep.add("0", accuracies=(0.5,))
+    assert draw_sections(compared(sweep)) == [[]]
+
+
+def test_figures_of_what_there_is(sweep):
+    for alpha in (0.1, 0.5):
+        for rate in (0.05, 0.1):
+            for method in ("fedavg", "fedsq"):
+                how = {"learning_rate": rate, "partition__alpha": alpha, "accuracies": (0.5, 0.5 + rate)}
+                files = sweep.files(f"{alpha},{rate},{method}", method, **how)
+                files.diagnose(["relu"], 1, 2)
+                files.write()
+    comparison = compared(sweep)
+    best, difference = (picture for picture, _ in draw_overview(comparison))
+    assert "0.600" in best
+    assert "0.1" in re.findall(r">([\d.]+)</text>", best)
+    assert "0.000" in difference
+    curves, rates, gates = (picture for picture, _ in draw_sections(comparison)[0])
+    assert "fedsq" in curves
+    assert "learning rate" in rates
+    assert "flipped signs" in gates
+
+
+def test_nothing_is_tuned_where_each_method_has_one_rate(sweep):
+    sweep.add("0", "fedavg", learning_rate=0.05)
+    sweep.add("1", "fedsq", learning_rate=0.1)
+    comparison = compared(sweep)
+    assert len(draw_sections(comparison)[0]) == 1
+    assert captions.about_choice(comparison) == ""
+
+
+def test_many_methods_with_long_names_are_told_apart(sweep):
+    names = [f"method_number_{number}_with_a_name_that_goes_on_and_on" for number in range(12)]
+    for name in names:
+        sweep.add(name, name)
+    comparison = compared(sweep)
+    assert captions.title(comparison) == "12 methods on digits"
+    looks = series.looks(comparison.groups.arms)
+    assert len(set(looks.values())) == 12
+    ((curves, caption),) = draw_sections(comparison)[0]
+    assert curves.startswith("<svg")
+    assert "no bands" not in caption  # of one seed there are none anyway
+
+
+def test_a_sweep_of_which_nothing_is_finished_has_a_page(sweep):
+    files = sweep.files("0")
+    files.stop_after(1)
+    files.write()
+    (sweep.directory / "1").mkdir()
+    (sweep.directory / "1" / "failure.json").write_text('{"error": "no such file"}')
+    text = Visible(written(sweep)).text
+    assert "2 of 2 runs failed or are unfinished." in text
+    assert "No run is finished." in text
+
+
+def test_the_verdict_goes_no_further_than_the_intervals(sweep):
+    for seed in range(3):
+        sweep.add(f"avg{seed}", "fedavg", seed, accuracies=(0.5, 0.5 + seed / 16))
+        sweep.add(f"sq{seed}", "fedsq", seed, accuracies=(0.5, 0.75))
+        sweep.add(f"prox{seed}", "fedprox", seed, accuracies=(0.5, 0.5625))
+    sweep.add("once", "fedonce", accuracies=(0.25, 0.25))
+    comparison = compared(sweep)
+    lines = dict(verdict.verdict(comparison.sections[0], comparison))["best validation accuracy"]
+    assert [line.replace("\u00a0", " ").replace("\u2212", "-") for line in lines] == [
+        "Highest mean for fedsq (0.750), ahead of the next, fedavg (0.562).",
+        "Ahead of fedavg: fedsq +0.188 [+0.125, +0.250].",
+        "Not told apart from fedavg by these seeds: fedprox 0.000 [-0.062, +0.062].",
+        "Against fedavg, by too few pairs to say more: fedonce -0.250 (1 pair).",
+    ]
+    assert "25 % of such" in verdict.on_seeds(comparison)
+
+
+def test_one_seed_says_nothing_about_who_is_ahead(sweep):
+    sweep.add("0", "fedavg", accuracies=(0.5, 0.5))
+    sweep.add("1", "fedsq", accuracies=(0.5, 0.75))
+    comparison = compared(sweep)
+    text = " ".join(line for _, lines in verdict.verdict(comparison.sections[0], comparison) for line in lines)
+    assert "ahead" not in text.lower()
+    assert "nothing is said about who is ahead" in verdict.on_seeds(comparison)
+
+
+def test_the_csv_has_a_row_a_run_and_the_settings_that_vary(small):
+    small.add("iid", "fedavg", 7, accuracies=(0.25, 0.5), partition__name="iid")
+    written(small, target=0.7)
+    with (small.directory / "report.csv").open(newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 8
+    assert rows["sq1"]["best_accuracy"] == "0.75"
+    assert (rows["sq1"]["rounds_to_target"], rows["avg0"]["rounds_to_target"]) == ("2.0", "")
+    assert (rows["sq3"]["state"], rows["sq3"]["problem"]) == ("failed", "<b>no</b> reply")
+    assert (rows["iid"]["condition"], rows["iid"]["partition.name"], rows["iid"]["seed"]) == (
+        "partition iid",
+        "iid",
+        "7",
+    )
+
+
+def test_markdown_has_the_tables(small):
+    small.add("pipe", "'a|b'")
+    written(small)
+    text = (small.directory / "report.md").read_text()
+    assert "| fedsq | 3 of 4 | **0.750** ± 0.000 +0.188 [+0.125, +0.250] |" in text
+    assert "a\\|b" in text
+    assert "`sq3`: failed: <b>no</b> reply" in text
