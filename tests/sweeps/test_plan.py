@@ -12,7 +12,7 @@ from fedsq_flwr.sweeps.plan import plan_sweep
         (["seed=0,1,2", "method=fedsq,fedavg"], 6),
         (["seed=range(0,5)"], 5),
         (["seed=choice(1,2)", "learning_rate=0.1"], 2),
-        (["method=glob(fedsq*,exclude=*prox)"], 2),
+        (["method=glob([fedsq,fedavg,fedprox],exclude=*prox)"], 2),
         (["seed=1"], 1),
     ],
 )
