@@ -15,7 +15,7 @@ from fedsq_flwr.errors import FedSQError
 
 INTERRUPTED = 130  # what shells report after Ctrl-C
 #: Commands that hand what argparse does not know on, as overrides.
-_TAKE_OVERRIDES = ("run", "rehearse", "partition")
+_TAKE_OVERRIDES = ("run", "calibrate", "rehearse", "partition")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +51,18 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run a federation; takes Hydra overrides (fedsq run --help)", add_help=False
     )
     run.set_defaults(action=_run)
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="choose learning rate and more for each method, on data in one place; takes Hydra overrides, as run",
+        description="Try one grid of settings with every method, on data in one place, and write for each the values "
+        "with the best validation accuracy. An override with several values, such as learning_rate=0.05,0.1, is a "
+        "line of the grid; the default grid is in fedsq_flwr/conf/calibration_grid.yaml.",
+    )
+    calibrate.add_argument(
+        "--methods", default="fedsq,fedavg,fedprox", metavar="A,B", help="which (default: fedsq,fedavg,fedprox)"
+    )
+    calibrate.add_argument("--output", type=Path, required=True, metavar="FILE.yaml", help="where to write")
+    calibrate.set_defaults(action=_calibrate)
     partition = commands.add_parser(
         "partition", help="show how the data would be shared out; takes Hydra overrides, as run"
     )
@@ -148,6 +160,12 @@ def _run(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.run import run
 
     run(chosen.overrides)
+
+
+def _calibrate(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.calibrate import calibrate
+
+    calibrate(chosen.methods.split(","), chosen.overrides, chosen.output)
 
 
 def _partition(chosen: argparse.Namespace) -> None:

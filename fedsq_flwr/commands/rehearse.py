@@ -16,7 +16,7 @@ from rich.console import Console
 from fedsq_flwr.assembly import load_server_data, load_start
 from fedsq_flwr.commands.shares import lay_out_data, silo_name
 from fedsq_flwr.config import Config, compose_config
-from fedsq_flwr.config.composition import quoted
+from fedsq_flwr.config.composition import quoted, without_calibration
 from fedsq_flwr.config.silo import SiloConfig
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.interrupts import ending_signals_raise
@@ -48,7 +48,7 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
     FedSQError
         If the run cannot start or does not do what was asked; one line says why.
     """
-    chosen = [*overrides, f"silos={silos}", "executor.name=silos"]
+    chosen = without_calibration([*overrides, f"silos={silos}", "executor.name=silos"])
     config = compose_config(chosen)
     if config.executor.superlink is not None:
         raise ConfigurationError(f"executor.superlink={config.executor.superlink}: a rehearsal starts its own")

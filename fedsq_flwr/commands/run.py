@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from fedsq_flwr.commands.hydra_main import hand_to_hydra
 from fedsq_flwr.config import to_config
-from fedsq_flwr.config.composition import compose_config
+from fedsq_flwr.config.composition import apply_calibration, compose_config
 from fedsq_flwr.errors import FedSQError
 
 
@@ -55,8 +55,9 @@ def _sweep_of(words: list[str]) -> Namespace | None:
 
 def _job(composed: DictConfig) -> float:
     """Run one federation and return its best validation accuracy."""
-    config = to_config(composed)
     job = HydraConfig.get()
+    composed, overrides = apply_calibration(composed, job.overrides.task)
+    config = to_config(composed)
     from fedsq_flwr.job import run_job  # torch and more: only once the settings are known to be right
 
-    return run_job(config, list(job.overrides.task), Path(job.runtime.output_dir))
+    return run_job(config, overrides, Path(job.runtime.output_dir))

@@ -2,6 +2,7 @@
 
 import logging
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from fedsq_flwr.commands.hydra_main import hand_to_hydra
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.report import numerals
 from fedsq_flwr.sweeps.job import SweepJob
-from fedsq_flwr.sweeps.outcomes import State
+from fedsq_flwr.sweeps.outcomes import Event, State
 from fedsq_flwr.sweeps.plan import Plan, plan_sweep
 from fedsq_flwr.sweeps.progress import SweepProgress
 from fedsq_flwr.sweeps.watching import watched
@@ -33,14 +34,27 @@ def sweep(chosen: Namespace) -> None:
     """
     plan = plan_sweep(chosen.overrides, chosen.config_name, chosen.config_dir)
     console = Console()
-    _introduce(plan, console)
+    introduce(plan, console)
     options = [
         word
         for option, value in (("--config-name", chosen.config_name), ("--config-dir", chosen.config_dir))
         for word in ((option, value) if value else ())
     ]
-    logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
     progress = SweepProgress(plan.total, plan.label, console)
+    carry_out(plan, progress, options)
+    progress.close(plan.place, best=plan.searches)
+    refuse_failures(progress)
+
+
+def carry_out(plan: Plan, progress: SweepProgress, options: Sequence[str] = ()) -> None:
+    """Have Hydra run the jobs of ``plan``, and show them by ``progress``, which then knows how each ended.
+
+    Raises
+    ------
+    RunFailedError
+        If a process that ran jobs died.
+    """
+    logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
     with watched(plan.output, progress) as place:
         try:
             hand_to_hydra(SweepJob(place), ["--multirun", *options, *plan.overrides])
@@ -51,8 +65,17 @@ def sweep(chosen: Namespace) -> None:
         except ValueError as error:  # of Optuna's, which looks for the best of the jobs
             if "No trials are completed" not in str(error):
                 raise
-    progress.close(plan.place, best=plan.searches)
-    failed = progress.of(State.FAILED)
+
+
+def refuse_failures(progress: SweepProgress, except_for: Callable[[Event], bool] = lambda _: False) -> None:
+    """Raise an error that names the jobs that failed, if any did, but for those that may.
+
+    Raises
+    ------
+    RunFailedError
+        With a line for each.
+    """
+    failed = [event for event in progress.of(State.FAILED) if not except_for(event)]
     if failed:
         lines = [f"{progress.label(event)}: {event.error}" for event in failed]
         raise RunFailedError(
@@ -60,7 +83,8 @@ def sweep(chosen: Namespace) -> None:
         )
 
 
-def _introduce(plan: Plan, console: Console) -> None:
+def introduce(plan: Plan, console: Console) -> None:
+    """Say what is going to be run, and where it lies."""
     jobs = "jobs" if plan.total is None else numerals.count(plan.total, "job")
     console.print(Text(f"{jobs} into {plan.place}", style="bold"), soft_wrap=True, highlight=False)
     if plan.fixed:

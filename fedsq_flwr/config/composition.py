@@ -4,6 +4,7 @@ The command line, the two Flower apps and the tests all come through here, so th
 same in each of them.
 """
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from fedsq_flwr.config.calibration import Value, calibrated_values
 from fedsq_flwr.config.explanation import one_line_errors
-from fedsq_flwr.config.job_names import register_job_names
+from fedsq_flwr.config.job_names import key_of, register_job_names
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.config.validation import check_files, validate
 from fedsq_flwr.errors import ConfigurationError
@@ -46,12 +48,15 @@ def compose_config(overrides: Sequence[str] = (), change: Callable[[Config], Con
     ConfigurationError
         One line that names the setting, the value and what is allowed.
     """
-    register_schema()
-    with one_line_errors(), _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        composed = compose(CONFIG_NAME, overrides=list(overrides))
+    composed, _ = apply_calibration(_compose(overrides), overrides)
     config = to_config(composed, change)
     check_files(config)
     return config
+
+
+def without_calibration(overrides: Sequence[str]) -> list[str]:
+    """Return overrides that compose the same settings and name no file of a calibration; see `apply_calibration`."""
+    return apply_calibration(_compose(overrides), overrides)[1]
 
 
 def to_config(composed: DictConfig, change: Callable[[Config], Config] | None = None) -> Config:
@@ -71,6 +76,53 @@ def to_config(composed: DictConfig, change: Callable[[Config], Config] | None = 
     config = config if change is None else change(config)
     validate(config)
     return config
+
+
+def apply_calibration(composed: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """Put the values of a calibration into the settings, where ``calibration`` names its file.
+
+    They are those of the method in force. What an override sets stays as it is.
+
+    Parameters
+    ----------
+    composed : DictConfig
+        What Hydra composed; it is not changed.
+    overrides : sequence of str
+        Of which it composed that.
+
+    Returns
+    -------
+    DictConfig, list of str
+        Settings that name no calibration, and overrides that compose them: whoever composes again, at a silo
+        maybe, does not need the file.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file cannot be used, or has no values for the method.
+    """
+    if composed.calibration is None:
+        return composed, list(overrides)
+    told = {key_of(override) for override in overrides}
+    values = calibrated_values(composed.calibration, composed.method.name)
+    values = {name: value for name, value in values.items() if name not in told}
+    changed = copy.deepcopy(composed)
+    try:
+        with one_line_errors():
+            for name, value in values.items():
+                OmegaConf.update(changed, name, value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"calibration={composed.calibration}: {error}") from error
+    changed.calibration = None
+    kept = [override for override in overrides if key_of(override) != "calibration"]
+    return changed, [*(f"{name}={_written(value)}" for name, value in values.items()), *kept]
+
+
+def _written(value: Value) -> str:
+    """Return ``value`` as an override has it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def split_overrides(text: str) -> list[str]:
@@ -114,6 +166,12 @@ def quoted(value: str) -> str:
     """
     plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), plain) + "'"
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    register_schema()
+    with one_line_errors(), _own_hydra(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return compose(CONFIG_NAME, overrides=list(overrides))
 
 
 @contextmanager

@@ -113,6 +113,7 @@ class Config:
     """Everything that a run depends on."""
 
     experiment: str = MISSING
+    calibration: str | None = MISSING  # file of `fedsq calibrate`, whose values are put in before anything else
     seed: int = MISSING
     rounds: int = MISSING
     silos: int = MISSING

@@ -133,6 +133,8 @@ def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:
         # Hydra takes backslashes out: $\{...\} is an interpolation, too.
         if "${" in override.replace("\\", "") or group.startswith("hydra"):
             raise ConfigurationError(f"{name}: interpolations and hydra.* are not taken by silos")
+        if group == "calibration":
+            raise ConfigurationError(f"{override}: silos read no file that a run names; fedsq run puts its values in")
         if "/" in group or "@" in group or (group in GROUPS and not _NAME.fullmatch(value.strip())):
             raise ConfigurationError(f"{override}: silos take a group's name and that of one of its files only")
         if group.partition(".")[0] not in _SETTINGS:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fedsq_flwr.config import Config, to_config
-from fedsq_flwr.config.composition import register_schema
+from fedsq_flwr.config.composition import apply_calibration, register_schema
 from fedsq_flwr.config.job_names import key_of
 from fedsq_flwr.config.validation import check_files
 from fedsq_flwr.errors import FedSQError
@@ -60,11 +60,12 @@ class SweepJob:
         begun = time.monotonic()
         begins = Event(int(job.job.num), overrides, str(directory), State.RUNNING)
         try:
+            composed, settled = apply_calibration(composed, overrides)
             config = to_config(composed)
             check_files(config)
             tell(self.place, dataclasses.replace(begins, rounds=config.rounds))
             with FileLock(directory / ".lock"):  # the same sweep may have been started twice
-                state = _run(config, overrides, directory)
+                state = _run(config, settled, directory)
             figures = read_figures(directory)
         except OccupiedError as error:
             state, figures = State.FAILED, {"error": str(error)}

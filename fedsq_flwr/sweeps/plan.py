@@ -1,7 +1,7 @@
 """What a sweep is going to do, as far as its overrides tell: where its jobs are, how many, what they vary."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from fedsq_flwr.config.composition import CONFIG_MODULE, CONFIG_NAME, quoted, register_schema
+from fedsq_flwr.config.composition import (
+    CONFIG_MODULE,
+    CONFIG_NAME,
+    apply_calibration,
+    quoted,
+    register_schema,
+)
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.job_names import digest_of, key_of, names_job
 from fedsq_flwr.errors import ConfigurationError
@@ -103,6 +109,8 @@ def plan_sweep(overrides: Sequence[str], config_name: str | None = None, config_
         swept = {
             override.get_key_element(): override for override in [*params, *parsed] if override.is_sweep_override()
         }
+        for words in _for_each_method(fixed, swept.get("method")):
+            apply_calibration(compose(config_name or CONFIG_NAME, [*words, *searched]), words)
         total = _total(settings, swept.values())
     kept = [override for override in chosen if key_of(override) != "output"]
     return Plan(
@@ -122,6 +130,14 @@ def _check(override: Override) -> None:
         raise ConfigurationError(
             f"{override.input_line}: changes no number, so that a sweep's jobs cannot be told apart by it"
         )
+
+
+def _for_each_method(fixed: list[str], method: Override | None) -> Iterator[list[str]]:
+    """Give overrides that compose the settings of each method of a sweep, without what else it varies."""
+    if method is None:
+        yield fixed
+    else:
+        yield from ([*fixed, f"method={option}"] for option in method.sweep_string_iterator())
 
 
 def _total(sweeper: Mapping[Any, Any], swept: Any) -> int | None:

@@ -1,0 +1,96 @@
+"""From finished runs to the values of each method. Validation figures are read, test figures never."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedsq_flwr.calibration.grid import value_of
+from fedsq_flwr.config.calibration import Value
+from fedsq_flwr.config.files import read_config
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.sweeps.outcomes import Event, State
+
+#: What the line says of a run whose weights or losses overflowed.
+_DIVERGED = "not finite"
+
+
+@dataclass
+class Try:
+    """One combination of values for one method, over all seeds.
+
+    Attributes
+    ----------
+    method : str
+        Its name.
+    values : mapping of str to value
+        The settings that the grid varies.
+    best : dict of int to float
+        For each seed the best validation accuracy; none for a seed whose run diverged.
+    mean : dict of int to float
+        For each seed the mean validation accuracy over the rounds.
+    diverged : list of int
+        Seeds whose runs did.
+    """
+
+    method: str
+    values: Mapping[str, Value]
+    best: dict[int, float] = field(default_factory=dict)
+    mean: dict[int, float] = field(default_factory=dict)
+    diverged: list[int] = field(default_factory=list)
+
+    @property
+    def figures(self) -> tuple[float, float] | None:
+        """Best accuracy and mean over the rounds, both mean over seeds; None if a seed diverged."""
+        if self.diverged:
+            return None
+        return statistics.fmean(self.best.values()), statistics.fmean(self.mean.values())
+
+
+def gather(events: Sequence[Event], settings: Sequence[str]) -> list[Try]:
+    """Return the tries that the jobs of a sweep made, in the order of the jobs.
+
+    Raises
+    ------
+    RunFailedError
+        If a run has no validation accuracy.
+    """
+    tries: dict[tuple[object, ...], Try] = {}
+    for event in sorted(events, key=lambda event: event.number):
+        directory = Path(event.directory)
+        config = read_config(directory / "config.yaml")
+        values = {name: value_of(config, name) for name in settings}
+        made = tries.setdefault((config.method.name, *values.values()), Try(config.method.name, values))
+        if event.state is State.FAILED:
+            made.diverged.append(config.seed)
+            continue
+        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+        if summary["best_accuracy"] is None:
+            raise RunFailedError(f"{directory}: has no validation accuracy to choose by")
+        made.best[config.seed], made.mean[config.seed] = summary["best_accuracy"], summary["accuracy_auc"]
+    return list(tries.values())
+
+
+def diverged(event: Event) -> bool:
+    """Tell whether a job that failed did so because its values were too much for training: that is a result."""
+    return event.state is State.FAILED and _DIVERGED in event.error
+
+
+def choose(tries: Sequence[Try]) -> dict[str, Try]:
+    """Return the try of each method with the best validation accuracy, by `Try.figures`.
+
+    A tie of the best is decided by the mean over the rounds, and then by the order of the tries.
+
+    Raises
+    ------
+    RunFailedError
+        If all tries of a method diverged.
+    """
+    chosen: dict[str, Try] = {}
+    for method in dict.fromkeys(each.method for each in tries):
+        measured = [(each.figures, each) for each in tries if each.method == method and each.figures is not None]
+        if not measured:
+            raise RunFailedError(f"every try of {method} diverged; try lower learning rates")
+        chosen[method] = max(measured, key=lambda pair: pair[0])[1]  # of equals the first
+    return chosen

@@ -1,0 +1,66 @@
+"""The file of a calibration: chosen values for each method, and the table of all tries."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from fedsq_flwr.calibration.choice import Try
+from fedsq_flwr.config.calibration import SCHEMA, read_calibration
+from fedsq_flwr.errors import ConfigurationError
+
+_HEAD = "# By fedsq calibrate; read by fedsq run calibration=FILE. Chosen by validation accuracy alone.\n"
+
+
+def check_file(path: Path) -> None:
+    """Check that a calibration can be written to ``path``: in the place of another one, or of nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        If its name is another's, or something else is there.
+    """
+    if path.suffix != ".yaml":
+        raise ConfigurationError(f"--output {path}: must end in .yaml")
+    if path.exists():
+        try:
+            read_calibration(path)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--output {path}: is there, and no calibration to be replaced") from error
+
+
+def write_file(path: Path, chosen: Mapping[str, Try], tries: Sequence[Try], fixed: Sequence[str]) -> None:
+    """Write ``path``, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        As `check_file` found it.
+    chosen : mapping of str to Try
+        By method.
+    tries : sequence of Try
+        All of them.
+    fixed : sequence of str
+        The overrides that all runs had.
+    """
+    content = {
+        "schema": SCHEMA,
+        "methods": {method: dict(best.values) for method, best in chosen.items()},
+        "common": list(fixed),
+        "seeds": sorted({*tries[0].best, *tries[0].diverged}),
+        "tries": [_row(each, each is chosen[each.method]) for each in tries],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(_HEAD + OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
+    beside.replace(path)
+
+
+def _row(each: Try, chosen: bool) -> dict[str, Any]:
+    best, mean = each.figures or (None, None)
+    figures: dict[str, Any] = {"best_accuracy": best, "accuracy_auc": mean}
+    if each.diverged:
+        figures["diverged_seeds"] = sorted(each.diverged)
+    return {"method": each.method, **each.values, **figures, **({"chosen": True} if chosen else {})}

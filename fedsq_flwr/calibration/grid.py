@@ -1,0 +1,118 @@
+"""What a calibration tries: the sweep over methods, settings and seeds that it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from importlib.resources import files
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from fedsq_flwr.config import Config, compose_config
+from fedsq_flwr.config.calibration import Value
+from fedsq_flwr.config.composition import CONFIG_MODULE, quoted
+from fedsq_flwr.config.job_names import key_of
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.sweeps.plan import Plan, plan_sweep
+
+#: Centralised training: all training data in one place. An override replaces any of them. The seed is said so that
+#: it names the directories of the runs, and more seeds can be added later.
+CENTRALISED = ("silos=1", "partition=iid", "executor=inprocess", "seed=0")
+
+#: May vary, and are no settings to choose.
+_METHOD, _SEED = "method", "seed"
+
+#: Sets nothing but its own settings.
+_PLAIN = "fedavg"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A calibration before it starts.
+
+    Attributes
+    ----------
+    plan : Plan
+        The sweep that it is.
+    settings : tuple of str
+        The settings to choose, in the order of their names.
+    """
+
+    plan: Plan
+    settings: tuple[str, ...]
+
+
+def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path) -> Grid:
+    """Look at a calibration without running anything.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        Options of the group ``method``.
+    overrides : sequence of str
+        Hydra's. One that names several values adds a setting to the grid, or replaces its values; one that names
+        a single value holds for all tries.
+    directory : Path
+        Where the runs are, unless an override says ``output``.
+
+    Raises
+    ------
+    ConfigurationError
+        One line, if an override is wrong, or a method, or there is nothing to choose.
+    """
+    for override in overrides:
+        if override.startswith("-"):
+            raise ConfigurationError(f"{override}: there is no such option; settings are given as NAME=VALUE")
+        if key_of(override) in (_METHOD, "calibration", "resume"):
+            raise ConfigurationError(
+                f"{override}: not in a calibration; methods are named by --methods, and it goes on by itself"
+            )
+    if not all(methods) or len(set(methods)) < len(methods):
+        raise ConfigurationError(f"--methods {','.join(methods)}: must be methods that differ, joined by commas")
+    given = {key_of(override) for override in overrides}
+    lines = {name: line for name, line in _default_grid().items() if _owner(name, methods) is None}
+    defaults = [*CENTRALISED, *lines.values(), f"output={quoted(str(directory))}"]
+    kept = [override for override in defaults if key_of(override) not in given]
+    plan = plan_sweep([f"{_METHOD}={','.join(methods)}", *kept, *overrides])
+    settings = tuple(sorted(plan.varied - {_METHOD, _SEED}))
+    if not settings:
+        raise ConfigurationError("a calibration needs a setting with several values, such as learning_rate=0.05,0.1")
+    config = compose_config(plan.fixed)
+    for name in settings:
+        value_of(config, name)
+        if (owner := _owner(name, methods)) is not None:
+            raise ConfigurationError(f"{name}: is set by {owner} itself, and would make another method of it")
+    return Grid(plan, settings)
+
+
+def value_of(config: Config, name: str) -> Value:
+    """Return the value of a setting.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none of this name, or it is not a single value.
+    """
+    try:
+        value = reduce(getattr, name.split("."), config)
+    except AttributeError as error:
+        raise ConfigurationError(f"{name}: there is no such setting") from error
+    if not isinstance(value, Value):
+        raise ConfigurationError(f"{name}: is not a single value, as a calibration varies them")
+    return value
+
+
+def _owner(name: str, methods: Sequence[str]) -> str | None:
+    """Return the first method that sets ``name`` itself, other than among its own settings, which may be tuned."""
+    if name.startswith(f"{_METHOD}."):
+        return None
+    default = value_of(compose_config([f"{_METHOD}={_PLAIN}"]), name)
+    own = (method for method in methods if value_of(compose_config([f"{_METHOD}={method}"]), name) != default)
+    return next(own, None)
+
+
+def _default_grid() -> dict[str, str]:
+    grid = OmegaConf.to_container(OmegaConf.create((files(CONFIG_MODULE) / "calibration_grid.yaml").read_text()))
+    if not isinstance(grid, dict):
+        raise TypeError(f"expected a mapping of settings to values, got {type(grid)}")
+    return {str(name): f"{name!s}={','.join(map(str, values))}" for name, values in grid.items()}

@@ -1,0 +1,63 @@
+"""``fedsq calibrate``: choose the settings of training for each method, on data in one place, by validation."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from fedsq_flwr.calibration.choice import Try, choose, diverged, gather
+from fedsq_flwr.calibration.file import check_file, write_file
+from fedsq_flwr.calibration.grid import plan_grid
+from fedsq_flwr.commands.sweep import carry_out, introduce, refuse_failures
+from fedsq_flwr.report import numerals
+from fedsq_flwr.sweeps.outcomes import Event
+from fedsq_flwr.sweeps.progress import SweepProgress
+
+
+def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> None:
+    """Run the tries of a calibration that are missing, and write ``file``.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        Which are calibrated, each on the same grid.
+    overrides : sequence of str
+        Hydra's; see `plan_grid`.
+    file : Path
+        Of the chosen values, a ``.yaml``. The runs lie beside it, in a directory of its name without suffix.
+
+    Raises
+    ------
+    FedSQError
+        If a setting is wrong, and nothing was run; or if a run failed other than by diverging. Then no file is
+        written, and the same command goes on.
+    """
+    check_file(file)
+    grid = plan_grid(methods, overrides, file.absolute().with_suffix(""))
+    console = Console()
+    introduce(grid.plan, console)
+    progress = ValidationProgress(grid.plan.total, grid.plan.label, console)
+    carry_out(grid.plan, progress)
+    refuse_failures(progress, except_for=diverged)
+    tries = gather(progress.over, grid.settings)
+    chosen = choose(tries)
+    write_file(file, chosen, tries, grid.plan.fixed)
+    for method, best in chosen.items():
+        console.print(_told(method, best), soft_wrap=True, highlight=False)
+    console.print(Text(f"use them with  fedsq run calibration={file}"), soft_wrap=True, highlight=False)
+
+
+class ValidationProgress(SweepProgress):
+    """A sweep's progress that shows no test accuracy: whoever chooses must not see it."""
+
+    def add(self, event: Event) -> None:
+        """See `SweepProgress`."""
+        super().add(dataclasses.replace(event, test=None))
+
+
+def _told(method: str, best: Try) -> Text:
+    figures = best.figures
+    values = " ".join(f"{name}={value}" for name, value in best.values.items())
+    return Text(f"{method}: {values}  validation {numerals.accuracy(figures[0] if figures else None)}")
