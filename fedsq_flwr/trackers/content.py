@@ -17,6 +17,8 @@ PLACES = (
     "output",
     "cache_dir",
     "data.path",
+    "partition.file",
+    "partition.groups",
     "executor.gate_cache_dir",
     "executor.root_certificates",
     "executor.superlink",

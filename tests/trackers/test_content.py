@@ -36,6 +36,11 @@ def test_no_path_or_address_is_told(tmp_path) -> None:
     silos = [f"executor.root_certificates={HIDDEN}", "executor.superlink=dr-who:9092", f"data.path={HIDDEN}"]
     config = compose_config(["executor=silos", "data=imagefolder", *places, *silos, f"backbone.weights={file}"])
     assert "dr-who" not in str(told(config))
+    groups = f"partition.groups={HIDDEN}/groups.csv"
+    folder = compose_config(["data=imagefolder", f"data.path={tmp_path}", "partition=natural", groups])
+    assert "dr-who" not in str(told(folder))
+    reused = compose_config(["partition=file", f"partition.file={file}"])
+    assert "dr-who" not in str(told(reused))
     assert told(config)["backbone.weights"] == "a file"
     assert told(compose_config(["backbone.weights=random"]))["backbone.weights"] == "random"
 

@@ -4,6 +4,7 @@ from fedsq_flwr.report import numerals
 from fedsq_flwr.report.captions import about_partition
 from fedsq_flwr.report.comparison import wording
 from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section
+from fedsq_flwr.report.comparison.settings import POOLED
 from fedsq_flwr.report.comparison.statistics import CONFIDENCE, RESAMPLES
 from fedsq_flwr.report.comparison.tuning import at_the_edge, tried, uneven
 from fedsq_flwr.report.records import Run
@@ -25,10 +26,11 @@ def title(comparison: Comparison) -> str:
 def common(comparison: Comparison) -> list[str]:
     """Write what the runs have in common, or how many of it there are, for the line under the heading."""
     settings = [run.settings for run in runs(comparison)]
+    shared_out = [run.settings for run in _shared_out(comparison)]
     told = {
         "backbones": [each.backbone for each in settings],
-        "partitions": [about_partition(each) for each in settings],
-        "numbers of silos": [numerals.count(each.silos, "silo") for each in settings],
+        "partitions": [about_partition(each) for each in shared_out],
+        "numbers of silos": [numerals.count(each.silos, "silo") for each in shared_out],
         "numbers of rounds": [numerals.count(each.rounds, "round") for each in settings],
         "policies of batch norm": [f"batch norm: {each.batch_norm}" for each in settings],
     }
@@ -42,6 +44,12 @@ def common(comparison: Comparison) -> list[str]:
 def runs(comparison: Comparison) -> list[Run]:
     """Return all runs that have a round."""
     return [entry.run for entry in comparison.groups.entries if entry.run]
+
+
+def _shared_out(comparison: Comparison) -> list[Run]:
+    """Return the runs whose samples are shared out; those with all in one place if there are no others."""
+    found = [entry.run for entry in comparison.groups.entries if entry.run and not entry.values.get(POOLED)]
+    return found or runs(comparison)
 
 
 def tally(comparison: Comparison) -> str:

@@ -53,7 +53,7 @@ class Groups:
     arms: tuple[Arm, ...]
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
-    homes: dict[Path, Cell]  # by a run's directory: where it belongs, an empty cell
+    homes: dict[Path, list[Cell]]  # by a run's directory: where it belongs, an empty cell in each condition
 
     def of(self, condition: Condition, arm: Arm | None = None) -> list[Cell]:
         """Return a condition's cells, or those of one arm among them."""

@@ -1,12 +1,14 @@
 """Finding the runs below directories, whatever state they are in: none is left out without a word."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.report.comparison.settings import flatten
 from fedsq_flwr.report.records import Run
@@ -65,7 +67,22 @@ def collect(directories: Sequence[Path]) -> list[Entry]:
         for path in runs:
             name = str(path.relative_to(directory)) if len(directories) == 1 else str(path)
             found.setdefault(path.resolve(), _read(path, name))
-    return list(found.values())
+    return _filled(list(found.values()))
+
+
+def _filled(entries: Sequence[Entry]) -> list[Entry]:
+    """Give runs of older versions the settings that they did not know: these default to what was done then."""
+    known = dict.fromkeys(name for entry in entries for name in entry.values)
+    if not any(entry.values.keys() < known.keys() for entry in entries):
+        return list(entries)
+    defaults = flatten(dataclasses.asdict(compose_config()))
+    fill = {name: defaults[name] for name in known if name in defaults}
+    return [replace(entry, values={**entry.values, **_absent(fill, entry)}) for entry in entries]
+
+
+def _absent(values: dict[str, Any], entry: Entry) -> dict[str, Any]:
+    """Return the values that the run does not have; nothing where nothing is known of it."""
+    return {name: value for name, value in values.items() if entry.values and name not in entry.values}
 
 
 def _below(directory: Path) -> Iterator[Path]:

@@ -34,8 +34,9 @@ def draw_partitions(comparison: Comparison) -> Drawn:
     """Draw the partition of one run of each condition."""
     drawn = []
     for place, section in enumerate(comparison.sections, start=1):
-        runs = [run for row in section.rows for _, run in sorted(row.cell.runs.items())]
-        run = next((run for run in runs if run.partition), None)
+        runs = [run for row in section.rows for _, run in sorted(row.cell.runs.items()) if run.partition]
+        # A method that has all samples in one place has a partition of one silo.
+        run = max(runs, key=lambda run: run.settings.silos, default=None)
         if run and run.partition:
             picture = partition_picture(run.partition, f"partition-{place}")
             drawn.append((picture, f"{section.condition.label}. {of_partition(run.partition)}"))

@@ -2,10 +2,12 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from fedsq_flwr.report.comparison import captions, measures, tables, verdict, wording
 from fedsq_flwr.report.comparison.analysis import Comparison
+from fedsq_flwr.report.comparison.cells import Cell
 from fedsq_flwr.report.comparison.collecting import Entry
 from fedsq_flwr.report.comparison.measures import MEASURES
 from fedsq_flwr.report.comparison.settings import SEED
@@ -75,7 +77,10 @@ def markdown(comparison: Comparison) -> str:
 
 
 def runs_csv(comparison: Comparison) -> str:
-    """Write a row a run: where it is, how far it came, what varies, and all figures; empty is not known."""
+    """Write a row a run: where it is, how far it came, what varies, and all figures; empty is not known.
+
+    A run that stands in several conditions has a row in each.
+    """
     names = comparison.groups.names
     heads = [
         "run",
@@ -92,14 +97,15 @@ def runs_csv(comparison: Comparison) -> str:
     writer = csv.DictWriter(buffer, heads, lineterminator="\n")
     writer.writeheader()
     for entry in comparison.groups.entries:
-        writer.writerow(_row(entry, comparison))
+        homes: Sequence[Cell | None] = comparison.groups.homes.get(entry.directory, [None])
+        for home in homes:
+            writer.writerow(_row(entry, home, comparison))
     return buffer.getvalue()
 
 
-def _row(entry: Entry, comparison: Comparison) -> dict[str, Any]:
+def _row(entry: Entry, home: Cell | None, comparison: Comparison) -> dict[str, Any]:
     row: dict[str, Any] = {"run": entry.name, "state": entry.state.value, "problem": entry.problem}
     row |= {name: entry.values[name] for name in (SEED, *comparison.groups.names) if name in entry.values}
-    home = comparison.groups.homes.get(entry.directory)
     if home is None or entry.run is None:
         return row
     target = next(section.target for section in comparison.sections if section.condition == home.condition)

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fedsq_flwr.report.captions import about_partition
 from fedsq_flwr.report.comparison.cells import Arm, Cell, Condition, Groups
 from fedsq_flwr.report.comparison.collecting import Entry, State
+from fedsq_flwr.report.comparison.conditions import conditions_of
 from fedsq_flwr.report.comparison.settings import (
     METHOD,
     METHOD_GROUP,
+    POOLED,
     Chosen,
     Values,
     comparable,
     describe,
     is_condition,
+    is_of_sharing,
     is_tuned,
     pick,
     varying,
@@ -34,20 +36,19 @@ def group(entries: Sequence[Entry], baseline: str | None) -> Groups:
     """
     settings = [comparable(entry.values) for entry in entries]
     shown = [values for values, entry in zip(settings, entries, strict=True) if entry.run] or settings
-    names = varying(shown)
+    shared_out = [values for values in shown if not values.get(POOLED)] or shown
+    apart = varying(shared_out)
+    names = [name for name in varying(shown) if name in apart or not is_of_sharing(name)]
     of_condition = [name for name in names if is_condition(name)]
     of_arm = [name for name in names if not is_condition(name) and name != METHOD]
     tuned = [name for name in of_arm if is_tuned(name, shown)]
     choices = [name for name in of_arm if name not in tuned]
+    found = conditions_of(entries, settings, of_condition, names)
     sorter = _Sorter()
-    for entry, values in zip(entries, settings, strict=True):
-        if entry.run is None:
-            sorter.kept.append(entry)
-            continue
-        chosen = pick(values, of_condition)
-        condition = Condition(chosen, describe(chosen, names) or about_partition(entry.run.settings))
+    for entry, values, its in zip(entries, settings, found, strict=True):
         setting = pick(values, _telling(values, tuned, shown))
-        sorter.add(entry, entry.run, Cell(condition, _arm(values, choices, shown), setting, describe(setting, names)))
+        arm = _arm(values, choices, shown)
+        sorter.add(entry, [Cell(condition, arm, setting, describe(setting, names)) for condition in its])
     cells = sorter.cells.values()
     conditions = sorted({cell.condition for cell in cells}, key=lambda item: _order(item.chosen))
     arms = sorted(
@@ -75,22 +76,27 @@ class _Sorter:
     def __init__(self) -> None:
         self.cells: dict[tuple[Condition, Arm, Chosen], Cell] = {}
         self.kept: list[Entry] = []
-        self.homes: dict[Path, Cell] = {}
+        self.homes: dict[Path, list[Cell]] = {}
         self._names: dict[Path, str] = {}
 
-    def add(self, entry: Entry, run: Run, empty: Cell) -> None:
-        """Put a run into its cell, which may be there already."""
-        self.homes[entry.directory] = replace(empty, runs={})
-        key = (empty.condition, empty.arm, empty.setting)
-        cell = self.cells.setdefault(key, empty)
+    def add(self, entry: Entry, empty: Sequence[Cell]) -> None:
+        """Put a run into its cells, which may be there already."""
+        if entry.run is not None:
+            self.homes[entry.directory] = [replace(each, runs={}) for each in empty]
+            for each in empty:
+                cell = self.cells.setdefault((each.condition, each.arm, each.setting), each)
+                entry = self._placed(entry, entry.run, cell)
+        self.kept.append(entry)
+
+    def _placed(self, entry: Entry, run: Run, cell: Cell) -> Entry:
         first = cell.runs.get(run.settings.seed)
         if entry.state is State.FINISHED and first is not None:
             problem = f"same settings and seed as {self._names[first.directory]}, which is counted"
-            entry = replace(entry, state=State.REPEATED, problem=problem)
-        elif entry.state is State.FINISHED:
+            return replace(entry, state=State.REPEATED, problem=problem)
+        if entry.state is State.FINISHED:
             cell.runs[run.settings.seed] = run
             self._names[run.directory] = entry.name
-        self.kept.append(entry)
+        return entry
 
 
 def _arm(values: Values, choices: Sequence[str], runs: Sequence[Values]) -> Arm:

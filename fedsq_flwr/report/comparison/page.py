@@ -14,7 +14,7 @@ from fedsq_flwr.report.comparison.analysis import Comparison, Section
 from fedsq_flwr.report.comparison.collecting import Entry, State
 from fedsq_flwr.report.comparison.page_template import STYLE as COMPARISON_STYLE
 from fedsq_flwr.report.comparison.page_template import TEMPLATE
-from fedsq_flwr.report.comparison.settings import comparable
+from fedsq_flwr.report.comparison.settings import POOLED, comparable
 from fedsq_flwr.report.comparison.tables import Table
 from fedsq_flwr.report.page import REPORT_NAME, templates
 from fedsq_flwr.report.page_style import STYLE
@@ -109,6 +109,7 @@ def _link(entry: Entry, output: Path) -> str:
 
 def _shared(comparison: Comparison) -> list[tuple[str, object]]:
     values = [comparable(entry.values) for entry in comparison.groups.entries if entry.run]
+    values.sort(key=lambda each: bool(each.get(POOLED)))  # whose samples are not shared out as those of the others
     return [
         (name, value) for name, value in (values[0] if values else {}).items() if name not in comparison.groups.names
     ]

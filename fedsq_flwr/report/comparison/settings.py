@@ -5,6 +5,7 @@ place: see docs/report.md.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fedsq_flwr.report.parsing import REAL_SILOS
@@ -17,8 +18,19 @@ SEED = "seed"
 METHOD_GROUP = "method."
 METHOD = f"{METHOD_GROUP}name"
 ALPHA = "partition.alpha"
+POOLED = f"{METHOD_GROUP}pooled"
+PARTITION = "partition.name"
+#: What each kind of partition looks at; the others' parameters say nothing about it.
+PARAMETERS: Mapping[str, str] = MappingProxyType(
+    {
+        "dirichlet": ALPHA,
+        "quantity": ALPHA,
+        "pathological": "partition.classes_per_silo",
+        "shards": "partition.shards_per_silo",
+    }
+)
 #: Change no number, or none of those compared. The preset's name is here: what it sets is compared itself.
-IDLE = (SEED, "output", "resume", "cache_dir", "experiment", "diagnostics", "diagnostics_size")
+IDLE = (SEED, "output", "resume", "cache_dir", "experiment", "diagnostics", "diagnostics_size", "trackers")
 #: The exception among the executor's settings, none of which else changes more than the last bits.
 PRECISION = "executor.precision"
 CONDITION_GROUPS = ("data", "partition", "backbone")
@@ -32,6 +44,10 @@ CONDITION = (
     "min_silos",
     "min_replies",
 )
+#: How samples and rounds are shared out among silos, which says nothing about a method that has all in one place.
+SHARING = ("silos", "participation", "min_silos", "min_replies")
+#: Say which samples are the server's, too.
+SPLITTING = ("partition.seed", "partition.file")
 
 
 def flatten(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -53,10 +69,10 @@ def comparable(values: Values) -> dict[str, Any]:
         if name not in IDLE and (name == PRECISION or not name.startswith("executor."))
     }
     if values.get("executor.name") == REAL_SILOS:
-        kept["partition.name"] = REAL_SILOS
-    if kept.get("partition.name") != "dirichlet":
-        kept.pop(ALPHA, None)
-    return kept
+        kept[PARTITION] = REAL_SILOS
+    own = PARAMETERS.get(str(kept.get(PARTITION)))
+    idle = {*PARAMETERS.values()} - {own}
+    return {name: value for name, value in kept.items() if name not in idle}
 
 
 def varying(runs: Sequence[Values]) -> list[str]:
@@ -73,6 +89,11 @@ def pick(values: Values, names: Sequence[str]) -> Chosen:
 def is_condition(name: str) -> bool:
     """Whether a setting is part of what all methods have to cope with alike."""
     return name in CONDITION or name.partition(".")[0] in CONDITION_GROUPS
+
+
+def is_of_sharing(name: str) -> bool:
+    """Whether a setting tells how samples are shared out among silos, and nothing else."""
+    return name in SHARING or (name.startswith("partition.") and name not in SPLITTING)
 
 
 def is_tuned(name: str, runs: Sequence[Values]) -> bool:

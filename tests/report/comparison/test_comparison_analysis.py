@@ -1,11 +1,15 @@
 """Cells, best settings, baselines and targets."""
 
+import csv
+import io
+
 import pytest
 
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.report.comparison import collect, compare
+from fedsq_flwr.report.comparison import captions, collect, compare
 from fedsq_flwr.report.comparison.analysis import Comparison
 from fedsq_flwr.report.comparison.collecting import State
+from fedsq_flwr.report.comparison.files import runs_csv
 from fedsq_flwr.report.comparison.measures import BEST
 from fedsq_flwr.report.comparison.statistics import Spread
 from fedsq_flwr.report.comparison.tuning import at_the_edge, tried
@@ -158,3 +162,49 @@ def test_the_baseline_is_fedavg_if_it_is_there_and_one_that_is_not_is_an_error(s
         compared(sweep, baseline="fedavg")
     sweep.add("2", "fedavg")
     assert compared(sweep).baseline == "fedavg"
+
+
+def test_a_pooled_method_stands_in_every_condition_that_differs_in_the_sharing_out_alone(sweep):
+    for alpha in (0.1, 0.5):
+        sweep.add(f"fedavg,{alpha}", "fedavg", partition__alpha=alpha, silos=10, method__pooled=False)
+    sweep.add(
+        "pooled", "centralised", partition__name="iid", silos=1, method__pooled=True, accuracies=(0.9, 0.9, 0.9)
+    )
+    comparison = compared(sweep)
+    assert [section.condition.label for section in comparison.sections] == ["alpha 0.1", "alpha 0.5"]
+    for section in comparison.sections:
+        assert [row.cell.arm.label for row in section.best] == ["fedavg", "centralised"]
+        assert section.best[1].differences["best_accuracy"].n == 1
+    assert [entry.state for entry in comparison.groups.entries] == [State.FINISHED] * 3
+    told = list(csv.DictReader(io.StringIO(runs_csv(comparison))))
+    pooled = [row["condition"] for row in told if row["method"] == "centralised"]
+    assert pooled == ["alpha 0.1", "alpha 0.5"]
+    assert "10 silos" in captions.common(comparison)
+
+
+@pytest.mark.parametrize("setting", ["rounds_", "data__limit", "partition__seed"])
+def test_a_pooled_method_does_not_stand_beside_other_data_or_splits(sweep, setting):
+    sweep.add("fedavg", "fedavg", silos=10, method__pooled=False)
+    other = {"rounds_": {"accuracies": (0.5, 0.6, 0.7, 0.8)}}.get(setting, {setting: 7})
+    sweep.add("pooled", "centralised", partition__name="iid", silos=1, method__pooled=True, **other)
+    assert len(compared(sweep).sections) == 2
+
+
+def test_pooled_methods_among_themselves_are_compared_as_they_are(sweep):
+    for method in ("centralised", "centralised_fixed_gates"):
+        sweep.add(method, method, partition__name="iid", silos=1, method__pooled=True)
+    (section,) = compared(sweep).sections
+    assert len(section.best) == 2
+    assert section.condition.label == "equal random shares"
+
+
+def test_what_an_older_version_did_not_know_counts_as_its_default(sweep):
+    new = {"learning_rate_schedule": "constant", "data__augmentation": "none", "method__weighting": "examples"}
+    sweep.add("old", seed=0)
+    sweep.add("new", seed=1, **new)
+    (section,) = compared(sweep).sections
+    assert [row.n for row in section.rows] == [2]
+    sweep.add("cosine", seed=0, **{**new, "learning_rate_schedule": "cosine"})
+    (section,) = compared(sweep).sections
+    labels = ["fedsq, learning_rate_schedule constant", "fedsq, learning_rate_schedule cosine"]
+    assert [(row.cell.arm.label, row.n) for row in section.rows] == list(zip(labels, (2, 1), strict=True))

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from fedsq_flwr.report.comparison import captions, collect, compare, series, verdict, write_comparison
-from fedsq_flwr.report.comparison.drawing import draw_overview, draw_sections
+from fedsq_flwr.report.comparison.drawing import draw_overview, draw_partitions, draw_sections
+from fedsq_flwr.report.comparison.page import _shared
 from tests.report.test_report_page import Visible
 
 
@@ -190,3 +191,13 @@ def test_markdown_has_the_tables(small):
     assert "| fedsq | 3 of 4 | **0.750** ± 0.000 +0.188 [+0.125, +0.250] |" in text
     assert "a\\|b" in text
     assert "`sq3`: failed: <b>no</b> reply" in text
+
+
+def test_of_a_pooled_method_neither_the_one_silo_nor_its_partition_is_shown_as_everybodys(sweep):
+    sweep.add("a", "centralised", partition__name="iid", silos=1, method__pooled=True)
+    sweep.add("b", "fedsq", silos=10, method__pooled=False)
+    comparison = compared(sweep)
+    assert dict(_shared(comparison))["silos"] == 10
+    assert dict(_shared(comparison))["partition.name"] == "dirichlet"
+    ((_, caption),) = draw_partitions(comparison)
+    assert caption.startswith("Dirichlet, alpha 0.5.")

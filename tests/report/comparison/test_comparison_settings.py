@@ -1,5 +1,8 @@
 """Which settings make a condition, a method, or a setting of it."""
 
+import pytest
+
+from fedsq_flwr.data.partition_plan import PARAMETERS, PARTITIONS
 from fedsq_flwr.report.comparison.settings import comparable, describe, flatten, is_condition, is_tuned, varying
 
 
@@ -13,11 +16,19 @@ def test_what_changes_no_number_is_left_out():
         "seed": 1,
         "output": "a",
         "diagnostics": True,
+        "trackers": ("tensorboard",),
         "executor.name": "simulation",
         "executor.precision": "bfloat16",
         "learning_rate": 0.1,
     }
     assert comparable(values) == {"executor.precision": "bfloat16", "learning_rate": 0.1}
+
+
+@pytest.mark.parametrize("kind", PARTITIONS)
+def test_a_parameter_counts_only_in_the_partitions_that_look_at_it(kind):
+    parameters = {f"partition.{name}": 2 for name in PARAMETERS.values()}
+    own = {f"partition.{PARAMETERS[kind]}"} if kind in PARAMETERS else set()
+    assert comparable({"partition.name": kind, **parameters}).keys() == {"partition.name", *own}
 
 
 def test_alpha_counts_only_where_it_has_an_effect():
