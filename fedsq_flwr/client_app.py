@@ -89,12 +89,14 @@ _OF_THREAD = threading.local()
 
 def _data(context: Context, key: RunKey, site: Site) -> SiloData:
     silo, silos = int(context.node_config[PARTITION_ID]), int(context.node_config[NUM_PARTITIONS])
-    return _task(key, silos).of_silo(silo) if site.data_path is None else _folder(key, site, context.run_id, silo)
+    return (
+        _task(key, site, silos).of_silo(silo) if site.data_path is None else _folder(key, site, context.run_id, silo)
+    )
 
 
 @lru_cache(maxsize=1)
-def _task(key: RunKey, silos: int) -> FederatedData:
-    return load_task(config_of(key), silos)
+def _task(key: RunKey, site: Site, silos: int) -> FederatedData:
+    return load_task(config_of(key, site), silos)
 
 
 # The run is part of the key: a folder may have changed since the last one.

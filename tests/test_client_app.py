@@ -5,12 +5,14 @@ import threading
 import weakref
 
 import pytest
+from flwr.app import Context, RecordDict
 from torch import nn
 
 from fedsq_flwr import QuantitativeCopy, client_app
-from fedsq_flwr.config.site import Site
+from fedsq_flwr.config.site import NUM_PARTITIONS, PARTITION_ID, Site
 from fedsq_flwr.data import SiloData
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -67,3 +69,12 @@ def test_the_images_of_a_run_have_gone_before_those_of_the_next_are_read(monkeyp
         client_app._folder(("", ""), Site(), run_id, 0)
     assert len(read) == 3
     client_app._folder.cache_clear()
+
+
+def test_a_silo_without_a_folder_reads_none_that_the_server_names(tmp_path):
+    """A node that somebody starts by hand, with some settings of its own and no data."""
+    run = ("", f"executor=silos data=imagefolder data.path={tmp_path} data.classes=[a,b] backbone.weights=random")
+    node = {PARTITION_ID: 0, NUM_PARTITIONS: 1, "device": "cpu"}
+    context = Context(1, 1, node, RecordDict(), dict(zip(("experiment", "overrides"), run, strict=True)))
+    with pytest.raises(ConfigurationError, match=r"data\.path=null: must name this silo's folder of images"):
+        client_app.client_of(context)

@@ -183,7 +183,9 @@ def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
 def _load_source(config: Config, seed: int) -> DataSource:
     data = config.data
     if data.name == "imagefolder":
-        folder = load_folder(config, Path(str(data.path)).expanduser())
+        if data.path is None:  # only real silos have their folders from elsewhere
+            raise ConfigurationError("data.path=null: must name this silo's folder of images")
+        folder = load_folder(config, Path(data.path).expanduser())
         groups = folder.path / config.partition.groups if config.partition.name == "natural" else None
         seed = derive_seed(seed, "test set")
         source = folder_source(folder, test_fraction=data.test_fraction, seed=seed, groups=groups)

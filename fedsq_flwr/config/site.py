@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fedsq_flwr.config.backbones import NETWORKS, is_anywhere
 from fedsq_flwr.config.explanation import no_such_setting
-from fedsq_flwr.config.schema import BackboneConfig, Config
+from fedsq_flwr.config.schema import BackboneConfig, Config, PartitionConfig
 from fedsq_flwr.errors import ConfigurationError
 
 #: Keys of the node config that say which silo a node is.
@@ -20,6 +20,7 @@ PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 #: The folders of YAML files that a run's overrides may choose from.
 GROUPS = ("backbone", "data", "executor", "experiment", "method", "partition")
 _NAME = re.compile(r"\w[\w-]*")
+_EXPERIMENT = re.compile(rf"({_NAME.pattern}/)*{_NAME.pattern}")  # recipes lie in a folder of their own
 _SETTINGS = frozenset(field.name for field in dataclasses.fields(Config)) | frozenset(GROUPS)
 _KEYS = ("data-path", "weights", "state-dir", "device", "gate-cache-bytes")
 
@@ -80,7 +81,8 @@ def at_site(config: Config, site: Site) -> Config:
     Raises
     ------
     ConfigurationError
-        If the run names a file of weights, which is one of the server's, and the silo has none of its own.
+        If the run names a file of weights, which is one of the server's, and the silo has none of its own; or a
+        partition, which is one of the server's too, and the silo has no images of its own.
     """
     if not site.is_real:
         return config
@@ -96,8 +98,19 @@ def at_site(config: Config, site: Site) -> Config:
         cache_dir=str(state),
         data=dataclasses.replace(config.data, path=site.data_path if config.data.name == "imagefolder" else None),
         backbone=_backbone(config, site),
+        partition=_partition(config, site),
         executor=executor,
     )
+
+
+def _partition(config: Config, site: Site) -> PartitionConfig:
+    """Return the run's partition without a file of the server's; a silo with images of its own has what it has."""
+    if config.partition.file is None:
+        return config.partition
+    if site.data_path is None:  # not looked for here, as with weights
+        name = Path(config.partition.file).name
+        raise ConfigurationError(f"partition.file={name}: is a file of the server's; this silo has none of its own")
+    return dataclasses.replace(config.partition, name="iid", file=None)
 
 
 def _backbone(config: Config, site: Site) -> BackboneConfig:
@@ -135,7 +148,8 @@ def refuse_unsafe_overrides(overrides: Sequence[str]) -> None:
             raise ConfigurationError(f"{name}: interpolations and hydra.* are not taken by silos")
         if group == "calibration":
             raise ConfigurationError(f"{override}: silos read no file that a run names; fedsq run puts its values in")
-        if "/" in group or "@" in group or (group in GROUPS and not _NAME.fullmatch(value.strip())):
+        allowed = _EXPERIMENT if group == "experiment" else _NAME
+        if "/" in group or "@" in group or (group in GROUPS and not allowed.fullmatch(value.strip())):
             raise ConfigurationError(f"{override}: silos take a group's name and that of one of its files only")
         if group.partition(".")[0] not in _SETTINGS:
             raise ConfigurationError(no_such_setting(group))

@@ -132,7 +132,7 @@ def _check_pool(source: DataSource, saved: SavedPartition) -> LabelledImages:
 
 
 def _drawn(saved: Mapping[str, Any]) -> dict[str, Any]:
-    drawn = {name: saved[name] for name in _DRAWN if name in saved}
+    drawn = {"alpha": None} | {name: saved[name] for name in _DRAWN if name in saved}
     if PARAMETERS.get(drawn["name"]) != "alpha":  # earlier versions wrote it for any kind
         drawn["alpha"] = None
     return drawn

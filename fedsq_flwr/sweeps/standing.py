@@ -3,11 +3,13 @@
 import json
 import math
 import re
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from fedsq_flwr.config import Config
+from fedsq_flwr.config.backbones import is_run
 from fedsq_flwr.config.differences import differences
 from fedsq_flwr.config.files import read_config
 from fedsq_flwr.errors import ConfigurationError, DataError, FedSQError
@@ -45,7 +47,7 @@ def standing(directory: Path, config: Config) -> Standing:
     if not (directory / "history.jsonl").exists():
         return Standing.NOTHING
     try:
-        kept = read_config(directory / "config.yaml")
+        kept, config = read_config(directory / "config.yaml"), _pinned(config)
         if _rounds_of_summary(directory) == kept.rounds:
             _require_same(directory, kept, config, "finished", rounds=True)
             return Standing.FINISHED
@@ -101,6 +103,16 @@ def _rounds_of_summary(directory: Path) -> int | None:
         return int(json.loads(path.read_text(encoding="utf-8"))["rounds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read as a summary: {error!r}") from error
+
+
+def _pinned(config: Config) -> Config:
+    """Return the settings with the weights of a run as a run keeps them: by the file of the checkpoint."""
+    if not is_run(config.backbone.weights):
+        return config
+    from fedsq_flwr.backbones import locate_weights  # torch: only where there are such weights
+
+    file = locate_weights(config.backbone.name, config.backbone.weights).path.absolute()
+    return replace(config, backbone=replace(config.backbone, weights=str(file)))
 
 
 def _require_same(directory: Path, kept: Config, config: Config, state: str, *, rounds: bool) -> None:

@@ -163,3 +163,9 @@ def test_another_data_set_is_one_line(saved) -> None:
     labels[[0, 1]] = labels[[1, 0]]
     swapped = replace(SOURCE, pool=replace(SOURCE.pool, labels=labels))
     assert complaint(path, swapped).endswith("or of its samples in another order: the labels differ")
+
+
+@pytest.mark.parametrize("kind", ["dirichlet", "by hand"])
+def test_a_partition_of_another_program_need_not_say_how_it_was_drawn(saved, kind: str) -> None:
+    told = reuse(saved(name=kind, alpha=None)).partition
+    assert (told["name"], told["alpha"]) == (kind, None)

@@ -263,6 +263,18 @@ def test_a_servers_directory_is_refused_whether_this_silo_has_such_a_one_or_not(
     assert told(str(tmp_path)).startswith("backbone.weights=NAME: is a file of the server's")
 
 
+def test_where_the_server_has_a_partition_a_silo_does_not_look(tmp_path: Path) -> None:
+    (tmp_path / "there.json").touch()
+    for words in (["executor=silos", "data=imagefolder"], ["executor=simulation", "data=imagefolder"]):
+        for name in ("there.json", "nowhere.json"):
+            reused = [*words, "partition=file", f"partition.file={tmp_path / name}"]
+            config = compose_config(reused, partial(at_site, site=Site(data_path="/")))
+            assert config.partition.file is None
+            with pytest.raises(ConfigurationError) as caught:
+                compose_config(reused, partial(at_site, site=Site(device="cpu")))
+            assert str(caught.value).startswith(f"partition.file={name}: is a file of the server's")
+
+
 def test_weights_of_its_own_stand_in_for_the_servers(server_weights: str) -> None:
     run = compose_config(["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}"])
     assert at_site(run, SITE).backbone.weights == "/silo/weights.pth"
@@ -309,7 +321,15 @@ def test_a_silo_composes_no_settings_from_them_and_a_simulation_may(override: st
 
 
 @pytest.mark.parametrize(
-    "override", ["rounds=3", "method=fedsq_prox", "output='$HOME'", "data.classes=[a,b]", "output='../a/b@c'"]
+    "override",
+    [
+        "rounds=3",
+        "method=fedsq_prox",
+        "output='$HOME'",
+        "data.classes=[a,b]",
+        "output='../a/b@c'",
+        "experiment=paper/resnet18_cifar100_iid",
+    ],
 )
 def test_other_overrides_are_taken(override: str) -> None:
     refuse_unsafe_overrides([override])

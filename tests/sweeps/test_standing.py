@@ -3,7 +3,10 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from fedsq_flwr.backbones.sources import CHECKPOINT
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.files import write_config
 from fedsq_flwr.sweeps.standing import OccupiedError, Standing, read_figures, standing
@@ -25,6 +28,23 @@ def test_a_path_is_kept_absolute(tmp_path, monkeypatch):
     (tmp_path / "other.safetensors").touch()
     with pytest.raises(OccupiedError, match="backbone: differs"):
         standing(tmp_path, asked)
+
+
+def test_weights_of_a_run_are_kept_by_the_file_of_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for run in ("first", "second"):
+        for place in ("best", "last"):
+            (tmp_path / run / "checkpoints" / place).mkdir(parents=True)
+            save_file({"bias": torch.zeros(1)}, tmp_path / run / "checkpoints" / place / CHECKPOINT)
+    asked = compose_config(["backbone.weights=first"])
+    job = tmp_path / "job"
+    job.mkdir()
+    keep(job, asked, weights=str(tmp_path / "first" / "checkpoints" / "best" / CHECKPOINT))
+    for weights in ("first", "first/checkpoints/best"):
+        assert standing(job, compose_config([f"backbone.weights={weights}"])) is Standing.FINISHED
+    for weights in ("second", "first/checkpoints/last"):
+        with pytest.raises(OccupiedError, match="backbone: differs"):
+            standing(job, compose_config([f"backbone.weights={weights}"]))
 
 
 @pytest.mark.parametrize(
