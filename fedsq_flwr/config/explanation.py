@@ -22,10 +22,12 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigurationError(re.sub(r"\s+", " ", explain(error)).strip()) from error
-    except ValueError as error:  # Hydra's own for an override such as `=3`
-        if "Config group override" not in str(error):
+    except ValueError as error:  # Hydra's own: for an override such as `=3`, and for options that exclude each other
+        if "Config group override" in str(error):
+            raise ConfigurationError("an override needs a setting's name before its =") from error
+        if not str(error).startswith("Only one of --"):
             raise
-        raise ConfigurationError("an override needs a setting's name before its =") from error
+        raise ConfigurationError(str(error)) from error
 
 
 def explain(error: Exception) -> str:

@@ -10,7 +10,7 @@ from tests.endtoend.conftest import SMALL
     ("overrides", "line"),
     [
         (["partition.alpha=-1"], "fedsq: partition.alpha=-1.0: must be above 0"),
-        (["method=nope"], "fedsq: method=nope: allowed are fedavg, fedprox, fedsq, fedsq_prox, fedsq_random_gates"),
+        (["method=nope"], "fedsq: method=nope: allowed are centralised, centralised_fixed_gates, fedadam, fedavg, "),
         (["rounds=abc"], "fedsq: rounds=abc: Value 'abc' of type 'str' could not be converted to Integer"),
         (["rouns=3"], "fedsq: rouns: there is no such setting; did you mean rounds?"),
         (
@@ -21,6 +21,7 @@ from tests.endtoend.conftest import SMALL
             ["silos=1000"],
             "fedsq: silos=1000 with partition.min_size=10 need 10000 samples; there are 143",
         ),
+        (["-m", "--cfg", "job"], "fedsq: Only one of --run, --multirun, --cfg"),
         (["executor.device=warp"], "fedsq: executor.device='warp' cannot be used here"),
     ],
 )

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Callable
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -12,11 +11,13 @@ from numpy.typing import NDArray
 from fedsq_flwr.report import numerals, svg
 from fedsq_flwr.report.comparison import measures
 from fedsq_flwr.report.comparison.analysis import Comparison, Row
-from fedsq_flwr.report.comparison.cells import Arm, Condition
+from fedsq_flwr.report.comparison.cells import Arm
 
 FAINTEST, STRONGEST = 0.06, 0.72  # opacities: a number can be read on either, on white and on black
 NAME = 28  # characters of a line of a method's name, and of a condition's
 WRITTEN = 8  # columns up to which a cell is wide enough for its number
+BESIDE = 60  # characters of the conditions' names, all as long as the longest, that fit beside one another
+CHARACTER = 0.08  # inches that one of them takes where they stand on end
 
 Array = NDArray[np.float64]
 
@@ -100,24 +101,21 @@ def _draw(
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         axes.set_yticks(range(len(arms)), names)
-        _name_conditions(axes, comparison.groups.conditions)
+        axes.set_xticks(range(len(labels)), labels, rotation=90 if upright else 0)
+        if by_alpha:
+            axes.set_xlabel("Dirichlet alpha: the smaller, the more the silos differ")
         if table.shape[1] <= WRITTEN:
             for (row, column), value in np.ndenumerate(table):
                 text = write(float(value)) if np.isfinite(value) else numerals.NOTHING
                 axes.text(column, row, text, ha="center", va="center", fontsize=10.5, in_layout=False)
 
-    return svg.draw(name, title, max(1.2 + max(0.36, 0.2 * lines) * len(arms), 2.0), paint)
-
-
-def _name_conditions(axes: Axes, conditions: tuple[Condition, ...]) -> None:
-    alphas = [condition.alpha for condition in conditions if condition.alpha is not None]
-    if len(alphas) == len(conditions):
-        axes.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
-        axes.set_xlabel("Dirichlet alpha: the smaller, the more the silos differ")
-        return
-    labels = [_cut(condition.label) for condition in conditions]
-    upright = max(map(len, labels)) * len(labels) > 60
-    axes.set_xticks(range(len(labels)), labels, rotation=90 if upright else 0)
+    conditions = comparison.groups.conditions
+    by_alpha = all(condition.alpha is not None for condition in conditions)
+    labels = [f"{each.alpha:g}" if by_alpha else _cut(each.label) for each in conditions]
+    longest = max(map(len, labels))
+    upright = longest * len(labels) > BESIDE
+    below = CHARACTER * longest if upright else 0.0
+    return svg.draw(name, title, below + max(1.2 + max(0.36, 0.2 * lines) * len(arms), 2.0), paint)
 
 
 def _signed(value: float) -> str:

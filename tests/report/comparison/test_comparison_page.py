@@ -201,3 +201,12 @@ def test_of_a_pooled_method_neither_the_one_silo_nor_its_partition_is_shown_as_e
     assert dict(_shared(comparison))["partition.name"] == "dirichlet"
     ((_, caption),) = draw_partitions(comparison)
     assert caption.startswith("Dirichlet, alpha 0.5.")
+
+
+def test_long_names_of_conditions_leave_room_for_the_colours(sweep):
+    """matplotlib warns, which is an error here, where they do not."""
+    for limit in range(4):
+        path = f"/a/folder/with/a/long/name/run-{limit}"
+        sweep.add(f"{limit}", partition__name="file", partition__file=path, data__augmentation="flip_crop")
+        sweep.add(f"plain{limit}", partition__name="file", partition__file=path, data__augmentation="none")
+    assert len(draw_overview(compared(sweep))) == 1
