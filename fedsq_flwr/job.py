@@ -14,7 +14,7 @@ from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.backbones import locate_weights
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.backbones import is_path, is_run
-from fedsq_flwr.config.composition import quoted
+from fedsq_flwr.config.override_strings import quoted
 from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess

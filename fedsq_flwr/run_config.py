@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from flwr.app import Context
 
 from fedsq_flwr.config import Config, compose_config
-from fedsq_flwr.config.composition import split_overrides
+from fedsq_flwr.config.override_strings import split_overrides
 from fedsq_flwr.config.site import Site, at_site, read_site, refuse_unsafe_overrides
 
 RunKey = tuple[str, str]

@@ -1,38 +1,25 @@
 """The task of a run: its data set, fitted to the backbone and shared out among the silos."""
 
-import logging
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from fedsq_flwr.assembly.normalisation import normalisation
+from fedsq_flwr.assembly.fitting import load_folder
+from fedsq_flwr.assembly.sources import load_raw_source, load_task_source
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import (
-    PUBLISHED,
     DataSource,
     FederatedData,
-    ImageFolder,
     PartitionPlan,
     SavedPartition,
     ServerData,
     SiloData,
-    folder_source,
-    load_published,
-    load_source,
-    read_folder,
     read_partition,
     reuse_partition,
-    select,
     share_out,
     silo_parts,
 )
-from fedsq_flwr.data.folder_layout import PARTS
-from fedsq_flwr.data.images import LabelledImages, prepare_parts
-from fedsq_flwr.data.pipelines import KEEP_PREPARED_BYTES, InputPipeline
+from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import derive_seed
-
-log = logging.getLogger(__name__)
 
 
 def load_task(config: Config, silos: int) -> FederatedData:
@@ -49,7 +36,7 @@ def load_task(config: Config, silos: int) -> FederatedData:
         If it cannot be told how the weights want their images.
     """
     saved = _saved_partition(config)
-    return _share_out(config, _load_source(config, _seed(config, saved)), silos, saved)
+    return _share_out(config, load_task_source(config, _seed(config, saved)), silos, saved)
 
 
 def load_raw_task(config: Config, silos: int) -> FederatedData:
@@ -60,7 +47,7 @@ def load_raw_task(config: Config, silos: int) -> FederatedData:
     DataError
         If the data cannot be read, or do not suffice for the silos.
     """
-    return _share_out(config, _load_raw_source(config), silos, _saved_partition(config))
+    return _share_out(config, load_raw_source(config), silos, _saved_partition(config))
 
 
 def load_server_data(config: Config) -> ServerData:
@@ -140,71 +127,3 @@ def _share_out(config: Config, source: DataSource, silos: int, saved: SavedParti
         min_held_out=config.data.min_held_out,
         seed=_seed(config, saved),
     )
-
-
-def load_folder(config: Config, folder: Path, parts: Sequence[str] = PARTS) -> ImageFolder:
-    """Read ``parts`` of a folder of images, fitted to the backbone; how many files were left out is told.
-
-    Raises
-    ------
-    DataError
-        As `read_folder`.
-    ConfigurationError, WeightsError
-        If it cannot be told how the weights want their images.
-    """
-    log.info("reading the images of %s", folder)
-    data, fit = config.data, image_fitter(config)
-    read = read_folder(folder, classes=data.classes, unreadable=data.unreadable, fit=fit, parts=parts)
-    for part, skipped in read.skipped.items():
-        if skipped:
-            files = len(read.parts[part]) + len(skipped)
-            log.warning("%s: left out of %s, as unreadable: %d of %d files", folder, part, len(skipped), files)
-    return read
-
-
-def image_fitter(config: Config) -> InputPipeline:
-    """Return the input pipeline of training, evaluation and prediction: it fits images, between 0 and 1.
-
-    Raises
-    ------
-    ConfigurationError, WeightsError
-        If it cannot be told how the weights want their images.
-    """
-    backbone = config.backbone
-    mean, deviation = normalisation(backbone)  # may look into a file, so once for all images
-    return InputPipeline(backbone.image_size, backbone.in_channels, mean, deviation)
-
-
-def fit_images(config: Config, images: LabelledImages) -> LabelledImages:
-    """Fit images to the backbone, all at once; see `image_fitter`."""
-    return LabelledImages(image_fitter(config)(images.images[:]), images.labels)
-
-
-def _load_source(config: Config, seed: int) -> DataSource:
-    data = config.data
-    if data.name == "imagefolder":
-        if data.path is None:  # only real silos have their folders from elsewhere
-            raise ConfigurationError("data.path=null: must name this silo's folder of images")
-        folder = load_folder(config, Path(data.path).expanduser())
-        groups = folder.path / config.partition.groups if config.partition.name == "natural" else None
-        seed = derive_seed(seed, "test set")
-        source = folder_source(folder, test_fraction=data.test_fraction, seed=seed, groups=groups)
-        return select(source, classes=None, limit=data.limit, test_limit=data.test_limit)
-    source = _load_raw_source(config)
-    own = [] if source.validation is None else [source.validation]
-    parts = [source.pool, source.test, *own]
-    pool, test, *validation = prepare_parts(parts, image_fitter(config), keep_bytes=KEEP_PREPARED_BYTES)
-    return replace(source, pool=pool, test=test, validation=next(iter(validation), None))
-
-
-def _load_raw_source(config: Config) -> DataSource:
-    """Load the classes and samples that the settings ask for, of a data set that is no folder of the user's own."""
-    data = config.data
-    if data.name in PUBLISHED:
-        path = None if data.path is None else Path(data.path).expanduser()
-        log.info("reading %s from %s", data.name, path or "the Hugging Face hub")
-        cache = Path(config.cache_dir).expanduser() / "images"
-        source = load_published(data.name, path=path, revision=str(data.revision), cache=cache)
-    else:
-        source = load_source(data.name)
-    return select(source, classes=data.classes, limit=data.limit, test_limit=data.test_limit)

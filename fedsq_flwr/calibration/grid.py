@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 
 from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.config.calibration import Value
-from fedsq_flwr.config.composition import CONFIG_MODULE, quoted
+from fedsq_flwr.config.composition import CONFIG_MODULE
 from fedsq_flwr.config.job_names import key_of
+from fedsq_flwr.config.override_strings import quoted
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.sweeps.plan import Plan, plan_sweep
 

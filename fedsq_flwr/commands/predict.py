@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedsq_flwr.assembly.task import image_fitter
+from fedsq_flwr.assembly.fitting import image_fitter
 from fedsq_flwr.commands.output import check_target, write_whole
 from fedsq_flwr.data.image_files import find_images, read_image
 from fedsq_flwr.data.image_folder import Fit

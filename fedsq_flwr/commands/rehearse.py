@@ -16,7 +16,8 @@ from rich.console import Console
 from fedsq_flwr.assembly import load_server_data, load_start
 from fedsq_flwr.commands.shares import lay_out_data, silo_name
 from fedsq_flwr.config import Config, compose_config
-from fedsq_flwr.config.composition import quoted, without_calibration
+from fedsq_flwr.config.composition import without_calibration
+from fedsq_flwr.config.override_strings import quoted
 from fedsq_flwr.config.silo import SiloConfig
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.interrupts import ending_signals_raise

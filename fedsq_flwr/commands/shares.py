@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedsq_flwr.assembly.task import load_raw_task
 from fedsq_flwr.config import Config
-from fedsq_flwr.config.composition import quoted
+from fedsq_flwr.config.override_strings import quoted
 from fedsq_flwr.data.folder_writing import write_folder
 from fedsq_flwr.errors import DataError
 

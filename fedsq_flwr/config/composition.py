@@ -5,26 +5,24 @@ same in each of them.
 """
 
 import copy
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from fedsq_flwr.config.calibration import Value, calibrated_values
+from fedsq_flwr.config.calibration import calibrated_values
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.job_names import key_of, register_job_names
+from fedsq_flwr.config.override_strings import written
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.config.validation import check_files, validate
 from fedsq_flwr.errors import ConfigurationError
 
 CONFIG_MODULE = "fedsq_flwr.conf"
 CONFIG_NAME = "config"
-_CLOSING = MappingProxyType({"'": "'", '"': '"', "[": "]", "{": "}", "(": ")"})
 
 
 def register_schema() -> None:
@@ -115,57 +113,7 @@ def apply_calibration(composed: DictConfig, overrides: Sequence[str]) -> tuple[D
         raise ConfigurationError(f"calibration={composed.calibration}: {error}") from error
     changed.calibration = None
     kept = [override for override in overrides if key_of(override) != "calibration"]
-    return changed, [*(f"{name}={_written(value)}" for name, value in values.items()), *kept]
-
-
-def _written(value: Value) -> str:
-    """Return ``value`` as an override has it."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return quoted(value) if isinstance(value, str) else repr(value)
-
-
-def split_overrides(text: str) -> list[str]:
-    """Split a string of overrides: one a line, or, on a single line, at blanks that nothing encloses.
-
-    Quotes and brackets enclose, and stay for Hydra. The executors write one a line, since an override
-    may hold any blank as it is.
-
-    Raises
-    ------
-    ConfigurationError
-        If a quote or bracket is not closed.
-    """
-    if "\n" in text:
-        return [line.strip() for line in text.split("\n") if line.strip()]
-    words, start, open_until = [], 0, ""  # what would close what is open, the innermost last
-    escaped = False
-    for place, character in enumerate(f"{text} "):
-        quoted = open_until[-1:] in ("'", '"')
-        if escaped:
-            escaped = False
-        elif quoted and character == "\\":
-            escaped = True
-        elif character == open_until[-1:]:
-            open_until = open_until[:-1]
-        elif not quoted and character in _CLOSING:
-            open_until += _CLOSING[character]
-        elif not open_until and character.isspace():
-            words.append(text[start:place])
-            start = place + 1
-    if open_until:
-        raise ConfigurationError(f"overrides={text}: {open_until[-1]} is missing")
-    return [word for word in words if word]
-
-
-def quoted(value: str) -> str:
-    """Quote ``value`` for Hydra, whatever it holds.
-
-    Backslashes are doubled only where they would escape something: before ``${`` (OmegaConf), and before
-    a quote or at the end (Hydra).
-    """
-    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), plain) + "'"
+    return changed, [*(f"{name}={written(value)}" for name, value in values.items()), *kept]
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.config.composition import quoted
+from fedsq_flwr.config.override_strings import quoted
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data.folder_layout import find_classes, find_parts
 from fedsq_flwr.errors import ConfigurationError, RunFailedError

@@ -16,11 +16,11 @@ from fedsq_flwr.config.composition import (
     CONFIG_MODULE,
     CONFIG_NAME,
     apply_calibration,
-    quoted,
     register_schema,
 )
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.job_names import digest_of, key_of, names_job
+from fedsq_flwr.config.override_strings import quoted
 from fedsq_flwr.errors import ConfigurationError
 
 _BASIC = "BasicSweeper"

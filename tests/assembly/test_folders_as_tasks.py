@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from fedsq_flwr.assembly import load_folder, load_task
-from fedsq_flwr.assembly.task import fit_images
 from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data import LabelledImages, load_source, share_out
 from fedsq_flwr.data.folder_writing import write_folder
 from fedsq_flwr.learning.threads import torch_threads
+from tests.assembly.fitted import fit_images
 from tests.data.plans import plan
 
 DIGITS = tuple("0123456789")
@@ -127,5 +127,5 @@ def test_files_that_are_left_out_are_counted_for_whoever_waits(digits, tmp_path,
         path.write_text("broken")
     read = load_folder(settings(tmp_path / "folder", "data.unreadable=skip"), tmp_path / "folder")
     assert len(read.parts["train"]) == 148
-    told = [record.getMessage() for record in caplog.records if record.name == "fedsq_flwr.assembly.task"]
+    told = [record.getMessage() for record in caplog.records if record.name == "fedsq_flwr.assembly.fitting"]
     assert told == [f"{tmp_path}/folder: left out of train, as unreadable: 2 of 150 files"]

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from fedsq_flwr.assembly.task import fit_images
 from fedsq_flwr.cli import main
 from fedsq_flwr.data import load_source
 from fedsq_flwr.records.restoring import restore
+from tests.assembly.fitted import fit_images
 
 
 @pytest.mark.parametrize(("run", "form"), [("fedsq", "dual"), ("fedavg", "plain")])

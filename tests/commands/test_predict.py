@@ -72,8 +72,8 @@ def test_a_runs_directory_means_its_best_checkpoint(runs, predict):
 
 
 def test_the_restored_model_has_the_accuracies_of_the_summary(runs):
-    from fedsq_flwr.assembly.task import fit_images
     from fedsq_flwr.learning import evaluate
+    from tests.assembly.fitted import fit_images
 
     summary = read_summary(runs / "fedsq")
     restored = restore(runs / "fedsq/checkpoints/last")

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from fedsq_flwr.assembly.task import fit_images
 from fedsq_flwr.data import load_source
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import evaluate
 from fedsq_flwr.records.restoring import restore
+from tests.assembly.fitted import fit_images
 
 
 @pytest.mark.parametrize("run", ["fedsq", "fedavg", "refreshed", "released"])

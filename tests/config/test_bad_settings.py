@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.config import compose_config, validate
+from fedsq_flwr.config.allowed import CHOICES, LOWER_BOUNDS, UPPER_BOUNDS
 from fedsq_flwr.config.files import read_config, write_config
-from fedsq_flwr.config.validation import CHOICES, LOWER_BOUNDS, UPPER_BOUNDS
 from fedsq_flwr.errors import ConfigurationError
 
 #: overrides -> what the line must hold: the setting, the value, what is allowed

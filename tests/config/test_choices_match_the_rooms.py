@@ -4,9 +4,9 @@ import pytest
 
 from fedsq_flwr.backbones import BACKBONES
 from fedsq_flwr.config import compose_config
+from fedsq_flwr.config.allowed import CHOICES
+from fedsq_flwr.config.allowed import TRACKERS as TRACKERS_ALLOWED
 from fedsq_flwr.config.backbones import NETWORKS
-from fedsq_flwr.config.validation import CHOICES
-from fedsq_flwr.config.validation import TRACKERS as TRACKERS_ALLOWED
 from fedsq_flwr.data import PUBLISHED, SOURCES
 from fedsq_flwr.data.partition_plan import PARTITIONS
 from fedsq_flwr.federation.aggregation import AGGREGATIONS

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.composition import quoted, split_overrides
+from fedsq_flwr.config.override_strings import quoted, split_overrides
 from fedsq_flwr.errors import ConfigurationError
 
 SPLITS = {

@@ -53,7 +53,7 @@ class Federation:
 def make_federation(superlink: LocalSuperLink, authority: Path, directory: Path) -> Federation:
     """Write images and keys below ``directory``, and have the SuperLink know the keys."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedsq_flwr.assembly.task.load_source", few_digits)
+        patch.setattr("fedsq_flwr.assembly.sources.load_source", few_digits)
         images, data = lay_out_data(compose_config(TINY), directory)
     certificate = f"{authority / 'ca.crt'}"
     silos = []

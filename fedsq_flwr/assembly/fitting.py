@@ -1,0 +1,46 @@
+"""Images as the backbone of a run wants them."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedsq_flwr.assembly.normalisation import normalisation
+from fedsq_flwr.config.schema import Config
+from fedsq_flwr.data import ImageFolder, read_folder
+from fedsq_flwr.data.folder_layout import PARTS
+from fedsq_flwr.data.pipelines import InputPipeline
+
+log = logging.getLogger(__name__)
+
+
+def load_folder(config: Config, folder: Path, parts: Sequence[str] = PARTS) -> ImageFolder:
+    """Read ``parts`` of a folder of images, fitted to the backbone; how many files were left out is told.
+
+    Raises
+    ------
+    DataError
+        As `read_folder`.
+    ConfigurationError, WeightsError
+        If it cannot be told how the weights want their images.
+    """
+    log.info("reading the images of %s", folder)
+    data, fit = config.data, image_fitter(config)
+    read = read_folder(folder, classes=data.classes, unreadable=data.unreadable, fit=fit, parts=parts)
+    for part, skipped in read.skipped.items():
+        if skipped:
+            files = len(read.parts[part]) + len(skipped)
+            log.warning("%s: left out of %s, as unreadable: %d of %d files", folder, part, len(skipped), files)
+    return read
+
+
+def image_fitter(config: Config) -> InputPipeline:
+    """Return the input pipeline of training, evaluation and prediction: it fits images, between 0 and 1.
+
+    Raises
+    ------
+    ConfigurationError, WeightsError
+        If it cannot be told how the weights want their images.
+    """
+    backbone = config.backbone
+    mean, deviation = normalisation(backbone)  # may look into a file, so once for all images
+    return InputPipeline(backbone.image_size, backbone.in_channels, mean, deviation)
