@@ -1,6 +1,5 @@
 """The file of a calibration: chosen values for each method, and the table of all tries."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from omegaconf import OmegaConf
 from fedsq_flwr.calibration.choice import Try
 from fedsq_flwr.config.calibration import SCHEMA, read_calibration
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.whole_files import write_whole
 
 _HEAD = "# By fedsq calibrate; read by fedsq run calibration=FILE. Chosen by validation accuracy alone.\n"
 
@@ -53,9 +53,7 @@ def write_file(path: Path, chosen: Mapping[str, Try], tries: Sequence[Try], fixe
         "tries": [_row(each, each is chosen[each.method]) for each in tries],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(_HEAD + OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, (_HEAD + OmegaConf.to_yaml(OmegaConf.create(content))).encode())
 
 
 def _row(each: Try, chosen: bool) -> dict[str, Any]:

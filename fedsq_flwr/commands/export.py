@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.commands.output import check_target, write_whole
+from fedsq_flwr.commands.output import check_target, write_output
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.gating import DualCopy, export_dual, export_plain
 from fedsq_flwr.records.restoring import restore
@@ -59,5 +59,5 @@ def export(checkpoint: Path, form: str | None, output: Path) -> Path:
     }
     content = BytesIO()
     torch.export.save(program, content, extra_files={NOTES: json.dumps(notes)})
-    write_whole(output, content.getvalue())
+    write_output(output, content.getvalue())
     return output

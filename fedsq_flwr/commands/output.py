@@ -1,9 +1,9 @@
 """Files that a command writes: checked before the work, and whole or not at all."""
 
-import os
 from pathlib import Path
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.whole_files import write_whole
 
 
 def check_target(output: Path | None) -> None:
@@ -22,7 +22,7 @@ def check_target(output: Path | None) -> None:
         raise ConfigurationError(f"--output={output}: there is no directory {output.absolute().parent}")
 
 
-def write_whole(output: Path, content: bytes) -> None:
+def write_output(output: Path, content: bytes) -> None:
     """Write ``content`` to ``output`` in one step, replacing what is there.
 
     Raises
@@ -30,10 +30,7 @@ def write_whole(output: Path, content: bytes) -> None:
     ConfigurationError
         If it cannot be written.
     """
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        beside.write_bytes(content)
-        beside.replace(output)
+        write_whole(output, content)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise ConfigurationError(f"--output={output}: cannot be written: {error.strerror}") from error

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedsq_flwr.assembly import load_task
-from fedsq_flwr.commands.output import check_target, write_whole
+from fedsq_flwr.commands.output import check_target, write_output
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.records.directory import describe_partition
@@ -43,11 +43,12 @@ def partition(overrides: list[str], output: Path | None) -> None:
     record = parse_partition(Fields("the partition", told))
     console = Console()
     console.print(_table(record))
-    console.print(captions.of_partition(record), highlight=False, markup=False)
+    line = f"{captions.how_drawn(record)}: {captions.span(record)} a silo"
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
     if output is not None:
         kind = output.suffix[1:]
         content = json.dumps(told).encode() if kind == "json" else partition_file(record, kind)
-        write_whole(output, content)
+        write_output(output, content)
 
 
 def _table(partition: Partition) -> Table:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fedsq_flwr.assembly.fitting import image_fitter
-from fedsq_flwr.commands.output import check_target, write_whole
+from fedsq_flwr.commands.output import check_target, write_output
 from fedsq_flwr.data.image_files import find_images, read_image
 from fedsq_flwr.data.image_folder import Fit
 from fedsq_flwr.learning.precision import autocast, choose_device
@@ -56,7 +56,7 @@ def predict(checkpoint: Path, folder: Path, form: str | None, output: Path | Non
         sys.stdout.buffer.write(table)  # UTF-8 whatever the terminal's locale
         sys.stdout.flush()
     else:
-        write_whole(output, table)
+        write_output(output, table)
 
 
 def _read(fit: Fit, paths: Sequence[Path]) -> Tensor:

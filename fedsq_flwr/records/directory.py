@@ -1,7 +1,6 @@
 """A run's directory: everything that a run leaves behind, and where a resumed run starts."""
 
 import json
-import os
 import platform
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.history import History, Line
 from fedsq_flwr.records.lines import HELD_OUT, SAMPLES, UNREADABLE_FILES, best_line, figures, line_of, plain_figures
+from fedsq_flwr.whole_files import write_whole
 
 #: Version of the layout of summary.json.
 SCHEMA = 1
@@ -224,9 +224,7 @@ def _latest(lines: list[Line], name: str) -> dict[str, int]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` to ``path``, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _versions() -> dict[str, str]:

@@ -78,15 +78,24 @@ def of_loss(run: Run) -> str:
 
 def of_partition(partition: Partition) -> str:
     """Write the sentence under the picture of the partition."""
-    sizes = partition.sizes
-    span = f"{min(sizes):,} to {max(sizes):,} samples" if len(sizes) > 1 else f"{sizes[0]:,} samples"
     fullest = max(map(max, partition.counts))
+    return (
+        f"Samples of each class in each silo ({how_drawn(partition)}): the "
+        f"stronger the colour, the more (up to {fullest:,}); the bars are the silos' sizes, {span(partition)}."
+    )
+
+
+def how_drawn(partition: Partition) -> str:
+    """Write the kind of partition, its parameter and its seed."""
     kind = _kind(partition.name, partition.alpha, partition.classes_per_silo, partition.shards_per_silo)
     reused = "" if partition.file is None else "; of another run, reused"
-    return (
-        f"Samples of each class in each silo ({kind}, seed {partition.seed}{reused}): the "
-        f"stronger the colour, the more (up to {fullest:,}); the bars are the silos' sizes, {span}."
-    )
+    return f"{kind}, seed {partition.seed}{reused}"
+
+
+def span(partition: Partition) -> str:
+    """Write how many samples silos have."""
+    least, most = min(partition.sizes), max(partition.sizes)
+    return f"{least:,} to {most:,} samples" if least < most else f"{most:,} samples"
 
 
 def of_silos(summary: Summary) -> str:

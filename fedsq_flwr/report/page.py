@@ -1,6 +1,5 @@
 """The report: one self-contained HTML page."""
 
-import os
 import shlex
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from fedsq_flwr.report.page_style import STYLE
 from fedsq_flwr.report.page_template import TEMPLATE
 from fedsq_flwr.report.records import Run
 from fedsq_flwr.report.rundir import read_run
+from fedsq_flwr.whole_files import write_whole
 
 REPORT_NAME = "report.html"
 
@@ -36,7 +36,7 @@ def write_report(directory: Path) -> Path:
         If a file of the run is missing or broken, or the page cannot be written.
     """
     target = directory / REPORT_NAME
-    write_whole(target, render(read_run(directory)))
+    write_text(target, render(read_run(directory)))
     return target
 
 
@@ -93,18 +93,15 @@ def _figures(run: Run) -> list[tuple[Markup, str]]:
     return [(Markup(picture), caption) for picture, caption in pairs]  # noqa: S704
 
 
-def write_whole(target: Path, text: str) -> None:
-    """Write a file in one step, so that nobody sees half a page, or loses the old one to a full disk.
+def write_text(target: Path, text: str) -> None:
+    """Write a page, or another file of a report, in one step.
 
     Raises
     ------
     DataError
         If it cannot be written.
     """
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(target)
+        write_whole(target, text.encode())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise DataError(f"{target}: cannot be written: {error.strerror}") from None

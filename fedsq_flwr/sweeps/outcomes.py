@@ -6,12 +6,13 @@ file of its own, written whole: processes on several machines can append to one 
 
 import json
 import math
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from fedsq_flwr.whole_files import write_whole
 
 
 class State(StrEnum):
@@ -65,10 +66,8 @@ def tell(place: Path, event: Event) -> None:
     """Write ``event`` to the directory ``place``; nowhere if that is gone, because nobody waits any more."""
     name = f"{event.number:06d}-{'begins' if event.state is State.RUNNING else 'over'}.json"
     best = event.best if event.best is not None and math.isfinite(event.best) else None
-    beside = place / f".{name}.{os.getpid()}"
     with suppress(FileNotFoundError):
-        beside.write_text(json.dumps({**asdict(event), "best": best}), encoding="utf-8")
-        beside.replace(place / name)
+        write_whole(place / name, json.dumps({**asdict(event), "best": best}).encode())
 
 
 class Inbox:

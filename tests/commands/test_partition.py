@@ -19,7 +19,7 @@ def test_it_prints_the_counts_and_leaves_nothing_behind(tmp_path, capsys) -> Non
     assert main(["partition", *SMALL, "validation_fraction=0.2", "partition=shards", "silos=4"]) == 0
     told = capsys.readouterr().out
     assert [line.split()[-1] for line in told.splitlines()[1:5]] == ["40"] * 4
-    assert "2 shards a silo, seed 0" in told
+    assert told.splitlines()[-1] == "2 shards a silo, seed 0: 40 samples a silo"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ from fedsq_flwr.errors import DataError
 from fedsq_flwr.report.comparison.analysis import Comparison
 from fedsq_flwr.report.comparison.files import markdown, runs_csv
 from fedsq_flwr.report.comparison.page import render
-from fedsq_flwr.report.page import REPORT_NAME, write_whole
+from fedsq_flwr.report.page import REPORT_NAME, write_text
 
 CSV_NAME = "report.csv"
 MARKDOWN_NAME = "report.md"
@@ -44,5 +44,5 @@ def write_comparison(comparison: Comparison, output: Path, command: str) -> list
     except OSError as error:
         raise DataError(f"{output}: cannot be made: {error.strerror}") from None
     for name, content in contents.items():
-        write_whole(output / name, content)
+        write_text(output / name, content)
     return [output / name for name in contents]
