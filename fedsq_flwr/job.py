@@ -158,9 +158,15 @@ def _logging(output: Path, tell: Callable[[str], None]) -> Iterator[None]:
 
 
 class _Telling(logging.Handler):
+    """Tells each message once: the check before the run, the server and the silos load the same things."""
+
     def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__()
         self._tell = tell
+        self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._tell(record.getMessage())
+        message = record.getMessage()
+        if message not in self._told:
+            self._told.add(message)
+            self._tell(message)

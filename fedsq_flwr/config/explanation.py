@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -33,21 +33,38 @@ def one_line_errors() -> Iterator[None]:
 def explain(error: Exception) -> str:
     """Name the setting, the value and what is allowed."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        plugins = "; others come with plugins (docs/sweeps.md)" if group in _OF_PLUGINS else ""
-        return f"{group}={name}: allowed are {', '.join(error.options)}{plugins}"
+        return _no_such_option(error.missing_cfg_file, error.options)
     cause = error.__cause__
     unknown = (ConfigKeyError, ConfigAttributeError)
     for known in (cause, error):
         if isinstance(known, unknown):
             return no_such_setting(str(known.full_key or error))
     if isinstance(cause, OmegaConfBaseException):
-        return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
+        return _refused_value(str(error).removeprefix("Error merging override "), str(cause).splitlines()[0])
     if isinstance(error, OverrideParseException) and "LexerNoViableAlt" in str(error):
         return _needs_quotes(error.override, str(error))
     if isinstance(error, ValidationError) and error.full_key:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
-    return str(error).partition("See https")[0]
+    sweep = r"\1: several values are a sweep, which needs -m; a list is \2=[\3]"
+    return re.sub(r"(?s)^Ambiguous value for argument '((.*?)=(.*?))'.*", sweep, str(error).partition("See https")[0])
+
+
+def _refused_value(override: str, told: str) -> str:
+    if "is not a ListConfig" not in told:
+        return f"{override}: {told}"
+    name, _, value = override.partition("=")
+    return f"{override}: must be a list, {name}=[{value}]"
+
+
+def _no_such_option(file: str, options: Sequence[str]) -> str:
+    """Say which options a group has; ``file`` is the one that Hydra looked for, such as ``data/nope``."""
+    inner = next((group for group in _OF_PLUGINS if file.startswith(f"{group}/")), None)
+    group = inner or file.partition("/")[0]  # what was asked for may hold slashes itself
+    name = file.removeprefix(f"{group}/")
+    hint = "; others come with plugins (docs/sweeps.md)" if inner else ""
+    if group == "data" and "/" in name:
+        hint = f"; a folder of images is data=imagefolder data.path={name}"
+    return f"{group}={name}: allowed are {', '.join(options)}{hint}"
 
 
 def _needs_quotes(override: str, told: str) -> str:

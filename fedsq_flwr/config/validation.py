@@ -7,6 +7,7 @@ from fedsq_flwr.config.allowed import CHOICES, LOWER_BOUNDS, PUBLISHED, UPPER_BO
 from fedsq_flwr.config.relations import check_relations
 from fedsq_flwr.config.requirements import require, setting
 from fedsq_flwr.config.schema import Config
+from fedsq_flwr.errors import ConfigurationError
 
 
 def validate(config: Config) -> None:
@@ -29,14 +30,15 @@ def validate(config: Config) -> None:
 
 
 def check_files(config: Config) -> None:
-    """Check that the folder of images and the saved partition are there.
+    """Check that the folder of images and the saved partition are there, and that the output is elsewhere.
 
     A run needs them; whoever uses a run's model does not.
 
     Raises
     ------
     ConfigurationError
-        One line, if one is not there and data are to be shared out among silos.
+        One line, if one is not there and data are to be shared out among silos; or if the run's directory would
+        lie among the images.
     """
     if config.executor.name == "silos":
         return
@@ -44,6 +46,28 @@ def check_files(config: Config) -> None:
         place = Path(config.data.path).expanduser()
         there = place.is_dir() or (config.data.name in PUBLISHED and place.is_file())  # a file: an archive
         require(config, "data.path", there, "there is no such folder")
-    file = config.partition.file
-    file_is_there = file is None or Path(file).expanduser().exists()
-    require(config, "partition.file", file_is_there, "there is no such file")
+        check_output(config.output, config.data.name, config.data.path)
+    if config.partition.file is not None:
+        saved = Path(config.partition.file).expanduser()
+        require(config, "partition.file", saved.exists(), "there is no such file")
+        is_runs = not saved.is_dir() or (saved / "partition.json").is_file()
+        require(config, "partition.file", is_runs, "has no partition.json; name one run's directory, or its file")
+
+
+def check_output(output: str, data: str, folder: str | None) -> None:
+    """Check that an output does not lie in the user's own folder of images, where its folders would be classes.
+
+    Parameters
+    ----------
+    output, data, folder : str
+        The settings ``output``, ``data.name`` and ``data.path``.
+
+    Raises
+    ------
+    ConfigurationError
+        One line, if it does.
+    """
+    if data != "imagefolder" or folder is None:
+        return
+    if Path(output).expanduser().resolve().is_relative_to(Path(folder).expanduser().resolve()):
+        raise ConfigurationError(f"output={output}: must not lie in the folder of images, data.path={folder}")

@@ -21,6 +21,7 @@ from fedsq_flwr.config.composition import (
 from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.config.job_names import digest_of, key_of, names_job
 from fedsq_flwr.config.override_strings import quoted
+from fedsq_flwr.config.validation import check_output
 from fedsq_flwr.errors import ConfigurationError
 
 _BASIC = "BasicSweeper"
@@ -101,6 +102,7 @@ def plan_sweep(overrides: Sequence[str], config_name: str | None = None, config_
         )
         composed = compose(config_name or CONFIG_NAME, [*fixed, *searched], return_hydra_config=True)
         output = Path(str(composed.output)).expanduser().absolute()
+        check_output(str(composed.output), composed.data.name, composed.data.path)
         sweeper = OmegaConf.to_container(composed.hydra.sweeper, resolve=True)
         settings: Mapping[Any, Any] = sweeper if isinstance(sweeper, dict) else {}
         params = parser.parse_overrides([f"{key}={value}" for key, value in (settings.get("params") or {}).items()])

@@ -129,3 +129,14 @@ def test_files_that_are_left_out_are_counted_for_whoever_waits(digits, tmp_path,
     assert len(read.parts["train"]) == 148
     told = [record.getMessage() for record in caplog.records if record.name == "fedsq_flwr.assembly.fitting"]
     assert told == [f"{tmp_path}/folder: left out of train, as unreadable: 2 of 150 files"]
+
+
+def test_colours_that_become_grey_are_told_and_grey_pictures_of_three_channels_are_not(tmp_path, caplog):
+    colour, grey = Image.new("RGB", (16, 16), (200, 30, 30)), Image.new("RGB", (16, 16), (90, 90, 90))
+    for name, picture in (("a/1", colour), ("a/2", grey), ("b/3", colour)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture.save(tmp_path / f"{name}.png")
+    load_folder(settings(tmp_path, "backbone.in_channels=3"), tmp_path)
+    assert "in colour" not in caplog.text
+    load_folder(settings(tmp_path), tmp_path)
+    assert f"{tmp_path}: 2 of 3 images are in colour, and become grey: backbone.in_channels=1" in caplog.text

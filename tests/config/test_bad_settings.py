@@ -52,6 +52,9 @@ BAD = {
     "partition=file partition.file=/tmp partition.seed=1": ("partition.seed=1", "null where partition.name is file"),
     "method=nope": ("method=nope", "fedavg", "fedprox", "fedsq"),
     "data=nope": ("data=nope", "digits"),
+    "experiment=paper/nope": ("experiment=paper/nope", "digits"),
+    "method=fedsq,fedavg": ("method=fedsq,fedavg: several values are a sweep, which needs -m",),
+    "trackers=tensorboard": ("trackers=tensorboard: must be a list, trackers=[tensorboard]",),
     "experiment=nope": ("experiment=nope", "digits"),
     "method.gates=trained": ("method.gates=trained", "pretrained, random, none"),
     "method.mu=0.1": ("method.mu=0.1", "fedprox"),
@@ -145,7 +148,7 @@ BAD = {
     "+partition.extra=1": ("partition.extra", "no such setting"),
     "~rounds": ("rounds", "missing"),
     "seed=${nothing}": ("seed", "nothing"),
-    "rounds=1,2": ("rounds=1,2", "--multirun"),
+    "rounds=1,2": ("rounds=1,2: several values are a sweep, which needs -m", "rounds=[1,2]"),
     "rounds": ("rounds", "EQUAL"),
     "rounds==3": ("rounds==3",),
     "rounds=[1": ("[1",),
@@ -313,3 +316,23 @@ def test_of_two_bad_settings_the_same_one_is_named_each_time() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("inside", ["", "/runs", "/cat/run"])
+def test_a_run_does_not_lie_among_its_images_where_its_folders_would_be_classes(tmp_path: Path, inside: str) -> None:
+    told = complaint("data=imagefolder", f"data.path={tmp_path}", f"output={tmp_path}{inside}")
+    assert told == f"output={tmp_path}{inside}: must not lie in the folder of images, data.path={tmp_path}"
+    assert compose_config(["data=imagefolder", f"data.path={tmp_path}", f"output={tmp_path}-runs"])
+
+
+def test_a_directory_of_many_runs_is_no_partition(tmp_path: Path) -> None:
+    told = complaint("partition=file", f"partition.file={tmp_path}")
+    assert told == f"partition.file={tmp_path}: has no partition.json; name one run's directory, or its file"
+    (tmp_path / "partition.json").touch()
+    assert compose_config(["partition=file", f"partition.file={tmp_path}"])
+
+
+@pytest.mark.parametrize("path", ["/home/me/photos", "./photos", "my/photos"])
+def test_a_folder_in_the_place_of_data_is_told_where_folders_go(path: str) -> None:
+    assert complaint(f"data={path}").startswith(f"data={path}: allowed are cifar10, ")
+    assert complaint(f"data={path}").endswith(f"; a folder of images is data=imagefolder data.path={path}")

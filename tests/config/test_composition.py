@@ -19,9 +19,9 @@ OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml")
 
 #: What an option cannot have a default for.
 NEEDED = {
-    "imagefolder": ["data.path=/"],
+    "imagefolder": ["data.path=/usr"],
     "cifar10_halves": ["backbone.weights=random"],
-    "file": ["partition.file=/"],
+    "file": ["partition.file=/dev/null"],
 }
 
 

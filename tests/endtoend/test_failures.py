@@ -10,7 +10,10 @@ from tests.endtoend.conftest import SMALL
     ("overrides", "line"),
     [
         (["partition.alpha=-1"], "fedsq: partition.alpha=-1.0: must be above 0"),
-        (["method=nope"], "fedsq: method=nope: allowed are centralised, centralised_fixed_gates, fedadam, fedavg, "),
+        (
+            ["method=nope"],
+            "fedsq: method=nope: allowed are centralised, centralised_fixed_gates, fedadam, fedavg, fedavgm, fedbn, ",
+        ),
         (["rounds=abc"], "fedsq: rounds=abc: Value 'abc' of type 'str' could not be converted to Integer"),
         (["rouns=3"], "fedsq: rouns: there is no such setting; did you mean rounds?"),
         (

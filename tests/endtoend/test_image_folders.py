@@ -89,3 +89,8 @@ def test_a_folder_that_is_not_there_leaves_nothing_behind(run, tmp_path, capsys)
     directory = run("data=imagefolder", f"data.path={tmp_path}/nowhere", status=1)
     assert capsys.readouterr().err == f"fedsq: data.path={tmp_path}/nowhere: there is no such folder\n"
     assert not directory.exists()
+
+
+def test_what_is_loaded_in_several_places_is_told_once(run, folder, capsys):
+    run("data=imagefolder", f"data.path={folder}", "rounds=1")
+    assert capsys.readouterr().out.count("reading the images of") == 1

@@ -60,3 +60,9 @@ def test_a_plugin_that_is_not_installed_is_told(override):
 def test_a_sweep_has_one_name_for_its_directory():
     with pytest.raises(ConfigurationError, match="is set by output=DIRECTORY"):
         plan_sweep(["seed=0,1", "hydra.sweep.dir=elsewhere"])
+
+
+def test_a_sweep_does_not_lie_among_its_images(tmp_path):
+    with pytest.raises(ConfigurationError, match="must not lie in the folder of images"):
+        plan_sweep(["data=imagefolder", f"data.path={tmp_path}", "seed=0,1", f"output={tmp_path}/runs"])
+    assert not (tmp_path / "runs").exists()
