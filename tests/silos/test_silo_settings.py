@@ -265,10 +265,11 @@ def test_a_servers_directory_is_refused_whether_this_silo_has_such_a_one_or_not(
 
 def test_where_the_server_has_a_partition_a_silo_does_not_look(tmp_path: Path) -> None:
     (tmp_path / "there.json").touch()
+    (tmp_path / "images").mkdir()
     for words in (["executor=silos", "data=imagefolder"], ["executor=simulation", "data=imagefolder"]):
         for name in ("there.json", "nowhere.json"):
             reused = [*words, "partition=file", f"partition.file={tmp_path / name}"]
-            config = compose_config(reused, partial(at_site, site=Site(data_path="/")))
+            config = compose_config(reused, partial(at_site, site=Site(data_path=str(tmp_path / "images"))))
             assert config.partition.file is None
             with pytest.raises(ConfigurationError) as caught:
                 compose_config(reused, partial(at_site, site=Site(device="cpu")))
