@@ -94,3 +94,20 @@ def choose(tries: Sequence[Try]) -> dict[str, Try]:
             raise RunFailedError(f"every try of {method} diverged; try lower learning rates")
         chosen[method] = max(measured, key=lambda pair: pair[0])[1]  # of equals the first
     return chosen
+
+
+def doubts(best: Try, tries: Sequence[Try]) -> list[str]:
+    """Return, in words, what speaks against the choice: tries that end alike, a value at the edge of the grid.
+
+    A setting with two values has no inside, so only one with three or more has an edge.
+    """
+    own = [each for each in tries if each.method == best.method]
+    if len(own) > 1 and len({each.figures and each.figures[0] for each in own}) == 1:
+        return [f"all {len(own)} tries end alike: this grid, or this task, does not tell them apart"]
+    told = []
+    for name, value in best.values.items():
+        values = {each.values[name] for each in own}
+        numbers = sorted(each for each in values if isinstance(each, int | float) and not isinstance(each, bool))
+        if 3 <= len(values) == len(numbers) and value in (numbers[0], numbers[-1]):
+            told.append(f"{name}={value} is the {'lowest' if value == numbers[0] else 'highest'} that was tried")
+    return told

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from fedsq_flwr.calibration.choice import Try, choose, diverged, gather
+from fedsq_flwr.calibration.choice import Try, choose, diverged, doubts, gather
 from fedsq_flwr.calibration.file import check_file, write_file
 from fedsq_flwr.calibration.grid import plan_grid
 from fedsq_flwr.commands.sweep import carry_out, introduce, refuse_failures
@@ -46,6 +46,8 @@ def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> N
     write_file(file, chosen, tries, grid.plan.fixed)
     for method, best in chosen.items():
         console.print(_told(method, best), soft_wrap=True, highlight=False)
+        for doubt in doubts(best, tries):
+            console.print(Text(f"  {doubt}", style="yellow"), soft_wrap=True, highlight=False)
     console.print(Text(f"use them with  fedsq run calibration={file}"), soft_wrap=True, highlight=False)
 
 

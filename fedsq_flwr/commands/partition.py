@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedsq_flwr.assembly import load_task
 from fedsq_flwr.commands.output import check_target, write_output
@@ -49,6 +50,7 @@ def partition(overrides: list[str], output: Path | None) -> None:
         kind = output.suffix[1:]
         content = json.dumps(told).encode() if kind == "json" else partition_file(record, kind)
         write_output(output, content)
+        console.print(Text(str(output)), soft_wrap=True, highlight=False)
 
 
 def _table(partition: Partition) -> Table:

@@ -37,6 +37,19 @@ def test_each_method_gets_the_values_that_validate_best(runs, capsys):
     assert "fedsq: learning_rate=0.2  validation 0.200" in capsys.readouterr().out
 
 
+def test_a_choice_to_be_doubted_is_told(runs, capsys):
+    rates = ("learning_rate=0.1,0.2,0.3", "weight_decay=0,1", "head_first_rounds=0")
+    runs.accuracy = lambda c: c.learning_rate if c.method.name == "fedsq" else 0.5
+    assert calibrate(grid=rates) == 0
+    said = capsys.readouterr().out.splitlines()
+    below = {line.partition(":")[0]: said[place + 1] for place, line in enumerate(said) if "  validation" in line}
+    assert below["fedsq"] == "  learning_rate=0.3 is the highest that was tried"
+    assert below["fedavg"] == "  all 6 tries end alike: this grid, or this task, does not tell them apart"
+    runs.accuracy = lambda c: 1 - abs(c.learning_rate - 0.2)
+    assert calibrate("rounds=2", methods="fedsq", grid=rates) == 0
+    assert "tried" not in capsys.readouterr().out
+
+
 def test_the_mean_over_seeds_decides_then_the_mean_over_rounds_then_the_order(runs):
     by_seed = {(0.1, 0): 0.9, (0.1, 1): 0.1, (0.2, 0): 0.6, (0.2, 1): 0.6}
     runs.accuracy = lambda c: by_seed[c.learning_rate, c.seed]

@@ -32,9 +32,10 @@ def test_it_draws_the_same_picture_each_time(tmp_path, suffix: str, magic: bytes
     assert first.startswith(magic)
 
 
-def test_what_it_keeps_is_what_a_run_would_and_what_a_run_takes(tmp_path) -> None:
+def test_what_it_keeps_is_what_a_run_would_and_what_a_run_takes(tmp_path, capsys) -> None:
     small = (*SMALL, "validation_fraction=0.2")
     assert main(["partition", *small, "--output", "kept.json"]) == 0
+    assert capsys.readouterr().out.endswith("\nkept.json\n")
     drawn = run_in(tmp_path, small, "rounds=1", name="drawn")
     taken = run_in(tmp_path, small, "rounds=1", "partition=file", "partition.file=kept.json", name="taken")
     kept, first, second = (

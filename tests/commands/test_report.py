@@ -30,7 +30,7 @@ def test_a_directory_of_runs_gets_a_comparison_and_the_runs_keep_theirs(run, cap
     (run.parent / "b" / "failure.json").write_text('{"error": "no such weights"}')
     assert main(["report", str(run.parent)]) == 0
     said = lines(capsys)
-    assert "1 of 2 runs failed or is unfinished" in said
+    assert said[said.index("1 of 2 runs failed or is unfinished") + 1] == "  b: failed: no such weights"
     assert said[-3:] == [str(run.parent / name) for name in ("report.html", "report.csv", "report.md")]
     assert max(map(len, said[:-3])) <= 80
     assert (run / "report.html").read_text() == "its own"

@@ -15,6 +15,7 @@ WIDTH = 80
 COLUMNS = ((measures.BEST, "best val"), (measures.TARGET, "to target"), (measures.TEST, "test"))
 METHOD = 19  # characters of a method's column beside that of differences
 INTERVAL = 23  # characters of a difference with its interval
+LISTED = 5  # runs that went wrong
 
 
 def print_comparison(comparison: Comparison, paths: list[Path], console: Console) -> None:
@@ -34,6 +35,11 @@ def print_comparison(comparison: Comparison, paths: list[Path], console: Console
             console.print(_table(section, comparison), width=WIDTH)
     if captions.tally(comparison):
         console.print(Text(captions.tally(comparison), style="yellow"))
+        for entry in comparison.incomplete[:LISTED]:
+            words = ": ".join(filter(None, (entry.name, entry.state.value, entry.problem)))
+            console.print(Text(f"  {printable(words)}"), soft_wrap=True, highlight=False)
+        if len(comparison.incomplete) > LISTED:
+            console.print(f"  and {len(comparison.incomplete) - LISTED} more, in the report", highlight=False)
     for path in paths:
         # Paths are never broken or cut: they are there to be copied.
         console.print(Text(str(path)), soft_wrap=True, highlight=False)
