@@ -30,7 +30,7 @@ def figure(row: Row, measure: Measure, rows: Sequence[Row]) -> Figure:
     deviation = "" if found.deviation is None else f"± {numerals.decimal(found.deviation, measure.decimals)}"
     if measure is measures.TARGET and row.reached < row.n:
         if not row.reached:
-            return Figure("not reached", below=(f"by none of {row.n}",))
+            return Figure("not reached", below=(f"by any of {row.n}",))
         return Figure(f"≥ {value}", deviation, (f"{row.reached} of {row.n} reach it",))
     difference = row.differences.get(measure.key) if measure.better is not None else None
     return Figure(
