@@ -261,7 +261,7 @@ def test_nothing_but_the_page_is_left_behind(make_run, no_figures, monkeypatch):
         raise OSError(28, "No space left on device")
 
     whole = (directory / "report.html").read_text()
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match=r"report\.html: cannot be written: No space left"):
         write_report(directory)
     assert (directory / "report.html").read_text() == whole
