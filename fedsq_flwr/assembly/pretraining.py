@@ -12,7 +12,7 @@ from torch import nn
 from fedsq_flwr.backbones import build_backbone, save_weights
 from fedsq_flwr.backbones.weights import read_weights
 from fedsq_flwr.config.schema import BackboneConfig, Config
-from fedsq_flwr.data.images import prepare
+from fedsq_flwr.data.pipelines import InputPipeline
 from fedsq_flwr.data.sources import MNIST_NORMALISATION, load_mnist_subset
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.learning import PretrainingSettings, pretrain
@@ -72,15 +72,14 @@ def _pretrain(backbone: BackboneConfig) -> nn.Module:
     network = build_backbone(
         backbone.name, in_channels=backbone.in_channels, classes=SOURCE_CLASSES, seed=settings.seed
     )
-    source = prepare(
-        load_mnist_subset(), size=backbone.image_size, channels=backbone.in_channels, **MNIST_NORMALISATION
-    )
+    source = load_mnist_subset()
+    images = InputPipeline(backbone.image_size, backbone.in_channels, **MNIST_NORMALISATION)(source.images[:])
     log.info("pretraining %s on 5,000 MNIST digits (once; the weights are kept)", backbone.name)
 
     def progress(epoch: int, loss: float) -> None:
         log.info("pretraining epoch %d/%d: loss %.4f", epoch, settings.epochs, loss)
 
-    pretrain(network, source.images[:], source.labels, settings, progress)
+    pretrain(network, images, source.labels, settings, progress)
     return network
 
 

@@ -45,18 +45,6 @@ class LabelledImages:
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
 
-def prepare(
-    data: LabelledImages,
-    *,
-    size: int,
-    channels: int,
-    mean: float | Sequence[float],
-    deviation: float | Sequence[float],
-) -> LabelledImages:
-    """Prepare images as loaded, all at once: see `InputPipeline`."""
-    return LabelledImages(InputPipeline(size, channels, mean, deviation)(data.images[:]), data.labels)
-
-
 def prepare_parts(
     parts: Sequence[LabelledImages], pipeline: InputPipeline, *, keep_bytes: int
 ) -> list[LabelledImages]:

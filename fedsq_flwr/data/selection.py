@@ -40,18 +40,20 @@ def select(
     new = torch.full((len(source.class_names),), -1)
     new[[source.class_names.index(name) for name in class_names]] = torch.arange(len(class_names))
 
-    def chosen(images: LabelledImages, most: int | None) -> LabelledImages:
-        places = chosen_places(new[images.labels], most)
+    def at(images: LabelledImages, places: Tensor) -> LabelledImages:
         few = images.subset(places) if len(places) < len(images) else images
         return LabelledImages(few.images, new[few.labels])
+
+    def chosen(images: LabelledImages) -> LabelledImages:
+        return at(images, chosen_places(new[images.labels], test_limit))
 
     in_pool = chosen_places(new[source.pool.labels], limit)
     return replace(
         source,
-        pool=chosen(source.pool, limit),
-        test=chosen(source.test, test_limit),
+        pool=at(source.pool, in_pool),
+        test=chosen(source.test),
         class_names=class_names,
-        validation=None if source.validation is None else chosen(source.validation, test_limit),
+        validation=None if source.validation is None else chosen(source.validation),
         groups=None if source.groups is None else tuple(source.groups[place] for place in in_pool.tolist()),
     )
 

@@ -13,8 +13,9 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
+from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.messages import WEIGHT
-from fedsq_flwr.federation.strategy import Exchange, FedSQ
+from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning import Evaluation
 

@@ -2,10 +2,8 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -13,6 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.handout import Handout
 from fedsq_flwr.federation.messages import FINGERPRINT, GATE_SHARE, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
 from fedsq_flwr.federation.replies import copy_reply
@@ -21,25 +20,6 @@ from fedsq_flwr.federation.screening import Expectation, abstains, describe_arra
 from fedsq_flwr.learning import derive_seed
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Exchange:
-    """What came of one exchange of messages with the silos, all by partition id.
-
-    Attributes
-    ----------
-    sampled : list of int
-        The silos that were asked.
-    metrics : dict
-        The metrics of each silo whose reply was used.
-    dropped : dict
-        Why each other silo's reply was not.
-    """
-
-    sampled: list[int] = field(default_factory=list)
-    metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
-    dropped: dict[int, str] = field(default_factory=dict)
 
 
 class FedSQ(Strategy):
@@ -168,7 +148,7 @@ class FedSQ(Strategy):
         if len(usable) < self.min_replies:
             raise RunFailedError(
                 f"round {server_round}: {len(usable)} usable replies of {len(self.training.sampled)}, "
-                f"min_replies={self.min_replies} ({_gather(self.training.dropped)})"
+                f"min_replies={self.min_replies} ({self.training.reasons()})"
             )
         arrays, metrics = self.inner.aggregate_train(server_round, [self._weighted(reply) for reply in usable])
         if arrays is None:
@@ -301,13 +281,3 @@ class FedSQ(Strategy):
 
     def _silo(self, node_id: int) -> int:
         return self.roster.silo(node_id)
-
-
-def _gather(dropped: dict[int, str]) -> str:
-    """Say each reason once, with the silos it is of: often one cause hits them all."""
-    silos: dict[str, list[int]] = {}
-    for silo, reason in sorted(dropped.items()):
-        silos.setdefault(reason, []).append(silo)
-    return "; ".join(
-        f"silo{'s' if who[1:] else ''} {', '.join(map(str, who))}: {reason}" for reason, who in silos.items()
-    )

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
+from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.messages import UNREADABLE, WEIGHT
 from fedsq_flwr.federation.rounds import Round
-from fedsq_flwr.federation.strategy import Exchange
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.records.history import Line
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fedsq_flwr.backbones import build_backbone, load_weights
-from fedsq_flwr.data.images import LabelledImages, prepare
+from fedsq_flwr.data.pipelines import InputPipeline
 
 FOLDER = Path(os.environ.get("FEDSQ_DATA", "/no/such/folder"))
 WEIGHTS, IMAGES = FOLDER / "resnet20-cifar10" / "model.safetensors", FOLDER / "cifar10" / "test.parquet"
@@ -27,14 +27,10 @@ def test_published_weights_classify_cifar10() -> None:
 
     table = parquet.read_table(IMAGES).slice(0, 2000)
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(image["bytes"]))) for image in table["img"].to_pylist()])
-    images = prepare(
-        LabelledImages(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255, torch.tensor(table["label"].to_pylist())),
-        size=32,
-        channels=3,
-        mean=(0.485, 0.456, 0.406),
-        deviation=(0.229, 0.224, 0.225),
-    )
+    pipeline = InputPipeline(32, 3, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+    images = pipeline(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255)
+    labels = torch.tensor(table["label"].to_pylist())
     with torch.no_grad():
-        logits = torch.cat([network(batch) for batch in images.images.split(250)])
-    accuracy = (logits.argmax(1) == images.labels).float().mean().item()
+        logits = torch.cat([network(batch) for batch in images.split(250)])
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
     assert accuracy == pytest.approx(0.82, abs=0.005)  # of all 10,000: 0.810

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedsq_flwr.data.images import LabelledImages, prepare
+from fedsq_flwr.data.images import LabelledImages, prepare_parts
+from fedsq_flwr.data.pipelines import InputPipeline
 
 
 def images(tensor: Tensor) -> LabelledImages:
@@ -14,7 +15,7 @@ def images(tensor: Tensor) -> LabelledImages:
 def prepared(
     tensor: Tensor, *, size: int = 4, channels: int = 1, mean: float = 0.0, deviation: float = 1.0
 ) -> Tensor:
-    return prepare(images(tensor), size=size, channels=channels, mean=mean, deviation=deviation).images
+    return InputPipeline(size, channels, mean, deviation)(tensor)
 
 
 def test_pixels_are_normalised_by_mean_and_deviation() -> None:
@@ -25,18 +26,16 @@ def test_pixels_are_normalised_by_mean_and_deviation() -> None:
 
 def test_each_channel_may_have_its_own_mean_and_deviation() -> None:
     pixels = torch.full((2, 3, 4, 4), 0.5)
-    result = prepare(images(pixels), size=4, channels=3, mean=(0.0, 0.25, 0.5), deviation=(1.0, 0.25, 2.0)).images
+    result = InputPipeline(4, 3, mean=(0.0, 0.25, 0.5), deviation=(1.0, 0.25, 2.0))(pixels)
     assert [result[:, channel].unique().tolist() for channel in range(3)] == [[0.5], [1.0], [0.0]]
 
 
 def test_one_number_and_a_list_of_it_give_the_same_bits() -> None:
     pixels = torch.rand(4, 3, 4, 4)
-    one = prepare(images(pixels), size=4, channels=3, mean=0.1307, deviation=0.3081).images
+    one = InputPipeline(4, 3, mean=0.1307, deviation=0.3081)(pixels)
     assert torch.equal(one, (pixels - 0.1307) / 0.3081)
     for values in ([0.1307], [0.1307] * 3):
-        assert torch.equal(
-            one, prepare(images(pixels), size=4, channels=3, mean=values, deviation=[0.3081] * len(values)).images
-        )
+        assert torch.equal(one, InputPipeline(4, 3, mean=values, deviation=[0.3081] * len(values))(pixels))
 
 
 @pytest.mark.parametrize(("before", "after"), [((8, 8), 16), ((28, 28), 16), ((5, 9), 7), ((16, 16), 16)])
@@ -76,7 +75,8 @@ def test_several_channels_become_one_by_their_mean() -> None:
 def test_labels_stay_and_the_input_is_left_as_it_is() -> None:
     data = images(torch.rand(3, 1, 4, 4))
     kept = data.images.clone()
-    result = prepare(data, size=8, channels=3, mean=0.5, deviation=0.5)
+    (result,) = prepare_parts([data], InputPipeline(8, 3, mean=0.5, deviation=0.5), keep_bytes=2**20)
+    assert isinstance(result.images, Tensor)
     assert torch.equal(result.labels, data.labels)
     assert torch.equal(data.images, kept)
 

@@ -4,8 +4,8 @@ import pytest
 from flwr.app import ArrayRecord
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
+from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.rounds import Round
-from fedsq_flwr.federation.strategy import Exchange
 from fedsq_flwr.gating import AveragingGap, LayerGates, WeightDrift
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.records.lines import best_line, figures, line_of, plain_figures

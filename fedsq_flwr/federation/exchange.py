@@ -1,0 +1,32 @@
+"""What came of one exchange of messages between the server and the silos."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Exchange:
+    """What came of one exchange of messages with the silos, all by partition id.
+
+    Attributes
+    ----------
+    sampled : list of int
+        The silos that were asked.
+    metrics : dict
+        The metrics of each silo whose reply was used.
+    dropped : dict
+        Why each other silo's reply was not.
+    """
+
+    sampled: list[int] = field(default_factory=list)
+    metrics: dict[int, dict[str, Any]] = field(default_factory=dict)
+    dropped: dict[int, str] = field(default_factory=dict)
+
+    def reasons(self) -> str:
+        """Say each reason of `dropped` once, with the silos it is of: often one cause hits them all."""
+        silos: dict[str, list[int]] = {}
+        for silo, reason in sorted(self.dropped.items()):
+            silos.setdefault(reason, []).append(silo)
+        return "; ".join(
+            f"silo{'s' if who[1:] else ''} {', '.join(map(str, who))}: {reason}" for reason, who in silos.items()
+        )
