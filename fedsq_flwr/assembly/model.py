@@ -53,7 +53,10 @@ def model_of(config: Config, classes: int, network: nn.Module) -> QuantitativeCo
 
 
 def _dual_copy(config: Config, network: nn.Module) -> DualCopy:
-    return DualCopy(network, batch_norm=config.batch_norm, pool_gates=config.method.pool_gates)
+    method = config.method
+    return DualCopy(
+        network, batch_norm=config.batch_norm, pool_gates=method.pool_gates, gated_depth=method.gated_depth
+    )
 
 
 def structure_schedule(config: Config) -> StructureSchedule:

@@ -66,6 +66,7 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "partition.classes_per_silo": (1, True),
         "partition.shards_per_silo": (1, True),
         "partition.min_size": (1, True),
+        "method.gated_depth": (0, False),
         "method.mu": (0, True),
         "method.server_learning_rate": (0, False),
         "method.server_momentum": (0, True),
@@ -90,6 +91,7 @@ UPPER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
     {
         "participation": (1, True),
         "momentum": (1, False),
+        "method.gated_depth": (1, True),
         "method.server_momentum": (1, False),
         "method.beta2": (1, False),
         "validation_fraction": (1, False),

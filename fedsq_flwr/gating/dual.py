@@ -35,6 +35,9 @@ class DualCopy(QuantitativeCopy):
         Policy of the quantitative copy; the structural one always uses its running statistics.
     pool_gates : bool
         Take max-pooling winners from the structural copy. Without it the map is not affine.
+    gated_depth : float
+        From the input on, this share of the gates (rounded up, above 0 and at most 1) is fixed; the later
+        ones are the quantitative copy's own. Below 1 the map is not affine (our choice, an ablation).
     head : str, optional
         Name of the head; by default the last linear layer. Only needed where a new head is wanted.
 
@@ -56,7 +59,7 @@ class DualCopy(QuantitativeCopy):
     UnsupportedActivationError
         If a layer has no binary gates; functional ones show at the first pass.
     ValueError
-        If the policy or the head's name is unknown.
+        If the policy or the head's name is unknown, or ``gated_depth`` is not in (0, 1].
 
     Examples
     --------
@@ -67,11 +70,20 @@ class DualCopy(QuantitativeCopy):
     """
 
     def __init__(
-        self, network: nn.Module, *, batch_norm: str = "batch", pool_gates: bool = True, head: str | None = None
+        self,
+        network: nn.Module,
+        *,
+        batch_norm: str = "batch",
+        pool_gates: bool = True,
+        gated_depth: float = 1.0,
+        head: str | None = None,
     ) -> None:
+        if not 0 < gated_depth <= 1:
+            raise ValueError(f"gated_depth={gated_depth} must be above 0 and at most 1")
         check_modules(network)
         super().__init__(network, batch_norm=batch_norm, head=head)
         self.pool_gates = pool_gates
+        self.gated_depth = gated_depth
         self.gated = True
         self.gate_share = 1.0
         self.structural = _frozen_copy(network)
@@ -110,7 +122,7 @@ class DualCopy(QuantitativeCopy):
             calls, _ = record(self.structural, images, pool_gates=self.pool_gates)
         else:
             calls = gates.to(images.device).calls()
-        with Replaying(calls, pool_gates=self.pool_gates, share=self.gate_share):
+        with Replaying(calls, pool_gates=self.pool_gates, share=self.gate_share, depth=self.gated_depth):
             return self.quantitative(images)  # type: ignore[no-any-return]
 
     def gates(self, images: Tensor) -> Gates:

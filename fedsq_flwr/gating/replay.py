@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class Replaying(TorchFunctionMode):
         Whether max-poolings are gated, too.
     share : float
         Each activation is ``share`` times the gated one and ``1 - share`` times what the call itself gives.
+    depth : float
+        From the input on, this share of the gates, rounded up, is applied; later calls give what they give.
 
     Raises
     ------
@@ -36,12 +39,13 @@ class Replaying(TorchFunctionMode):
         pass ends with gates left over.
     """
 
-    def __init__(self, gates: Sequence[Gate], *, pool_gates: bool, share: float = 1.0) -> None:
+    def __init__(self, gates: Sequence[Gate], *, pool_gates: bool, share: float = 1.0, depth: float = 1.0) -> None:
         super().__init__()
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
         self._share = share
+        self._applied = ceil(depth * len(gates) - 1e-9)  # 0.55 of 20 is 11.000000000000002
         self._grad_enabled = torch.is_grad_enabled()
         self._around = _checkpoints() if self._grad_enabled and _may_be_checkpointed() else 0
 
@@ -57,11 +61,14 @@ class Replaying(TorchFunctionMode):
         if self._pool_gates and func in MAX_POOLS:
             wants_winners, args, kwargs = split_return_indices(func, args, kwargs)
             value = args[0] if args else kwargs["input"]
-            output, winners = self._max_pool(value)
+            gate = self._take_pool(value)
+            if not self._applies:
+                return func(*args, **kwargs)
+            output = gate.apply(value)
             if self._share < 1:
                 own = func(*args, **kwargs)
                 output = torch.lerp(own[0] if isinstance(own, tuple) else own, output, self._share)
-            return (output, winners) if wants_winners else output
+            return (output, gate.winners) if wants_winners else output
         return func(*args, **kwargs)
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
@@ -75,16 +82,23 @@ class Replaying(TorchFunctionMode):
     def _relu(self, value: Tensor, *, in_place: bool) -> Tensor:
         gate = self._take(value)
         if isinstance(gate, ReluGate | PackedRelu):
+            if not self._applies:
+                return torch.relu_(value) if in_place else torch.relu(value)
             if self._share < 1:
                 mixed = torch.lerp(torch.relu(value), gate.apply(value, in_place=False), self._share)
                 return value.copy_(mixed) if in_place else mixed
             return gate.apply(value, in_place=in_place)
         raise GateMismatchError(f"gate {self._next - 1}: recorded for a max-pooling, asked for by a ReLU")
 
-    def _max_pool(self, value: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def _applies(self) -> bool:
+        """Whether the gate that was taken last is one of those that are applied."""
+        return self._next <= self._applied
+
+    def _take_pool(self, value: Tensor) -> PoolGate | PackedPool:
         gate = self._take(value)
         if isinstance(gate, PoolGate | PackedPool):
-            return gate.apply(value), gate.winners
+            return gate
         raise GateMismatchError(f"gate {self._next - 1}: recorded for a ReLU, asked for by a max-pooling")
 
     def _take(self, value: Tensor) -> Gate:

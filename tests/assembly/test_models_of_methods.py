@@ -62,6 +62,12 @@ def test_own_pooling_leaves_the_winners_to_the_quantitative_copy(settings) -> No
     assert fixed.fingerprint != own.fingerprint
 
 
+def test_early_gates_are_the_first_half(settings) -> None:
+    early, all_of_them = (build_model(settings(f"method={method}"), 10) for method in ("fedsq_early_gates", "fedsq"))
+    assert (early.gated_depth, all_of_them.gated_depth) == (0.5, 1.0)
+    assert early.fingerprint == all_of_them.fingerprint  # the same gates; how many are applied is the method's
+
+
 def test_without_gates_the_model_is_the_quantitative_copy_alone(settings) -> None:
     model = build_model(settings("method=fedavg"), 10)
     assert type(model) is QuantitativeCopy

@@ -83,6 +83,9 @@ BAD = {
     "method=fedsq_random_gates method.freeze_after=2": ("method.freeze_after=2", "unless method.gates is pretrained"),
     "method.freeze_after=3 method.release_after=3": ("method.release_after=3", "0 or above method.freeze_after"),
     "method.release_over=3": ("method.release_over=3", "0 unless method.release_after is above 0"),
+    "method.gated_depth=0": ("method.gated_depth=0", "above 0"),
+    "method.gated_depth=1.5": ("method.gated_depth=1.5", "at most 1"),
+    "method=fedavg method.gated_depth=0.5": ("method.gated_depth=0.5", "must be 1 where method.gates is none"),
     "executor.precision=float16": ("executor.precision=float16", "float32, bfloat16"),
     "backbone.weights=/no/such.safetensors": ("backbone.weights=/no/such.safetensors", "no such file"),
     "backbone.weights=imagenet": (
