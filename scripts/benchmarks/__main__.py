@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fedsq_flwr.gating import native
-from scripts.benchmarks import epochs, evaluation, memory, silos, steps
+from scripts.benchmarks import epochs, evaluation, memory, rounds, silos, steps
 from scripts.benchmarks.networks import NETWORKS
 from scripts.benchmarks.tables import machine
 
@@ -16,17 +16,21 @@ BENCHMARKS = {
     "epochs": epochs.run,
     "evaluation": evaluation.run,
     "memory": memory.run,
+    "rounds": rounds.run,
     "silos": silos.run,
 }
-#: Runs only when it is named: it takes a quarter of an hour and times rounds, not steps.
-ON_REQUEST = ("silos",)
+#: Run only when they are named: they take a quarter of an hour and time rounds, not steps.
+ON_REQUEST = ("rounds", "silos")
 
 
 def main() -> None:
     """Parse the arguments and run what they name."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument(
-        "benchmarks", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(BENCHMARKS)}; default all but silos"
+        "benchmarks",
+        nargs="*",
+        metavar="BENCHMARK",
+        help=f"of {', '.join(BENCHMARKS)}; default all but {' and '.join(ON_REQUEST)}",
     )
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
     parser.add_argument("--repeats", type=int, default=11, help="alternating repeats (default 11)")
