@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for
 
 
 def run_job(config: Config, overrides: list[str], output: Path, console: Console | None = None) -> float:
-    """Run ``config`` in the directory ``output`` and return the best validation accuracy.
+    """Run ``config`` in the directory ``output`` and return the best validation accuracy, NaN if none was measured.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ def run_job(config: Config, overrides: list[str], output: Path, console: Console
             summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
             tracking.finish(summary)
     print_summary(summary, output, console)
-    return float(summary["best_accuracy"])
+    best = summary["best_accuracy"]
+    return math.nan if best is None else float(best)
 
 
 def _check_parts(config: Config) -> None:

@@ -42,10 +42,13 @@ class Try:
 
     @property
     def figures(self) -> tuple[float, float] | None:
-        """Best accuracy and mean over the rounds, both mean over seeds; None if a seed diverged."""
+        """Best accuracy and mean over the rounds, both mean over seeds; None if a seed diverged.
+
+        They are rounded, so that tries that are equal as fractions are equal here.
+        """
         if self.diverged:
             return None
-        return statistics.fmean(self.best.values()), statistics.fmean(self.mean.values())
+        return round(statistics.fmean(self.best.values()), 9), round(statistics.fmean(self.mean.values()), 9)
 
 
 def gather(events: Sequence[Event], settings: Sequence[str]) -> list[Try]:

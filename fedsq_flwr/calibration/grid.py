@@ -6,6 +6,7 @@ from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fedsq_flwr.config import Config, compose_config
@@ -19,6 +20,8 @@ from fedsq_flwr.sweeps.plan import Plan, plan_sweep
 #: Centralised training: all training data in one place. An override replaces any of them. The seed is said so that
 #: it names the directories of the runs, and more seeds can be added later.
 CENTRALISED = ("silos=1", "partition=iid", "executor=inprocess", "seed=0")
+
+_NO_SINGLE_VALUE = "{}: is not a single value, as a calibration varies them"
 
 #: May vary, and are no settings to choose.
 _METHOD, _SEED = "method", "seed"
@@ -78,12 +81,23 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
     settings = tuple(sorted(plan.varied - {_METHOD, _SEED}))
     if not settings:
         raise ConfigurationError("a calibration needs a setting with several values, such as learning_rate=0.05,0.1")
+    _check_values([*kept, *overrides], settings)
     config = compose_config(plan.fixed)
     for name in settings:
         value_of(config, name)
         if (owner := _owner(name, methods)) is not None:
             raise ConfigurationError(f"{name}: is set by {owner} itself, and would make another method of it")
     return Grid(plan, settings)
+
+
+def _check_values(overrides: Sequence[str], settings: Sequence[str]) -> None:
+    """Refuse to vary lists and mappings: the file of a calibration has one value a setting."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        name = key_of(override.get_key_element())
+        if override.is_sweep_override() and name in settings:
+            for value in override.sweep_iterator():
+                if isinstance(value, list | dict):
+                    raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
 
 
 def value_of(config: Config, name: str) -> Value:
@@ -99,7 +113,7 @@ def value_of(config: Config, name: str) -> Value:
     except AttributeError as error:
         raise ConfigurationError(f"{name}: there is no such setting") from error
     if not isinstance(value, Value):
-        raise ConfigurationError(f"{name}: is not a single value, as a calibration varies them")
+        raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
     return value
 
 

@@ -11,6 +11,7 @@ from fedsq_flwr.calibration.choice import Try, choose, diverged, doubts, gather
 from fedsq_flwr.calibration.file import check_file, write_file
 from fedsq_flwr.calibration.grid import plan_grid
 from fedsq_flwr.commands.sweep import carry_out, introduce, refuse_failures
+from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.report import numerals
 from fedsq_flwr.sweeps.outcomes import Event
 from fedsq_flwr.sweeps.progress import SweepProgress
@@ -41,6 +42,11 @@ def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> N
     progress = ValidationProgress(grid.plan.total, grid.plan.label, console)
     carry_out(grid.plan, progress)
     refuse_failures(progress, except_for=diverged)
+    known = len(progress.over)
+    if grid.plan.total is not None and known < grid.plan.total:
+        raise RunFailedError(
+            f"it is known of {known} of {grid.plan.total} tries how they ended; the same command goes on"
+        )
     tries = gather(progress.over, grid.settings)
     chosen = choose(tries)
     write_file(file, chosen, tries, grid.plan.fixed)

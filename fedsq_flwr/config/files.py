@@ -31,4 +31,7 @@ def read_config(path: Path) -> Config:
         raise ConfigurationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, DictConfig):
         raise ConfigurationError(f"{path} holds no settings")
-    return to_config(loaded)
+    try:
+        return to_config(loaded)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error

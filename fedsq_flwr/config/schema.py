@@ -67,12 +67,15 @@ class PartitionConfig:
 
 @dataclass
 class MethodConfig:
-    """A method is a pair: where the gates come from, and how replies are averaged."""
+    """A method is a pair: where the gates come from, and how replies are averaged.
+
+    A setting that came later has what was done before it as its default: runs of older versions do not have it.
+    """
 
     name: str = MISSING
     gates: str = MISSING  # pretrained | random (a control) | none: the network's own ReLUs
     pool_gates: bool = MISSING  # whether winners of max-pooling are gates too; true where there are no gates
-    gated_depth: float = MISSING  # share of the gates, from the input on, that is fixed; 1 where there are no gates
+    gated_depth: float = 1.0  # share of the gates, from the input on, that is fixed; 1 where there are no gates
     aggregation: str = MISSING  # fedavg | fedprox | fedavgm | fedadam | fedmedian | none: each silo's own model
     weighting: str = MISSING  # examples | uniform: what a reply counts in the average
     pooled: bool = MISSING  # all training samples are in one place: the run has one silo

@@ -111,6 +111,12 @@ class RunDirectory:
                 f"{name}: differs from the run in output={config.output}; to resume it, only rounds (with a constant "
                 "learning rate), diagnostics, min_silos, trackers and the executor (not its threads) may change"
             )
+        done = len(self.history.read())
+        if done > config.rounds:
+            raise ConfigurationError(
+                f"rounds={config.rounds}: the run in output={config.output} has {done} finished rounds; "
+                "to resume it, ask for as many or more"
+            )
 
     def keep(
         self,

@@ -32,7 +32,7 @@ class Standing(Enum):
 
     NOTHING = "nothing that took work"
     BROKEN_OFF = "a run that can be gone on with"
-    LOST = "a run that failed, or cannot be gone on with"
+    LOST = "a run that cannot be gone on with, or failed under other settings"
     FINISHED = "a finished run"
 
 
@@ -53,10 +53,16 @@ def standing(directory: Path, config: Config) -> Standing:
             return Standing.FINISHED
     except FedSQError as error:
         raise OccupiedError(str(error)) from error
-    failed = (directory / "failure.json").exists()
-    if failed or config.batch_norm == "local" or not (directory / "checkpoints" / "last").is_dir():
+    if config.batch_norm == "local" or not (directory / "checkpoints" / "last").is_dir():
+        return Standing.LOST
+    if (directory / "failure.json").exists() and differences(kept, config, _kept_as):
         return Standing.LOST
     _require_same(directory, kept, config, "unfinished", rounds=False)
+    done = (directory / "history.jsonl").read_bytes().count(b"\n")
+    if done > config.rounds:
+        raise OccupiedError(
+            f"rounds={config.rounds}: the unfinished run in {directory} has {done} already; choose another output"
+        )
     return Standing.BROKEN_OFF
 
 

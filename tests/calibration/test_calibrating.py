@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from fedsq_flwr.cli import main
+from fedsq_flwr.commands.calibrate import ValidationProgress
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import RunFailedError
 
@@ -28,6 +29,22 @@ def test_every_method_has_the_same_tries_on_data_in_one_place(runs):
     }
     assert tried["fedsq"] == tried["fedavg"] == [(rate, seed, 3) for rate in (0.1, 0.2) for seed in (0, 1)]
     assert {(c.silos, c.partition.name, c.executor.name) for c, _ in runs.done} == {(1, "iid", "inprocess")}
+
+
+def test_what_is_no_single_value_is_refused_before_anything_runs(runs, capsys):
+    assert calibrate("data.classes=[1,2],[3,4]") == 1
+    assert "data.classes: is not a single value" in capsys.readouterr().err
+    assert runs.done == []
+
+
+def test_nothing_is_chosen_from_a_part_of_the_tries(runs, monkeypatch, capsys):
+    shown = ValidationProgress.add
+    monkeypatch.setattr(
+        ValidationProgress, "add", lambda self, event: None if event.number == 1 else shown(self, event)
+    )
+    assert calibrate(methods="fedsq") == 1
+    assert "it is known of 1 of 2 tries how they ended; the same command goes on" in capsys.readouterr().err
+    assert not Path("c.yaml").exists()
 
 
 def test_each_method_gets_the_values_that_validate_best(runs, capsys):

@@ -44,6 +44,20 @@ def test_a_file_that_lacks_settings_is_one_line(tmp_path: Path, content: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_lacks_a_setting_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write_config(path, compose_config())
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\nlearning_rate: 0.1\n", "\n"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=rf"{path}.*learning_rate"):
+        read_config(path)
+
+
+def test_a_run_of_an_older_version_is_read_with_what_was_done_then() -> None:
+    config = read_config(Path(__file__).parent / "older" / "before_gated_depth.yaml")
+    assert (config.method.name, config.method.gated_depth) == ("fedsq", 1.0)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"config\.yaml does not exist"):
         read_config(tmp_path / "config.yaml")

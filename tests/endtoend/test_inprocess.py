@@ -1,6 +1,8 @@
 import json
+from pathlib import Path
 
 from fedsq_flwr.cli import main
+from fedsq_flwr.job import EXECUTORS
 from tests.endtoend.conftest import SMALL, few_digits, read_history, read_summary
 
 PROMISED_LINE = {"round", "train_loss", "loss", "accuracy", "test_accuracy", "seconds", "replies"}
@@ -102,10 +104,30 @@ def test_a_finished_run_is_not_written_over(run, capsys):
     directory = run("rounds=1")
     before = (directory / "history.jsonl").read_bytes()
     run("rounds=1", status=1)
+    assert (directory / "history.jsonl").read_bytes() == before
     assert "holds a run already" in capsys.readouterr().err
     run("rounds=2", "resume=true", "learning_rate=0.5", status=1)
     assert "learning_rate: differs from the run" in capsys.readouterr().err
-    assert (directory / "history.jsonl").read_bytes() == before
+    run("rounds=2", "resume=true")
+    before = {path: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    run("rounds=1", "resume=true", status=1)
+    assert "rounds=1: the run in output=" in capsys.readouterr().err
+    before.pop(directory / "run.log", None)
+    assert before.items() <= {path: path.read_bytes() for path in directory.iterdir() if path.is_file()}.items()
+
+
+def test_a_run_that_could_measure_nothing_ends_well(run, monkeypatch, capsys):
+    whole = EXECUTORS["inprocess"]
+
+    def unmeasured(config, overrides, on_round):
+        whole(config, overrides, on_round)
+        path = Path(config.output) / "summary.json"
+        figures = json.loads(path.read_text())
+        path.write_text(json.dumps({**figures, "best_accuracy": None, "accuracy_auc": None}))
+
+    monkeypatch.setitem(EXECUTORS, "inprocess", unmeasured)
+    run("rounds=1")  # as silos without held-out samples and a server without data do
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_the_best_checkpoint_is_the_best_rounds(run):

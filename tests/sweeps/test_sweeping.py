@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.cli import main
-from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.errors import ConfigurationError, RunFailedError
+from fedsq_flwr.sweeps.progress import SweepProgress
 from tests.sweeps.conftest import leave_rounds
 
 
@@ -96,7 +97,7 @@ def test_a_job_that_cannot_be_resumed_begins_anew_and_loses_nothing(sweep, runs)
     assert (directory / "summary.json").exists()
 
 
-def test_a_job_that_failed_is_kept_told_and_begun_anew(sweep, runs, capsys):
+def test_a_job_that_failed_is_kept_told_and_gone_on_with(sweep, runs, capsys):
     def fail(config):
         if config.seed == 0:
             raise RunFailedError("round 1: the disk is full")
@@ -110,9 +111,67 @@ def test_a_job_that_failed_is_kept_told_and_begun_anew(sweep, runs, capsys):
     assert [config.seed for config in runs.done] == [1]
     runs.before = lambda _: None
     assert sweep("seed=0,1") == 0
-    assert [(config.seed, config.resume) for config in runs.done] == [(1, False), (0, False)]
+    assert [(config.seed, config.resume) for config in runs.done] == [(1, False), (0, True)]
     assert not Path("out/seed=0/failure.json").exists()
+    assert not Path("out/seed=0/earlier").exists()
+
+
+def test_a_job_that_failed_under_other_settings_begins_anew_and_loses_nothing(sweep, runs):
+    def fail(config):
+        raise RunFailedError("round 2: the loss is not finite")
+
+    runs.before = fail
+    sweep("seed=0", "momentum=0.5")
+    Path("out/momentum=0.5,seed=0").rename("out/seed=0")
+    runs.before = lambda _: None
+    assert sweep("seed=0") == 0
+    assert [config.resume for config in runs.done] == [False]
     assert Path("out/seed=0/earlier/1/failure.json").exists()
+
+
+def test_what_fails_before_a_round_takes_nothing_from_a_run_that_was_broken_off(sweep, runs, monkeypatch):
+    def die(config):
+        raise KeyboardInterrupt
+
+    runs.before = die
+    sweep("seed=0")
+    runs.before = lambda _: None
+    with monkeypatch.context() as broken:
+        broken.setattr("fedsq_flwr.sweeps.job.check_files", lambda _: refuse())
+        assert sweep("seed=0") == 1
+    assert Path("out/seed=0/failure.json").exists()  # the report tells of it
+    assert sweep("seed=0") == 0
+    assert [config.resume for config in runs.done] == [True]
+
+
+def refuse():
+    raise ConfigurationError("data.path=/mnt: there is no such folder")
+
+
+def test_jobs_are_counted_and_fail_the_sweep_though_nobody_reads_what_is_shown(sweep, runs, monkeypatch):
+    def fail(config):
+        if config.seed > 0:
+            raise RunFailedError("round 1: the disk is full")
+
+    def closed(progress, text):
+        raise SystemExit(1)  # as rich does when the pipe is closed, say by `... | head -1`
+
+    runs.before = fail
+    monkeypatch.setattr(SweepProgress, "_print", closed)
+    with pytest.raises(SystemExit):
+        sweep("seed=0,1,2")
+    assert [config.seed for config in runs.done] == [0]
+    assert all(Path(f"out/seed={seed}/failure.json").exists() for seed in (1, 2))
+
+
+def test_a_job_broken_off_beyond_the_rounds_asked_for_is_left_alone(sweep, runs, capsys):
+    sweep("rounds=3")
+    Path("out/rounds=3/summary.json").unlink()
+    Path("out/rounds=3").rename("out/rounds=2")
+    before = sorted(path.name for path in Path("out/rounds=2").iterdir())
+    assert sweep("rounds=2") == 1
+    assert "rounds=2: the unfinished run in " in capsys.readouterr().err
+    assert sorted(path.name for path in Path("out/rounds=2").iterdir()) == before
 
 
 def test_an_unexpected_error_fails_its_job_only_and_keeps_its_traceback(sweep, runs, capsys):

@@ -17,19 +17,16 @@ def values_by_seed(cell: Cell, measure: Measure, target: float) -> dict[int, flo
 
 def best_setting(cells: Sequence[Cell]) -> Cell:
     """Choose by mean best validation accuracy, among the settings with the most seeds; the first of equals."""
-
-    def rank(cell: Cell) -> tuple[int, float]:
-        values = list(values_by_seed(cell, measures.BEST, 0.0).values())
-        found = spread(values)
-        return len(values), found.mean if found else 0.0
-
-    return max(cells, key=rank)
+    return max(cells, key=lambda cell: (len(values_by_seed(cell, measures.BEST, 0.0)), mean_best(cell)))
 
 
 def mean_best(cell: Cell) -> float:
-    """Return the mean best validation accuracy; 0 without a finished run."""
+    """Return the mean best validation accuracy; 0 without a finished run.
+
+    It is rounded: means of other values that are equal as fractions may differ in their last bit.
+    """
     found = spread(list(values_by_seed(cell, measures.BEST, 0.0).values()))
-    return found.mean if found else 0.0
+    return round(found.mean, 9) if found else 0.0
 
 
 def reference(cell: Cell, references: Sequence[Cell]) -> Cell | None:

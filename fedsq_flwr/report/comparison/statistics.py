@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from statistics import fmean
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Spread(float(np.mean(values)), deviation, len(values))
+    return Spread(fmean(values), deviation, len(values))  # exact, whatever the order of the values
 
 
 def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:

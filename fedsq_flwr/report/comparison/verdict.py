@@ -25,12 +25,16 @@ def verdict(section: Section, comparison: Comparison) -> list[tuple[str, list[st
 
 def on_seeds(comparison: Comparison) -> str:
     """Say what an interval of so many seeds is worth."""
-    most = max((row.n for section in comparison.sections for row in section.best), default=0)
+    rows = [row for section in comparison.sections for row in section.best]
+    seeds = max((row.n for row in rows), default=0)
+    most = max((difference.n for row in rows for difference in row.differences.values()), default=seeds)
     if most < FEWEST_PAIRS:
-        return (
-            f"No method has more than {numerals.count(most, 'finished seed')}: below {FEWEST_PAIRS} pairs no "
-            "interval is given, and nothing is said about who is ahead."
+        few = (
+            f"No method has more than {numerals.count(seeds, 'finished seed')}"
+            if seeds < FEWEST_PAIRS
+            else f"No method shares more than {numerals.count(most, 'seed')} with another"
         )
+        return f"{few}: below {FEWEST_PAIRS} pairs no interval is given, and nothing is said about who is ahead."
     luck = f"{100 * by_luck(most):.3g} %"
     narrow = (
         "it runs from the smallest difference to the largest, and leaves 0 out as soon as all three have one sign"
@@ -71,6 +75,8 @@ def _to_second(ranked: list[Row], measure: Measure, most: int) -> str:
             return f"; {numerals.count(difference.n, 'pair')} with {other}, too few to say more"
         case Standing.AHEAD:
             return f", ahead of {other}"
+        case Standing.BEHIND:  # at the seeds of both; the first has more
+            return f", but behind {other}, at the {difference.n} seeds of both"
         case _:
             return f", not told apart from {other} by these {difference.n} seeds"
 

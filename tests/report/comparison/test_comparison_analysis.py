@@ -69,6 +69,22 @@ def test_the_best_setting_is_chosen_on_validation_and_not_on_test(sweep):
     assert [row.cell.label for row in section.best] == ["learning_rate 0.05"]
 
 
+def test_of_settings_that_are_equal_but_for_the_order_of_their_seeds_the_lowest_is_chosen(sweep):
+    for rate, counts in ((0.05, (130, 133, 130)), (0.4, (130, 130, 133))):  # sums that differ in the last bit
+        for seed, count in enumerate(counts):
+            sweep.add(f"{rate}-{seed}", seed=seed, learning_rate=rate, accuracies=(0.1, count / 144))
+    (section,) = compared(sweep).sections
+    assert [row.cell.label for row in section.best] == ["learning_rate 0.05"]
+
+
+def test_of_settings_with_equal_means_of_other_values_the_lowest_is_chosen(sweep):
+    for rate, counts in ((0.1, (121, 123, 137)), (0.2, (120, 120, 141))):
+        for seed, count in enumerate(counts):
+            sweep.add(f"{rate}-{seed}", seed=seed, learning_rate=rate, accuracies=(0.1, count / 144))
+    (section,) = compared(sweep).sections
+    assert [row.cell.label for row in section.best] == ["learning_rate 0.1"]
+
+
 def test_differences_pair_seeds_with_the_baselines_best_and_with_its_same_setting(sweep):
     for seed in range(3):
         sweep.add(f"a{seed}", "fedavg", seed, learning_rate=0.05, accuracies=(0.5, 0.5 + seed / 16))

@@ -159,6 +159,26 @@ def test_the_verdict_goes_no_further_than_the_intervals(sweep):
     assert "25 % of such" in verdict.on_seeds(comparison)
 
 
+def test_a_higher_mean_over_more_seeds_may_be_behind_at_those_that_both_have(sweep):
+    for seed, accuracy in enumerate((0.8, 0.81, 0.82, 0.99, 0.98)):
+        sweep.add(f"sq{seed}", "fedsq", seed, accuracies=(0.5, accuracy))
+    for seed, accuracy in enumerate((0.84, 0.85, 0.86)):
+        sweep.add(f"avg{seed}", "fedavg", seed, accuracies=(0.5, accuracy))
+    comparison = compared(sweep)
+    lines = dict(verdict.verdict(comparison.sections[0], comparison))["best validation accuracy"]
+    lead = "Highest mean for fedsq (0.880), but behind the next, fedavg (0.850, 3 seeds), at the 3 seeds of both."
+    assert lines[0] == lead
+    assert "25 % of such" in verdict.on_seeds(comparison)  # of three pairs, not of five
+
+
+def test_two_pairs_say_nothing_about_who_is_ahead(sweep):
+    for seed in range(4):
+        sweep.add(f"sq{seed}", "fedsq", seed, accuracies=(0.5, 0.75))
+        if seed < 2:
+            sweep.add(f"avg{seed}", "fedavg", seed, accuracies=(0.5, 0.5))
+    assert "shares more than 2 seeds with another: below 3 pairs" in verdict.on_seeds(compared(sweep))
+
+
 def test_one_seed_says_nothing_about_who_is_ahead(sweep):
     sweep.add("0", "fedavg", accuracies=(0.5, 0.5))
     sweep.add("1", "fedsq", accuracies=(0.5, 0.75))
