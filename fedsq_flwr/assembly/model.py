@@ -55,7 +55,11 @@ def model_of(config: Config, classes: int, network: nn.Module) -> QuantitativeCo
 def _dual_copy(config: Config, network: nn.Module) -> DualCopy:
     method = config.method
     return DualCopy(
-        network, batch_norm=config.batch_norm, pool_gates=method.pool_gates, gated_depth=method.gated_depth
+        network,
+        batch_norm=config.batch_norm,
+        pool_gates=method.pool_gates,
+        gated_from=method.gated_from,
+        gated_to=method.gated_to,
     )
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from fedsq_flwr.config.composition import to_config
+from fedsq_flwr.config.composition import compose_config, to_config
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
+
+#: Settings that runs of older versions do not have. Their defaults are what was done then; all others must be there.
+LATER = ("method.gated_from", "method.gated_to")
 
 
 def write_config(path: Path, config: Config) -> None:
@@ -32,6 +35,15 @@ def read_config(path: Path) -> Config:
     if not isinstance(loaded, DictConfig):
         raise ConfigurationError(f"{path} holds no settings")
     try:
-        return to_config(loaded)
+        return to_config(_with_later_settings(loaded))
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _with_later_settings(loaded: DictConfig) -> DictConfig:
+    missing = [name for name in LATER if OmegaConf.select(loaded, name) is None]
+    if missing and isinstance(loaded.get("method"), DictConfig):
+        defaults = OmegaConf.structured(compose_config())
+        for name in missing:
+            OmegaConf.update(loaded, name, OmegaConf.select(defaults, name))
+    return loaded

@@ -119,8 +119,10 @@ def _check_structure(config: Config) -> None:
     method = config.method
     pooled = method.pool_gates or method.gates != "none"
     require(config, "method.pool_gates", pooled, "must be true where method.gates is none")
-    whole = method.gated_depth == 1 or method.gates != "none"
-    require(config, "method.gated_depth", whole, "must be 1 where method.gates is none")
+    for name, whole in (("gated_from", 0), ("gated_to", 1)):
+        used = getattr(method, name) == whole or method.gates != "none"
+        require(config, f"method.{name}", used, f"must be {whole} where method.gates is none")
+    require(config, "method.gated_to", method.gated_to > method.gated_from, "must be above method.gated_from")
     for name in ("freeze_after", "refresh_every", "release_after"):
         gated = method.gates != "none" or getattr(method, name) == 0
         require(config, f"method.{name}", gated, "must be 0 where method.gates is none")

@@ -67,15 +67,13 @@ class PartitionConfig:
 
 @dataclass
 class MethodConfig:
-    """A method is a pair: where the gates come from, and how replies are averaged.
-
-    A setting that came later has what was done before it as its default: runs of older versions do not have it.
-    """
+    """A method is a pair: where the gates come from, and how replies are averaged."""
 
     name: str = MISSING
     gates: str = MISSING  # pretrained | random (a control) | none: the network's own ReLUs
     pool_gates: bool = MISSING  # whether winners of max-pooling are gates too; true where there are no gates
-    gated_depth: float = 1.0  # share of the gates, from the input on, that is fixed; 1 where there are no gates
+    gated_from: float = MISSING  # where among the gates, from the input on, the fixed ones begin, as a share of them
+    gated_to: float = MISSING  # where they end
     aggregation: str = MISSING  # fedavg | fedprox | fedavgm | fedadam | fedmedian | none: each silo's own model
     weighting: str = MISSING  # examples | uniform: what a reply counts in the average
     pooled: bool = MISSING  # all training samples are in one place: the run has one silo

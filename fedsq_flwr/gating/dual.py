@@ -35,9 +35,10 @@ class DualCopy(QuantitativeCopy):
         Policy of the quantitative copy; the structural one always uses its running statistics.
     pool_gates : bool
         Take max-pooling winners from the structural copy. Without it the map is not affine.
-    gated_depth : float
-        From the input on, this share of the gates (rounded up, above 0 and at most 1) is fixed; the later
-        ones are the quantitative copy's own. Below 1 the map is not affine (our choice, an ablation).
+    gated_from, gated_to : float
+        Where among the gates, in the order in which they come up from the input on, the fixed ones begin and
+        end, as shares of their number (rounded up). The others are the quantitative copy's own; the map is
+        affine where there are none of these (our choice, an ablation).
     head : str, optional
         Name of the head; by default the last linear layer. Only needed where a new head is wanted.
 
@@ -59,7 +60,7 @@ class DualCopy(QuantitativeCopy):
     UnsupportedActivationError
         If a layer has no binary gates; functional ones show at the first pass.
     ValueError
-        If the policy or the head's name is unknown, or ``gated_depth`` is not in (0, 1].
+        If the policy or the head's name is unknown, or not ``0 <= gated_from < gated_to <= 1``.
 
     Examples
     --------
@@ -75,15 +76,16 @@ class DualCopy(QuantitativeCopy):
         *,
         batch_norm: str = "batch",
         pool_gates: bool = True,
-        gated_depth: float = 1.0,
+        gated_from: float = 0.0,
+        gated_to: float = 1.0,
         head: str | None = None,
     ) -> None:
-        if not 0 < gated_depth <= 1:
-            raise ValueError(f"gated_depth={gated_depth} must be above 0 and at most 1")
+        if not 0 <= gated_from < gated_to <= 1:
+            raise ValueError(f"gated_from={gated_from}, gated_to={gated_to}: must be 0 <= gated_from < gated_to <= 1")
         check_modules(network)
         super().__init__(network, batch_norm=batch_norm, head=head)
         self.pool_gates = pool_gates
-        self.gated_depth = gated_depth
+        self.gated_part = gated_from, gated_to
         self.gated = True
         self.gate_share = 1.0
         self.structural = _frozen_copy(network)
@@ -122,7 +124,7 @@ class DualCopy(QuantitativeCopy):
             calls, _ = record(self.structural, images, pool_gates=self.pool_gates)
         else:
             calls = gates.to(images.device).calls()
-        with Replaying(calls, pool_gates=self.pool_gates, share=self.gate_share, depth=self.gated_depth):
+        with Replaying(calls, pool_gates=self.pool_gates, share=self.gate_share, part=self.gated_part):
             return self.quantitative(images)  # type: ignore[no-any-return]
 
     def gates(self, images: Tensor) -> Gates:

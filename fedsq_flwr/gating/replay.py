@@ -29,8 +29,9 @@ class Replaying(TorchFunctionMode):
         Whether max-poolings are gated, too.
     share : float
         Each activation is ``share`` times the gated one and ``1 - share`` times what the call itself gives.
-    depth : float
-        From the input on, this share of the gates, rounded up, is applied; later calls give what they give.
+    part : tuple of float
+        Where among the gates, in call order, those that are applied begin and end, as shares of their number
+        (rounded up); other calls give what they give.
 
     Raises
     ------
@@ -39,13 +40,16 @@ class Replaying(TorchFunctionMode):
         pass ends with gates left over.
     """
 
-    def __init__(self, gates: Sequence[Gate], *, pool_gates: bool, share: float = 1.0, depth: float = 1.0) -> None:
+    def __init__(
+        self, gates: Sequence[Gate], *, pool_gates: bool, share: float = 1.0, part: tuple[float, float] = (0.0, 1.0)
+    ) -> None:
         super().__init__()
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
         self._share = share
-        self._applied = ceil(depth * len(gates) - 1e-9)  # 0.55 of 20 is 11.000000000000002
+        begin, end = (ceil(place * len(gates) - 1e-9) for place in part)  # 0.55 of 20 is 11.000000000000002
+        self._applied = range(begin, end)
         self._grad_enabled = torch.is_grad_enabled()
         self._around = _checkpoints() if self._grad_enabled and _may_be_checkpointed() else 0
 
@@ -93,7 +97,7 @@ class Replaying(TorchFunctionMode):
     @property
     def _applies(self) -> bool:
         """Whether the gate that was taken last is one of those that are applied."""
-        return self._next <= self._applied
+        return self._next - 1 in self._applied
 
     def _take_pool(self, value: Tensor) -> PoolGate | PackedPool:
         gate = self._take(value)

@@ -19,7 +19,7 @@ from scripts.benchmarks.tables import interval
 
 METHODS = (
     *("fedavg", "fedprox", "fedavgm", "fedadam", "fedbn", "head_only"),
-    *("fedsq", "fedsq_prox", "fedsq_random_gates", "fedsq_early_gates", "method.refresh_every=1"),
+    *("fedsq", "fedsq_prox", "fedsq_random_gates", "fedsq_late_gates", "method.refresh_every=1"),
 )
 SETTINGS = ("executor=inprocess", "executor.workers=1", "rounds=4", "partition.alpha=0.5")
 #: By round: seconds in all, and of them, of local training.

@@ -62,10 +62,11 @@ def test_own_pooling_leaves_the_winners_to_the_quantitative_copy(settings) -> No
     assert fixed.fingerprint != own.fingerprint
 
 
-def test_early_gates_are_the_first_half(settings) -> None:
-    early, all_of_them = (build_model(settings(f"method={method}"), 10) for method in ("fedsq_early_gates", "fedsq"))
-    assert (early.gated_depth, all_of_them.gated_depth) == (0.5, 1.0)
-    assert early.fingerprint == all_of_them.fingerprint  # the same gates; how many are applied is the method's
+def test_early_and_late_gates_are_a_half_each(settings) -> None:
+    methods = ("fedsq_early_gates", "fedsq_late_gates", "fedsq")
+    early, late, whole = (build_model(settings(f"method={method}"), 10) for method in methods)
+    assert (early.gated_part, late.gated_part, whole.gated_part) == ((0.0, 0.5), (0.5, 1.0), (0.0, 1.0))
+    assert early.fingerprint == late.fingerprint == whole.fingerprint  # the same gates; some are not applied
 
 
 def test_without_gates_the_model_is_the_quantitative_copy_alone(settings) -> None:

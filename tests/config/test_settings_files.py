@@ -54,8 +54,8 @@ def test_a_file_that_lacks_a_setting_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_of_an_older_version_is_read_with_what_was_done_then() -> None:
-    config = read_config(Path(__file__).parent / "older" / "before_gated_depth.yaml")
-    assert (config.method.name, config.method.gated_depth) == ("fedsq", 1.0)
+    config = read_config(Path(__file__).parent / "older" / "before_gated_from.yaml")
+    assert (config.method.name, config.method.gated_from, config.method.gated_to) == ("fedsq", 0.0, 1.0)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

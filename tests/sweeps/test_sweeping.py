@@ -28,6 +28,18 @@ def test_a_sweep_started_again_with_more_runs_what_is_missing(sweep, runs):
     assert [config.seed for config in runs.done] == [0, 1]
 
 
+def test_runs_of_a_version_that_did_not_have_a_setting_count(sweep, runs):
+    sweep("seed=0,1")
+    for seed in (0, 1):
+        kept = Path(f"out/seed={seed}/config.yaml")
+        lines = kept.read_text().splitlines(keepends=True)
+        kept.write_text("".join(line for line in lines if "gated_from" not in line))
+    assert sweep("seed=0,1", "executor.workers=2") == 0
+    assert len(runs.done) == 2
+    assert sweep("method.gated_from=0.5", "seed=0") == 0
+    assert len(runs.done) == 3
+
+
 def test_a_sweep_that_is_done_does_not_load_torch(sweep, runs):
     sweep("seed=0,1")
     words = ["run", "-m", "executor=inprocess", "output=out", "seed=0,1"]
