@@ -1,6 +1,7 @@
 """``fedsq run -m``: a sweep. Hydra makes the jobs and has them launched; each does what is missing of it."""
 
 import logging
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
@@ -55,7 +56,9 @@ def carry_out(plan: Plan, progress: SweepProgress, options: Sequence[str] = ()) 
         If a process that ran jobs died.
     """
     logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
-    with watched(plan.output, progress) as place:
+    with watched(plan.output, progress) as place, warnings.catch_warnings():
+        # Of joblib's, where a process has grown by the gates that it kept: another takes its place, no job is lost.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         try:
             hand_to_hydra(SweepJob(place), ["--multirun", *options, *plan.overrides])
         except BrokenExecutor as error:

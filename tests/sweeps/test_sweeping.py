@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,15 @@ def test_an_unknown_setting_ends_the_sweep_before_it_begins(sweep, runs, capsys)
     assert sweep("method=fedsq,nope") == 1
     assert "method=nope: allowed are" in capsys.readouterr().err
     assert runs.done == []
+
+
+def test_a_process_that_joblib_replaces_is_nothing_to_be_told(sweep, runs, capsys):
+    def grow(config):
+        warnings.warn("A worker stopped while some jobs were given to the executor.", UserWarning, stacklevel=1)
+
+    runs.before = grow
+    assert sweep("seed=0") == 0
+    assert "A worker stopped" not in capsys.readouterr().err
 
 
 def test_options_may_stand_among_overrides(runs):
