@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fedsq_flwr.commands.hydra_main import hand_to_hydra
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.report import numerals
 from fedsq_flwr.sweeps.job import SweepJob
 from fedsq_flwr.sweeps.outcomes import Event, State
@@ -54,9 +55,11 @@ def carry_out(plan: Plan, progress: SweepProgress, options: Sequence[str] = ()) 
     ------
     RunFailedError
         If a process that ran jobs died.
+    SystemExit
+        SIGTERM or SIGHUP came: the processes that run jobs are ended, too.
     """
     logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
-    with watched(plan.output, progress) as place, warnings.catch_warnings():
+    with watched(plan.output, progress) as place, ending_signals_raise(), warnings.catch_warnings():
         # Of joblib's, where a process has grown by the gates that it kept: another takes its place, no job is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         try:

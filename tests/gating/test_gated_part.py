@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsq_flwr import DualCopy
+from fedsq_flwr.gating.export import export_dual
 from tests.gating.gated_networks import BUILDERS, batch_for, build, perturb
 
 
@@ -71,6 +72,13 @@ def test_a_whole_number_of_gates_is_not_rounded_up_for_the_sake_of_its_binary_fo
 def test_gradients_are_those_of_the_mapping():
     dual, images = changed(chain(), 0.2, 0.5), torch.randn(4, 1, 14, 14, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(dual, (images,))
+
+
+def test_the_exported_program_has_the_same_part():
+    dual, images = changed(chain(), 0.5, 1.0), torch.randn(8, 1, 14, 14, dtype=torch.float64)
+    program = export_dual(dual, images).module()
+    with torch.no_grad():
+        torch.testing.assert_close(program(images), dual(images))
 
 
 # Unpooling puts values back where the gates say, whoever has pooled them.

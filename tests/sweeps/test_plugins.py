@@ -68,6 +68,25 @@ def test_ctrl_c_ends_jobs_side_by_side(tmp_path):
     assert not list(out.glob("*/failure.json"))
 
 
+@pytest.mark.slow
+def test_a_signal_to_the_sweep_alone_ends_its_jobs_too(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    out = tmp_path / "out"
+    words = [*SMALL, "rounds=1000", f"output={out}", *SIDE_BY_SIDE, "seed=0,1"]
+    process = subprocess.Popen(_command(words), start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(out.glob("*/history.jsonl")):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)  # as a batch system or a service manager does
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    end = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(process.pid, 0)
+            time.sleep(0.2)
+    assert not list(out.glob("*/failure.json"))
+
+
 def _sweep(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(_command(words), capture_output=True, text=True, check=False)
 
