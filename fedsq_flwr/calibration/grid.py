@@ -6,7 +6,6 @@ from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fedsq_flwr.config import Config, compose_config
@@ -81,23 +80,14 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
     settings = tuple(sorted(plan.varied - {_METHOD, _SEED}))
     if not settings:
         raise ConfigurationError("a calibration needs a setting with several values, such as learning_rate=0.05,0.1")
-    _check_values([*kept, *overrides], settings)
     config = compose_config(plan.fixed)
     for name in settings:
+        if name in plan.compound:
+            raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
         value_of(config, name)
         if (owner := _owner(name, methods)) is not None:
             raise ConfigurationError(f"{name}: is set by {owner} itself, and would make another method of it")
     return Grid(plan, settings)
-
-
-def _check_values(overrides: Sequence[str], settings: Sequence[str]) -> None:
-    """Refuse to vary lists and mappings: the file of a calibration has one value a setting."""
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        name = key_of(override.get_key_element())
-        if override.is_sweep_override() and name in settings:
-            for value in override.sweep_iterator():
-                if isinstance(value, list | dict):
-                    raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
 
 
 def value_of(config: Config, name: str) -> Value:

@@ -41,6 +41,8 @@ class Plan:
         How many jobs there are; None where the sweeper does not say beforehand.
     varied : frozenset of str
         The settings that differ between jobs.
+    compound : frozenset of str
+        Of them, those with values that are lists or mappings.
     fixed : tuple of str
         The overrides, of those that name jobs, which all of them have.
     searches : bool
@@ -51,6 +53,7 @@ class Plan:
     overrides: tuple[str, ...]
     total: int | None
     varied: frozenset[str]
+    compound: frozenset[str]
     fixed: tuple[str, ...]
     searches: bool
 
@@ -120,6 +123,7 @@ def plan_sweep(overrides: Sequence[str], config_name: str | None = None, config_
         overrides=(*kept, f"output={quoted(str(output))}", *_direction(settings, chosen)),
         total=total,
         varied=frozenset(key_of(key) for key in swept),
+        compound=frozenset(key_of(key) for key, override in swept.items() if _is_compound(override)),
         fixed=tuple(override for override in fixed if names_job(key_of(override))),
         searches="direction" in settings,
     )
@@ -132,6 +136,10 @@ def _check(override: Override) -> None:
         raise ConfigurationError(
             f"{override.input_line}: changes no number, so that a sweep's jobs cannot be told apart by it"
         )
+
+
+def _is_compound(override: Override) -> bool:
+    return override.is_discrete_sweep() and any(isinstance(value, list | dict) for value in override.sweep_iterator())
 
 
 def _for_each_method(fixed: list[str], method: Override | None) -> Iterator[list[str]]:
