@@ -62,9 +62,9 @@ def test_own_pooling_leaves_the_winners_to_the_quantitative_copy(settings) -> No
     assert fixed.fingerprint != own.fingerprint
 
 
-def test_early_and_late_gates_are_a_third_each(settings) -> None:
-    methods = ("fedsq_early_gates", "fedsq_late_gates", "fedsq")
-    early, late, whole = (build_model(settings(f"method={method}"), 10) for method in methods)
+def test_early_and_late_gates_are_a_part_each(settings) -> None:
+    choices = ("method.gated_to=0.3333", "method=fedsq_late_gates", "method=fedsq")
+    early, late, whole = (build_model(settings(choice), 10) for choice in choices)
     assert (early.gated_part, late.gated_part, whole.gated_part) == ((0.0, 0.3333), (0.6667, 1.0), (0.0, 1.0))
     assert early.fingerprint == late.fingerprint == whole.fingerprint  # the same gates; some are not applied
 
