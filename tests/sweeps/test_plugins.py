@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -57,10 +58,7 @@ def test_jobs_side_by_side_do_what_is_missing(tmp_path):
 def test_ctrl_c_ends_jobs_side_by_side(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     out = tmp_path / "out"
-    words = [*SMALL, "rounds=1000", f"output={out}", *SIDE_BY_SIDE, "seed=0,1"]
-    process = subprocess.Popen(_command(words), start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(out.glob("*/history.jsonl")):
-        time.sleep(0.2)
+    process = _at_work(out)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -72,10 +70,7 @@ def test_ctrl_c_ends_jobs_side_by_side(tmp_path):
 def test_a_signal_to_the_sweep_alone_ends_its_jobs_too(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     out = tmp_path / "out"
-    words = [*SMALL, "rounds=1000", f"output={out}", *SIDE_BY_SIDE, "seed=0,1"]
-    process = subprocess.Popen(_command(words), start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(out.glob("*/history.jsonl")):
-        time.sleep(0.2)
+    process = _at_work(out)
     process.send_signal(signal.SIGTERM)  # as a batch system or a service manager does
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
@@ -85,6 +80,15 @@ def test_a_signal_to_the_sweep_alone_ends_its_jobs_too(tmp_path):
             os.killpg(process.pid, 0)
             time.sleep(0.2)
     assert not list(out.glob("*/failure.json"))
+
+
+def _at_work(out: Path) -> "subprocess.Popen[str]":
+    """Start two endless jobs side by side, in a process group of their own, and wait until one has done a round."""
+    words = [*SMALL, "rounds=1000", f"output={out}", *SIDE_BY_SIDE, "seed=0,1"]
+    process = subprocess.Popen(_command(words), start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(out.glob("*/history.jsonl")):
+        time.sleep(0.2)
+    return process
 
 
 def _sweep(words: list[str]) -> subprocess.CompletedProcess[str]:
