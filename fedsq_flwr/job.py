@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fedsq_flwr.assembly import load_kernels, load_server_data
 from fedsq_flwr.assembly.network import load_network
-from fedsq_flwr.backbones import locate_weights
+from fedsq_flwr.models import locate_weights
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.backbones import is_path, is_run
 from fedsq_flwr.config.override_strings import quoted

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.gating import GateCache, native
+from fedsq_flwr.gating import GateCache
+from fedsq_flwr.gating.packed import native
 
 
 def gate_cache(config: Config) -> GateCache:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedsq_flwr.backbones import build_backbone, save_weights
-from fedsq_flwr.backbones.weights import read_weights
+from fedsq_flwr.models import build_backbone, save_weights
+from fedsq_flwr.models.weights import read_weights
 from fedsq_flwr.config.schema import BackboneConfig, Config
 from fedsq_flwr.data.pipelines import InputPipeline
 from fedsq_flwr.data.sources import MNIST_NORMALISATION, load_mnist_subset

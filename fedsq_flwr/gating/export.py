@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fedsq_flwr.gating.dual import DualCopy
-from fedsq_flwr.gating.quantitative import QuantitativeCopy
+from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 
 def export_dual(dual: DualCopy, images: Tensor) -> ExportedProgram:

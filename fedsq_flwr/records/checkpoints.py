@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fedsq_flwr.backbones.sources import CHECKPOINT
-from fedsq_flwr.backbones.weights import read_metadata, read_weights, save_weights
+from fedsq_flwr.models.weight_sources import CHECKPOINT
+from fedsq_flwr.models.weights import read_metadata, read_weights, save_weights
 from fedsq_flwr.errors import WeightsError
 
 

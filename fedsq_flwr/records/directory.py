@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.backbones import state_digest
+from fedsq_flwr.models import state_digest
 from fedsq_flwr.config.differences import differences
 from fedsq_flwr.config.files import read_config, write_config
 from fedsq_flwr.config.schema import Config

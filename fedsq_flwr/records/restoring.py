@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from fedsq_flwr.assembly import build_model, structure_schedule
-from fedsq_flwr.backbones.sources import CHECKPOINT
+from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.files import read_config
 from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError

@@ -115,7 +115,7 @@ def _pinned(config: Config) -> Config:
     """Return the settings with the weights of a run as a run keeps them: by the file of the checkpoint."""
     if not is_run(config.backbone.weights):
         return config
-    from fedsq_flwr.backbones import locate_weights  # torch: only where there are such weights
+    from fedsq_flwr.models import locate_weights  # torch: only where there are such weights
 
     file = locate_weights(config.backbone.name, config.backbone.weights).path.absolute()
     return replace(config, backbone=replace(config.backbone, weights=str(file)))

@@ -11,7 +11,7 @@ from torch import nn
 
 import fedsq_flwr.conf
 from fedsq_flwr.assembly import build_model, describe_weights, load_network, load_start, training_settings
-from fedsq_flwr.backbones import build_backbone, save_weights, state_digest
+from fedsq_flwr.models import build_backbone, save_weights, state_digest
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy

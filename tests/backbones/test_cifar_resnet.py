@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.backbones import build_backbone
-from fedsq_flwr.backbones.cifar_resnet import BasicBlock
+from fedsq_flwr.models import build_backbone
+from fedsq_flwr.models.cifar_resnet import BasicBlock
 
 
 def parameters(network: nn.Module) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.backbones import LoadReport, build_backbone, load_weights, save_weights, state_digest
+from fedsq_flwr.models import LoadReport, build_backbone, load_weights, save_weights, state_digest
 from fedsq_flwr.errors import WeightsError
 
 State = dict[str, Tensor]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedsq_flwr.backbones import build_backbone, load_weights
+from fedsq_flwr.models import build_backbone, load_weights
 from fedsq_flwr.data.pipelines import InputPipeline
 
 FOLDER = Path(os.environ.get("FEDSQ_DATA", "/no/such/folder"))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from fedsq_flwr.backbones import BACKBONES, build_backbone
+from fedsq_flwr.models import BACKBONES, build_backbone
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.gating import DualCopy
-from fedsq_flwr.gating.head import find_head
+from fedsq_flwr.models.head import find_head
 
 #: Millions of parameters with 1,000 classes (10 for the networks of small images), as published.
 MILLIONS = {
@@ -87,7 +87,7 @@ def test_building_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_torchvision_is_imported_only_for_its_networks() -> None:
     program = (
-        "import sys, fedsq_flwr.assembly as a, fedsq_flwr.backbones as b, fedsq_flwr.job;"
+        "import sys, fedsq_flwr.assembly as a, fedsq_flwr.models as b, fedsq_flwr.job;"
         "b.build_backbone('resnet20', in_channels=1, classes=10, seed=0);"
         "sys.exit('torchvision' if 'torchvision' in sys.modules else None)"
     )

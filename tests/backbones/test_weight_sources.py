@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsq_flwr.backbones import build_backbone, load_weights, locate_weights, save_weights, state_digest
+from fedsq_flwr.models import build_backbone, load_weights, locate_weights, save_weights, state_digest
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.errors import WeightsError
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fedsq_flwr.backbones import load_weights, save_weights, state_digest
-from fedsq_flwr.backbones.weights import read_weights
+from fedsq_flwr.models import load_weights, save_weights, state_digest
+from fedsq_flwr.models.weights import read_weights
 from fedsq_flwr.errors import WeightsError
 
 #: Hypothesis runs every example in the one directory that pytest makes for the test.

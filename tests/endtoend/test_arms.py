@@ -7,7 +7,7 @@ import pytest
 
 import fedsq_flwr.conf
 from fedsq_flwr.assembly import build_model, load_server_data
-from fedsq_flwr.backbones import state_digest
+from fedsq_flwr.models import state_digest
 from fedsq_flwr.cli import main
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.files import read_config

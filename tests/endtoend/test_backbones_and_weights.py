@@ -2,7 +2,7 @@
 
 import torch
 
-from fedsq_flwr.backbones import build_backbone
+from fedsq_flwr.models import build_backbone
 from tests.endtoend.conftest import read_history, read_summary
 from tests.endtoend.test_inprocess import timeless
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.backbones import registry
+from fedsq_flwr.models import registry
 from fedsq_flwr.gating import DualCopy, GateMismatchError, Gates, check_affine
 from fedsq_flwr.gating.record import record_packed
 from fedsq_flwr.gating.replay import Replaying

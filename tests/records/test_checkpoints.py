@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedsq_flwr.backbones import save_weights
+from fedsq_flwr.models import save_weights
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.records.checkpoints import Checkpoints
 
@@ -34,7 +34,7 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path, monkeypatc
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("fedsq_flwr.backbones.weights.os.fsync", full)
+    monkeypatch.setattr("fedsq_flwr.models.weights.os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         checkpoints.save("last", {"w": torch.ones(2)}, {"round": 2})
     state, line = checkpoints.load("last")

@@ -9,7 +9,7 @@ import pytest
 
 from fedsq_flwr.assembly import build_model
 from fedsq_flwr.assembly.network import random_network
-from fedsq_flwr.backbones import save_weights
+from fedsq_flwr.models import save_weights
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.doctor import lines_of
 from fedsq_flwr.config import compose_config

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fedsq_flwr.backbones.sources import CHECKPOINT
+from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.files import write_config
 from fedsq_flwr.sweeps.standing import OccupiedError, Standing, read_figures, standing

@@ -2,7 +2,7 @@
 
 from fedsq_flwr.assembly import build_silo_model, load_start
 from fedsq_flwr.assembly.pretraining import find_pretrained
-from fedsq_flwr.backbones.files import file_sha256
+from fedsq_flwr.models.torch_files import file_sha256
 from fedsq_flwr.config import Config
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.backbones.weights import read_metadata
+from fedsq_flwr.models.weights import read_metadata
 from fedsq_flwr.errors import WeightsError
 
 #: File of a checkpoint of a run, and where that of its best round lies in the run's directory.
@@ -61,14 +61,14 @@ def locate_weights(backbone: str, name: str) -> WeightsFile:
         If there is no such file or name, or it is not here and cannot be downloaded.
     """
     if name.startswith("hf:"):
-        from fedsq_flwr.backbones.hub import hub_weights
+        from fedsq_flwr.models.hub_weights import hub_weights
 
         return hub_weights(name)
     if Path(name).suffix in (".safetensors", ".pth", ".pt"):
         return _local_weights(Path(name).expanduser())
     if Path(name).expanduser().is_dir():
         return _local_weights(_checkpoint(Path(name).expanduser()))
-    from fedsq_flwr.backbones.torchvision_weights import torchvision_weights
+    from fedsq_flwr.models.torchvision_weights import torchvision_weights
 
     return torchvision_weights(backbone, name)
 

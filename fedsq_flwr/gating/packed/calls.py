@@ -6,8 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fedsq_flwr.gating.kernels import gate_by_bits, gate_by_source, gather_winners
-from fedsq_flwr.gating.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.packed.kernels import gate_by_bits, gate_by_source, gather_winners
+from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
 
 
 @dataclass(frozen=True)

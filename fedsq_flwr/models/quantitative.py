@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.gating.batch_norm import apply_policy, check_policy, staying_tensors, travelling_buffers
-from fedsq_flwr.gating.head import find_head, new_head
-from fedsq_flwr.gating.states import copy_state
+from fedsq_flwr.models.batch_norm import apply_policy, check_policy, staying_tensors, travelling_buffers
+from fedsq_flwr.models.head import find_head, new_head
+from fedsq_flwr.models.states import copy_state
 
 
 class QuantitativeCopy(nn.Module):
@@ -23,7 +23,7 @@ class QuantitativeCopy(nn.Module):
     network : nn.Module
         The pretrained classifier; it is copied and left as it is.
     batch_norm : {"batch", "frozen", "local"}
-        Policy for batch normalisation, see `fedsq_flwr.gating.batch_norm`.
+        Policy for batch normalisation, see `fedsq_flwr.models.batch_norm`.
     head : str, optional
         Name of the head; by default the last linear layer.
 
@@ -142,7 +142,7 @@ class QuantitativeCopy(nn.Module):
         classes : int
             Number of classes of the new task.
         initialisation : {"zeros", "normal"}
-            See `fedsq_flwr.gating.head.new_head`.
+            See `fedsq_flwr.models.head.new_head`.
         generator : torch.Generator, optional
             Source of the normal draws.
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsq_flwr.backbones.weights import read_weights
+from fedsq_flwr.models.weights import read_weights
 from fedsq_flwr.errors import WeightsError
 
 #: Endings of what `torch.save` writes; ``.bin`` is the hub's.

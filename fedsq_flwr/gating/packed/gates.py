@@ -7,8 +7,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from fedsq_flwr.gating.calls import PackedPool, PackedRelu
-from fedsq_flwr.gating.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.packed.calls import PackedPool, PackedRelu
+from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
 
 Layout = tuple[ReluLayout | PoolLayout, ...]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedsq_flwr.gating.dual import DualCopy
-from fedsq_flwr.gating.quantitative import QuantitativeCopy
+from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 State = Mapping[str, Tensor]
 

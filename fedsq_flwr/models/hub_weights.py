@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.backbones.sources import WeightsFile, stated
+from fedsq_flwr.models.weight_sources import WeightsFile, stated
 from fedsq_flwr.errors import WeightsError
 
 #: Looked for in this order where no file is named.

@@ -8,8 +8,8 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from fedsq_flwr.backbones.cifar_resnet import CifarResNet
-from fedsq_flwr.backbones.torchvision_networks import build_torchvision
+from fedsq_flwr.models.cifar_resnet import CifarResNet
+from fedsq_flwr.models.torchvision_networks import build_torchvision
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from fedsq_flwr.gating import native
-from fedsq_flwr.gating.bits import pack_bits, unpack_bits, words_for
-from fedsq_flwr.gating.winners import WinnerCode
+from fedsq_flwr.gating.packed import native
+from fedsq_flwr.gating.packed.bits import pack_bits, unpack_bits, words_for
+from fedsq_flwr.gating.packed.winners import WinnerCode
 
 _WORD = 4  # bytes: rows are read as words of 32 bits
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fedsq_flwr.backbones.sources import WeightsFile
+from fedsq_flwr.models.weight_sources import WeightsFile
 from fedsq_flwr.errors import WeightsError
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsq_flwr.gating import native
-from fedsq_flwr.gating.bits import gate_bits
-from fedsq_flwr.gating.layout import ReluLayout, is_channels_last
+from fedsq_flwr.gating.packed import native
+from fedsq_flwr.gating.packed.bits import gate_bits
+from fedsq_flwr.gating.packed.layout import ReluLayout, is_channels_last
 
 
 def gate_by_source(value: Tensor, source: Tensor, *, in_place: bool) -> Tensor:

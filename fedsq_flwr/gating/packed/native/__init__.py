@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from fedsq_flwr.gating.native.source import SOURCE
+from fedsq_flwr.gating.packed.native.source import SOURCE
 
 
 class NativeKernelsError(RuntimeError):
