@@ -1,0 +1,235 @@
+"""What the operator of a silo decides: ``silo.yaml``, and how its values stand over those of a run."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, Field, model_validator
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.backbone import is_anywhere
+from fedsq_flwr.settings.base import Settings, Text, flat
+from fedsq_flwr.settings.data import ImageFolderData
+from fedsq_flwr.settings.executor import Device, is_address
+from fedsq_flwr.settings.fields import Fact, catalogue, facts_of
+from fedsq_flwr.settings.hydra_errors import one_line_errors
+from fedsq_flwr.settings.partition import SavedPartition
+from fedsq_flwr.settings.run import RunSettings
+
+#: Keys of Flower's node config that say which silo a node is.
+PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
+_STATE_DIR = "~/.cache/fedsq_flwr"
+
+
+class Site(Settings):
+    """What is a silo's own business in every run: its data, its weights, its disk, its device.
+
+    Flower carries these values in the node config, under names with dashes. In a simulation there are none.
+    """
+
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
+
+    data_path: Annotated[Text | None, Fact.PATH] = None
+    """Folder of images, with a folder a class, or ``train`` and ``validation`` with these; null: as the run says."""
+    weights: Annotated[Text | None, Fact.PATH] = None
+    """File of pretrained weights; null: as the run says."""
+    state_dir: Annotated[Text | None, Fact.PATH] = None
+    """Folder for gates, structures that the server sent, and weights that were pretrained here."""
+    device: Device | None = None
+    """As ``executor.device``."""
+    gate_cache_bytes: Annotated[int, Field(ge=0)] | None = None
+    """As ``executor.gate_cache_bytes``."""
+
+    @property
+    def is_real(self) -> bool:
+        """Whether this is a silo of its own, and not one of a simulation."""
+        return self != Site()
+
+
+class SiloSettings(Settings):
+    """The settings of one silo, as its operator writes them."""
+
+    superlink: Text
+    """``HOST:PORT`` of the SuperLink."""
+    silo: Annotated[int, Field(ge=0)]
+    """Number of the silo, from 0."""
+    silos: Annotated[int, Field(ge=1)]
+    """How many silos take part."""
+    data_path: Annotated[Text, Fact.PATH]
+    """Folder of images, with a folder a class, or ``train`` and ``validation`` with these."""
+    private_key: Annotated[Text | None, Fact.PATH] = None
+    """The node's key, in OpenSSH's format; null: the server knows no keys."""
+    root_certificates: Annotated[Text | None, Fact.PATH] = None
+    """File of the authority that the server is verified by; null: the authorities of the system."""
+    insecure: bool = False
+    """Plain HTTP, for trials on one machine."""
+    weights: Annotated[Text | None, Fact.PATH] = None
+    """File of pretrained weights; null: as the run says."""
+    state_dir: Annotated[Text, Fact.PATH] = _STATE_DIR
+    """Folder for gates, structures that the server sent, and weights that were pretrained here."""
+    gate_cache_bytes: Annotated[int, Field(ge=0)] = 2**30
+    """Bytes that gates may take in ``state_dir``."""
+    device: Device = "auto"
+    """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.require(is_address(self.superlink), "superlink", "must be HOST:PORT")
+        self.require(self.silo < self.silos, "silo", f"must be 0 to {self.silos - 1}")
+        for name in ("private_key", "root_certificates"):
+            plain = self.insecure and getattr(self, name) is not None
+            self.require(not plain, name, "must be null with insecure=true, which is for trials on one machine")
+        return self
+
+    def check_files(self) -> None:
+        """Check that the files and the folder of images are there.
+
+        Raises
+        ------
+        ConfigurationError
+            One line that names the setting.
+        """
+        self.require(Path(self.data_path).is_dir(), "data_path", "there is no such folder")
+        for name in ("private_key", "root_certificates", "weights"):
+            path = getattr(self, name)
+            self.require(path is None or Path(path).is_file(), name, "there is no such file")
+
+    def site(self) -> Site:
+        """Return what concerns a run."""
+        return Site.parse(
+            {name.replace("_", "-"): value for name, value in self.plain().items() if name in Site.model_fields}
+        )
+
+    def node_config(self) -> dict[str, str | int]:
+        """Return the number of the silo and what concerns a run, as Flower's node config."""
+        own = {name.replace("_", "-"): value for name, value in self.site().plain().items() if value is not None}
+        return {PARTITION_ID: self.silo, NUM_PARTITIONS: self.silos, **own}
+
+
+def read_silo_settings(words: Sequence[str]) -> SiloSettings:
+    """Read a silo's settings: YAML files and ``name=value``, of which the later win.
+
+    Raises
+    ------
+    ConfigurationError
+        One line that names the file or setting, the value and what is allowed.
+    """
+    given: dict[str, Any] = {"state_dir": _STATE_DIR}
+    with one_line_errors():
+        for word in words:
+            given |= _of_word(word) if "=" in word else _of_file(Path(word))
+    missing = [name for name, field in SiloSettings.model_fields.items() if field.is_required() and name not in given]
+    if missing:
+        raise ConfigurationError(f"{missing[0]}: must be given, in a file or as {missing[0]}=VALUE")
+    settings = SiloSettings.parse({**given, "state_dir": str(Path(str(given["state_dir"])).expanduser())})
+    settings.check_files()
+    return settings
+
+
+def read_site(node_config: Mapping[str, object]) -> Site:
+    """Read a silo's own settings from Flower's node config.
+
+    Raises
+    ------
+    ConfigurationError
+        If it holds a key that is not known, or a value that is not allowed.
+    """
+    try:
+        return Site.parse({k: v for k, v in node_config.items() if k not in (PARTITION_ID, NUM_PARTITIONS)})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"node config {error}") from error
+
+
+def for_real_silos(settings: RunSettings) -> RunSettings:
+    """Return what real silos are told of a run: no path and no address of the server's; of a file its name alone.
+
+    A silo that would need such a file is told so by its name, see `at_site`.
+    """
+    changes: dict[str, dict[str, Any] | Any] = {}
+    for name, value in flat(settings.plain()).items():
+        if value is not None and facts_of(RunSettings, name) & {Fact.PATH, Fact.PLACE} and name != "partition.file":
+            group, _, last = name.rpartition(".")
+            level = changes.setdefault(group, {}) if group else changes
+            level[last] = catalogue(RunSettings)[name].default
+    if isinstance(settings.partition, SavedPartition):
+        changes["partition"] = {"file": Path(settings.partition.file).name}
+    if not is_anywhere(settings.backbone.weights):
+        changes["backbone"] = {"weights": Path(settings.backbone.weights).name}
+    return settings.changed(**changes, trackers=(), resume=False)
+
+
+def at_site(settings: RunSettings, site: Site) -> RunSettings:
+    """Return the settings of a run as they hold at a silo: the silo's own in place of the run's.
+
+    Raises
+    ------
+    ConfigurationError
+        If the run names a file of weights or a partition, which lie at the server, and the silo has none of its own.
+    """
+    if not site.is_real:
+        return settings
+    state = Path(site.state_dir or _STATE_DIR).expanduser()
+    executor: dict[str, Any] = {"device": site.device or "auto", "gate_cache_dir": str(state / "gates")}
+    if site.gate_cache_bytes is not None:
+        executor["gate_cache_bytes"] = site.gate_cache_bytes
+    changes: dict[str, Any] = {"cache_dir": str(state), "executor": executor, "backbone": _backbone(settings, site)}
+    if isinstance(settings.data, ImageFolderData):
+        changes["data"] = {"path": site.data_path}
+    elif hasattr(settings.data, "path"):
+        changes["data"] = {"path": None}
+    if isinstance(settings.partition, SavedPartition):
+        if site.data_path is None:  # not looked for here, as with weights
+            name = Path(settings.partition.file).name
+            raise ConfigurationError(f"partition.file={name}: is a file of the server's; this silo has none of its own")
+        changes["partition"] = {"name": "iid"}
+    return settings.changed(**changes)
+
+
+def _backbone(settings: RunSettings, site: Site) -> dict[str, Any]:
+    backbone = settings.backbone
+    if settings.executor.structure == "sent":  # nothing is loaded; the head comes with the first message
+        return {"weights": "random", "head": "zeros" if backbone.network.linear_head else backbone.head}
+    if site.weights is not None:
+        return {"weights": site.weights}
+    if not is_anywhere(backbone.weights):  # not looked for here: the server is not told what there is
+        raise ConfigurationError(
+            f"backbone.weights={Path(backbone.weights).name}: is a file of the server's; give this silo its own "
+            "(weights=FILE), or run with executor.structure=sent"
+        )
+    return {}
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: there is no such file")
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, UnicodeDecodeError, OSError, OmegaConfBaseException) as error:
+        raise ConfigurationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigurationError(f"{path} holds no settings")
+    return _with_absolute_paths({str(name): value for name, value in loaded.items()}, path.absolute().parent)
+
+
+def _of_word(word: str) -> dict[str, Any]:
+    try:
+        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
+    except YAMLError as error:
+        name, _, value = word.partition("=")
+        quoted = f"{name}='\"{value}\"'"
+        raise ConfigurationError(f"{word}: needs quotes, and these need the shell's: {quoted}") from error
+    return _with_absolute_paths(given, Path.cwd())
+
+
+def _with_absolute_paths(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Take paths in a file as relative to its folder, and those on the command line as relative to the current one."""
+    paths = {
+        name: os.path.normpath(folder / Path(value).expanduser())
+        for name, value in settings.items()
+        if Fact.PATH in facts_of(SiloSettings, name) and isinstance(value, str)
+    }
+    return settings | paths
