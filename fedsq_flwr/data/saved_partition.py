@@ -12,13 +12,12 @@ import torch
 
 from fedsq_flwr.data.federated import FederatedData, build, labels_digest
 from fedsq_flwr.data.images import LabelledImages
-from fedsq_flwr.data.partition_plan import PARAMETERS
 from fedsq_flwr.data.partitions import check_sizes
 from fedsq_flwr.data.sources import DataSource
 from fedsq_flwr.errors import DataError
 
-#: What of a saved partition says how it was drawn.
-_DRAWN = tuple(dict.fromkeys(["name", *PARAMETERS.values(), "seed", "groups"]))
+#: What of a saved partition does not say how it was drawn.
+_NOT_DRAWN = ("counts", "held_out", "indices", "class_names", "validation", "test", "labels_sha256", "file")
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def read_partition(path: Path) -> SavedPartition:
 
 
 def reuse_partition(source: DataSource, saved: SavedPartition, *, silos: int, min_size: int) -> FederatedData:
-    """Share ``source`` out as ``saved`` says; what no silo has is the server's validation set.
+    """Distribute ``source`` as ``saved`` says; what no silo has is the server's validation set.
 
     Raises
     ------
@@ -105,10 +104,10 @@ def reuse_partition(source: DataSource, saved: SavedPartition, *, silos: int, mi
     check_sizes([len(part) for part in saved.indices], min_size)
     validation = _check_pool(source, saved)
     partition = {**saved.drawn, "file": str(saved.path)}
-    shared = build(source, validation, saved.indices, saved.held_out, partition)
-    if shared.class_counts() != saved.counts:
+    built = build(source, validation, saved.indices, saved.held_out, partition)
+    if built.class_counts() != saved.counts:
         _refuse(saved.path, "is of another data set: the classes of its samples differ")
-    return shared
+    return built
 
 
 def _check_pool(source: DataSource, saved: SavedPartition) -> LabelledImages:
@@ -132,10 +131,7 @@ def _check_pool(source: DataSource, saved: SavedPartition) -> LabelledImages:
 
 
 def _drawn(saved: Mapping[str, Any]) -> dict[str, Any]:
-    drawn = {"alpha": None} | {name: saved[name] for name in _DRAWN if name in saved}
-    if PARAMETERS.get(drawn["name"]) != "alpha":  # earlier versions wrote it for any kind
-        drawn["alpha"] = None
-    return drawn
+    return {"alpha": None} | {name: value for name, value in saved.items() if name not in _NOT_DRAWN}
 
 
 def _refuse(path: Path, why: str) -> NoReturn:

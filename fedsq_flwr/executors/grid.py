@@ -31,13 +31,11 @@ class InProcessGrid(Grid):
         Called once for each message.
     silos : int
         Number of nodes.
-    run_config : dict
-        What every context's ``run_config`` is.
     workers : int
         Messages handled side by side, in threads.
     """
 
-    def __init__(self, client_app: ClientApp, *, silos: int, run_config: dict[str, Any], workers: int = 1) -> None:
+    def __init__(self, client_app: ClientApp, *, silos: int, workers: int = 1) -> None:
         TaskIdentity.run_id = RUN_ID
         TaskIdentity.node_id = SERVER_NODE_ID
         TaskIdentity.task_id = 0
@@ -49,7 +47,7 @@ class InProcessGrid(Grid):
                 node_id=FIRST_SILO_NODE_ID + silo,
                 node_config={PARTITION_ID: silo, NUM_PARTITIONS: silos},
                 state=RecordDict(),
-                run_config=dict(run_config),
+                run_config={},
             )
             for silo in range(silos)
         }

@@ -45,12 +45,15 @@ class Entry:
         setting does not depend on a choice.
     facts : set of Fact
         What is known of the setting in any variant.
+    is_tag : bool
+        Whether the setting chooses a variant.
     """
 
     name: str
     description: str = ""
     fields: dict[str, FieldInfo] = field(default_factory=dict)
     facts: set[Fact] = field(default_factory=set)
+    is_tag: bool = False
 
     @property
     def default(self) -> Any:
@@ -67,6 +70,7 @@ def catalogue(model: Model) -> Mapping[str, Entry]:
     entries: dict[str, Entry] = {}
     for name, tags, owner, info in _walk(model, "", ("",)):
         entry = entries.setdefault(name, Entry(name))
+        entry.is_tag = tags != ("",) and get_args(info.annotation) == tags
         entry.fields |= dict.fromkeys(tags, info)
         entry.description = entry.description or _description(owner, name.rpartition(".")[2])
         entry.facts |= getattr(owner, "facts", frozenset())

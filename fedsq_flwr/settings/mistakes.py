@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from fedsq_flwr.settings.fields import Model, catalogue, inlined, no_such_setting, tag_of, tags_of, variants_of
+from fedsq_flwr.settings.fields import Entry, Model, catalogue, inlined, no_such_setting, tag_of, tags_of, variants_of
 
 _KINDS = {
     "int": "must be a whole number",
@@ -50,6 +50,18 @@ def only_of(model: Model, name: str, chosen: Model) -> str:
         return "is no setting of this method"
     key = group if tag == "name" else f"{group}.{tag}"
     return f"is a setting of {key}={', '.join(filter(None, entry.fields))}, not of {key}={tags_of(chosen, tag)[0]}"
+
+
+def allowed_values(entry: Entry) -> str:
+    """Return in words what a setting may be: its choices or its bounds."""
+    field = next(iter(entry.fields.values()))
+    kinds = [field.annotation, *field.metadata]
+    words = [word for kind in kinds for word in _choices(kind)]
+    limits = " and ".join(f"{_SIGNS[sign]} {limit:g}" for sign, limit in dict(_limits(kinds)).items())
+    names = {"int": "whole number", "float": "number", "bool": "true or false", "tuple": "list", "str": "text"}
+    kind = next((names[each] for each in names if each in str(field.annotation)), "")
+    null = ", or null" if type(None) in get_args(field.annotation) else ""
+    return (", ".join(words) or f"{kind} {limits}".strip()) + null
 
 
 def written(value: Any) -> str:
@@ -108,6 +120,14 @@ def _allowed(error: Any, owner: Model, name: str) -> str:
         return f"must be a list, [{written(error['input'])}]"
     kind = _KINDS.get(told.partition("_")[0], str(error["msg"]))
     return kind.replace("must be ", f"must be {null}", 1)
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from map(str, get_args(annotation))
+    elif get_origin(annotation) in (Annotated, Union, UnionType, tuple):
+        for each in get_args(annotation):
+            yield from _choices(each)
 
 
 def _limits(metadata: Sequence[Any]) -> Iterator[tuple[str, float]]:
