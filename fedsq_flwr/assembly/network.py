@@ -8,11 +8,11 @@ from torch import nn
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.assembly.pretraining import pretrained_file
-from fedsq_flwr.models import BACKBONES, LoadReport, WeightsFile, build_backbone, load_weights, locate_weights
-from fedsq_flwr.models.torch_files import file_sha256
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import derive_seed
+from fedsq_flwr.models import BACKBONES, LoadReport, WeightsFile, build_backbone, load_weights, locate_weights
+from fedsq_flwr.models.torch_files import file_sha256
 
 log = logging.getLogger(__name__)
 

@@ -2,10 +2,10 @@
 
 from types import MappingProxyType
 
-from fedsq_flwr.models import locate_weights
 from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.data.sources import MNIST_NORMALISATION
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.models import locate_weights
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedsq_flwr.models import build_backbone, save_weights
-from fedsq_flwr.models.weights import read_weights
 from fedsq_flwr.config.schema import BackboneConfig, Config
 from fedsq_flwr.data.pipelines import InputPipeline
 from fedsq_flwr.data.sources import MNIST_NORMALISATION, load_mnist_subset
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.learning import PretrainingSettings, pretrain
 from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.models import build_backbone, save_weights
+from fedsq_flwr.models.weights import read_weights
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.models.weight_sources import WeightsFile, stated
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.weight_sources import WeightsFile, stated
 
 #: Looked for in this order where no file is named.
 FILES = ("model.safetensors", "pytorch_model.bin")

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.models.torch_files import read_tensors
-from fedsq_flwr.models.names import AUXILIARY, common_prefix, renamed
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.names import AUXILIARY, common_prefix, renamed
+from fedsq_flwr.models.torch_files import read_tensors
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsq_flwr.models.weights import read_weights
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.weights import read_weights
 
 #: Endings of what `torch.save` writes; ``.bin`` is the hub's.
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from fedsq_flwr.models.weight_sources import WeightsFile
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.weight_sources import WeightsFile
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.models.weights import read_metadata
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.weights import read_metadata
 
 #: File of a checkpoint of a run, and where that of its best round lies in the run's directory.
 CHECKPOINT = "quantitative.safetensors"

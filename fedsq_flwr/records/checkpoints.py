@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.models.weights import read_metadata, read_weights, save_weights
-from fedsq_flwr.errors import WeightsError
 
 
 class Checkpoints:

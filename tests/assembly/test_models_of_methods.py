@@ -11,11 +11,11 @@ from torch import nn
 
 import fedsq_flwr.conf
 from fedsq_flwr.assembly import build_model, describe_weights, load_network, load_start, training_settings
-from fedsq_flwr.models import build_backbone, save_weights, state_digest
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.models import build_backbone, save_weights, state_digest
 
 METHODS = sorted(file.stem for file in Path(next(iter(fedsq_flwr.conf.__path__))).glob("method/*.yaml"))
 IMAGES = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))

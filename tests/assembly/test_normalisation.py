@@ -7,10 +7,10 @@ import torch
 
 from fedsq_flwr.assembly import load_task
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.models import save_weights
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.data import load_source
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.models import save_weights
 
 MNIST = (0.1307,), (0.3081,)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -8,9 +8,9 @@ import torch
 
 from fedsq_flwr.assembly import load_network
 from fedsq_flwr.assembly.pretraining import pretrained_file
+from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.models import save_weights, state_digest
 from fedsq_flwr.models.weights import read_weights
-from fedsq_flwr.learning.threads import torch_threads
 
 
 def digest(path: Path) -> str:

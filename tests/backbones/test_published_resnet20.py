@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedsq_flwr.models import build_backbone, load_weights
 from fedsq_flwr.data.pipelines import InputPipeline
+from fedsq_flwr.models import build_backbone, load_weights
 
 FOLDER = Path(os.environ.get("FEDSQ_DATA", "/no/such/folder"))
 WEIGHTS, IMAGES = FOLDER / "resnet20-cifar10" / "model.safetensors", FOLDER / "cifar10" / "test.parquet"

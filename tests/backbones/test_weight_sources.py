@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsq_flwr.models import build_backbone, load_weights, locate_weights, save_weights, state_digest
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models import build_backbone, load_weights, locate_weights, save_weights, state_digest
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.models import registry
 from fedsq_flwr.gating import DualCopy, GateMismatchError, Gates, check_affine
 from fedsq_flwr.gating.record import record_packed
 from fedsq_flwr.gating.replay import Replaying
+from fedsq_flwr.models import registry
 from tests.gating.backbones import BACKBONES, Backbone, torchvision_model
 from tests.gating.gated_networks import CLASSES, as_if_learnt, learnable_layers, perturb, same_bits
 from tests.gating.test_equal_at_the_start import logits_and_gradients
