@@ -71,8 +71,8 @@ def random_network(config: Config, classes: int, purpose: str) -> nn.Module:
 
 def describe_weights(config: Config, start: Start) -> dict[str, Any]:
     """Return what ``summary.json`` keeps about the weights that a run started from."""
-    mean, deviation = normalisation(config.backbone)
-    used = {"mean": list(mean), "deviation": list(deviation)}
+    mean, std = normalisation(config.backbone)
+    used = {"mean": list(mean), "deviation": list(std)}
     if start.file is None or start.report is None:
         return {"source": "random", **used}
     sha256 = file_sha256(start.file.path)

@@ -89,9 +89,9 @@ def agree(config: Config, overrides: Sequence[str]) -> tuple[Config, list[str]]:
     FedSQError
         If the weights do not state how their images were normalised, or the server's folder has no classes.
     """
-    mean, deviation = (list(values) for values in normalisation(config.backbone))
-    backbone = dataclasses.replace(config.backbone, mean=mean, deviation=deviation)
-    settled = [f"backbone.mean={mean}", f"backbone.deviation={deviation}"]
+    mean, std = (list(values) for values in normalisation(config.backbone))
+    backbone = dataclasses.replace(config.backbone, mean=mean, deviation=std)
+    settled = [f"backbone.mean={mean}", f"backbone.deviation={std}"]
     data = config.data
     if data.path is not None and data.classes is None:
         classes = list(find_classes(find_parts(Path(data.path))))

@@ -73,10 +73,10 @@ class RunDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.check(config)
-        mean, deviation = normalisation(config.backbone)
+        mean, std = normalisation(config.backbone)
         self.checkpoints.pixels = {
             "mean": json.dumps(mean),
-            "deviation": json.dumps(deviation),
+            "std": json.dumps(std),
             "input_size": str(config.backbone.image_size),
         }
         (self.path / "failure.json").unlink(missing_ok=True)  # of an earlier attempt

@@ -208,7 +208,7 @@ def test_a_kept_head_of_another_name_is_taken(settings, tmp_path: Path) -> None:
 def test_what_was_adapted_is_logged_and_recorded(settings, tmp_path: Path, caplog) -> None:
     path = tmp_path / "own.safetensors"
     network = build_backbone("resnet20", in_channels=1, classes=7, seed=77)
-    said = {"mean": "[0.5]", "deviation": "[0.25]", "input_size": "16", "licence": "MIT"}
+    said = {"mean": "[0.5]", "std": "[0.25]", "input_size": "16", "licence": "MIT"}
     save_weights(path, {f"module.{n}": t for n, t in network.state_dict().items()}, said)
     config = settings(f"backbone.weights='{path}'")
     with caplog.at_level(logging.INFO):
