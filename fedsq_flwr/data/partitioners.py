@@ -54,14 +54,14 @@ def candidates(partition: PartitionSettings, pool: Pool) -> Iterator["Partitione
     raise NotImplementedError(f"no partitioner is registered for {type(partition).__name__}")
 
 
-@candidates.register
+@candidates.register(Iid)
 def _(partition: Iid, pool: Pool) -> Iterator["Partitioner"]:  # noqa: ARG001
     from flwr_datasets.partitioner import IidPartitioner
 
     yield IidPartitioner(pool.silos)
 
 
-@candidates.register
+@candidates.register(Dirichlet)
 def _(partition: Dirichlet, pool: Pool) -> Iterator["Partitioner"]:
     from flwr_datasets.partitioner import DirichletPartitioner  # it repeats draws by itself
 
@@ -74,7 +74,7 @@ def _(partition: Dirichlet, pool: Pool) -> Iterator["Partitioner"]:
     )
 
 
-@candidates.register
+@candidates.register(Pathological)
 def _(partition: Pathological, pool: Pool) -> Iterator["Partitioner"]:
     from flwr_datasets.partitioner import PathologicalPartitioner
 
@@ -89,7 +89,7 @@ def _(partition: Pathological, pool: Pool) -> Iterator["Partitioner"]:
         )
 
 
-@candidates.register
+@candidates.register(Shards)
 def _(partition: Shards, pool: Pool) -> Iterator["Partitioner"]:
     from flwr_datasets.partitioner import ShardPartitioner
 
@@ -104,7 +104,7 @@ def _(partition: Shards, pool: Pool) -> Iterator["Partitioner"]:
     yield ShardPartitioner(pool.silos, "label", shard_size=size, keep_incomplete_shard=True, seed=own)
 
 
-@candidates.register
+@candidates.register(Quantity)
 def _(partition: Quantity, pool: Pool) -> Iterator["Partitioner"]:
     """Draw the silos' parts of all samples from a Dirichlet distribution: the quantity skew of Li et al. (2022)."""
     from flwr_datasets.partitioner import SizePartitioner
@@ -117,7 +117,7 @@ def _(partition: Quantity, pool: Pool) -> Iterator["Partitioner"]:
             yield SizePartitioner(sizes)
 
 
-@candidates.register
+@candidates.register(Natural)
 def _(partition: Natural, pool: Pool) -> Iterator["Partitioner"]:  # noqa: ARG001
     from flwr_datasets.partitioner import GroupedNaturalIdPartitioner
 

@@ -9,8 +9,8 @@ import torch
 
 from fedsq_flwr.data.images import LabelledImages
 
-#: Mean and deviation of MNIST's pixels; the digits are normalised by the statistics of the pretrained weights.
-MNIST_NORMALISATION: Mapping[str, float] = MappingProxyType({"mean": 0.1307, "deviation": 0.3081})
+#: Mean and std of MNIST's pixels. The UCI digits are normalised by them too, since the pretrained weights were.
+MNIST_NORMALISATION: Mapping[str, float] = MappingProxyType({"mean": 0.1307, "std": 0.3081})
 
 #: Samples at the end of the UCI digits, in stored order, that are the server's test set.
 DIGITS_TEST_SIZE = 360

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from fedsq_flwr.data import ServerData
 from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
-from fedsq_flwr.models.batch_norm import travelling_buffers
 from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import Evaluation, evaluate
+from fedsq_flwr.models.batch_norm import travelling_buffers
 
 
 class ServerModel:

@@ -12,9 +12,9 @@ from typing import Protocol
 from flwr.app import Context
 from torch import Tensor
 
-from fedsq_flwr.models.weights import read_weights, save_weights
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.models.weights import read_weights, save_weights
 
 log = logging.getLogger(__name__)
 

@@ -3,17 +3,17 @@
 This room imports torch and numpy only, and can be used without Flower.
 """
 
-from fedsq_flwr.gating.probe.averaging import AveragingGap, WeightDrift, averaging_gap, weight_drift
 from fedsq_flwr.gating.cache import BoundGates, GateCache, bind, digest
-from fedsq_flwr.gating.probe.flips import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.export import export_dual, export_plain
-from fedsq_flwr.gating.packed.gates import Gates
 from fedsq_flwr.gating.images import Images, LazyImages
+from fedsq_flwr.gating.packed.gates import Gates
 from fedsq_flwr.gating.probe.affine import check_affine
-from fedsq_flwr.models.quantitative import QuantitativeCopy
+from fedsq_flwr.gating.probe.averaging import AveragingGap, WeightDrift, averaging_gap, weight_drift
+from fedsq_flwr.gating.probe.flips import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
 from fedsq_flwr.gating.replay import GateMismatchError
 from fedsq_flwr.gating.support import UnsupportedActivationError
+from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 __all__ = [
     "AveragingGap",

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from fedsq_flwr.gating.dual import DualCopy
+from fedsq_flwr.gating.images import Images
 from fedsq_flwr.gating.packed.files import file_of, room_on_disk
 from fedsq_flwr.gating.packed.gates import Gates, Layout
-from fedsq_flwr.gating.images import Images
 from fedsq_flwr.gating.packed.layout import is_channels_last
-from fedsq_flwr.models.quantitative import QuantitativeCopy
-from fedsq_flwr.gating.replay import GateMismatchError
 from fedsq_flwr.gating.packed.rows import DiskRows, MemoryRows, Rows
+from fedsq_flwr.gating.replay import GateMismatchError
+from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 log = logging.getLogger(__name__)
 

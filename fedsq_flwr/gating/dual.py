@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.gating.packed.calls import Gate
 from fedsq_flwr.gating.fingerprint import Fingerprint, gate_tensors
+from fedsq_flwr.gating.packed.calls import Gate
 from fedsq_flwr.gating.packed.gates import Gates
-from fedsq_flwr.models.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.record import record, record_packed
 from fedsq_flwr.gating.replay import Replaying
-from fedsq_flwr.models.states import copy_state
 from fedsq_flwr.gating.support import check_modules
+from fedsq_flwr.models.quantitative import QuantitativeCopy, copy_state
 
 
 class DualCopy(QuantitativeCopy):

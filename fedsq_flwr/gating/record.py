@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
 from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.packed.winners import Pooling, WinnerCode
 from fedsq_flwr.gating.support import (
     MAX_POOLS,
     REFUSED_CALLS,
@@ -23,7 +24,6 @@ from fedsq_flwr.gating.support import (
     UnsupportedActivationError,
     calling_layer,
 )
-from fedsq_flwr.gating.packed.winners import Pooling, WinnerCode
 
 _ADAPTIVE = (
     F.adaptive_max_pool1d_with_indices,

@@ -1,23 +1,55 @@
-"""Backbones by name."""
+"""Backbones by name: the residual networks for small images, and networks of torchvision.
+
+torchvision is imported when one of its networks is built, because the import takes a second.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
 
 from fedsq_flwr.models.cifar_resnet import CifarResNet
-from fedsq_flwr.models.torchvision_networks import build_torchvision
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """How a network is built, from (channels of the images, classes), and what its last layer is called."""
+    """How a network is built, from (channels of the images, classes), and the name of its last layer."""
 
     build: Callable[[int, int], nn.Module]
     head: str
+
+
+def build_torchvision(name: str, in_channels: int, classes: int) -> nn.Module:
+    """Build torchvision's network ``name`` with random weights.
+
+    Parameters
+    ----------
+    name : str
+        As in ``torchvision.models``.
+    in_channels : int
+        Must be 3.
+    classes : int
+        Size of the head.
+
+    Raises
+    ------
+    ValueError
+        If ``in_channels`` is not 3: the first layer of the published weights takes colour images.
+    """
+    if in_channels != 3:
+        raise ValueError(f"in_channels={in_channels}: {name} takes images of 3 channels")
+    from torchvision.models import get_model
+
+    options: dict[str, Any] = {}
+    if name == "googlenet":
+        # One head. The input pipeline normalises the images, not the network.
+        options = {"aux_logits": False, "transform_input": False, "init_weights": True}
+    network: nn.Module = get_model(name, weights=None, num_classes=classes, **options)
+    return network
 
 
 def _cifar(blocks: int) -> Backbone:
@@ -58,7 +90,7 @@ def build_backbone(name: str, *, in_channels: int, classes: int, seed: int) -> n
     ValueError
         If the network does not take images of ``in_channels`` channels.
     """
-    # The CPU's generator alone: torch.manual_seed would reseed every GPU's too, which nothing restores.
+    # Seeds the CPU's generator alone: torch.manual_seed also reseeds every GPU's, and nothing restores those.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return BACKBONES[name].build(in_channels, classes)

@@ -1,10 +1,15 @@
 """The batch-norm policy: one setting, the same for the dual copy and for every baseline.
 
-``batch`` (default): batch statistics in training; running statistics are averaged with the weights and
-used in evaluation. ``frozen``: the pretrained statistics stay, scale and shift learn; then training is
-affine under fixed gates too, and the statistics need not travel. ``local``: scale, shift and statistics
-learn as under ``batch`` but stay at each silo, and all else is averaged (FedBN: Li et al., 2021,
-arXiv 2102.07623). The source of FedSQ is silent; the default is our choice.
+``batch`` (default)
+    Training uses batch statistics. The running statistics are averaged with the weights and used in evaluation.
+``frozen``
+    The pretrained statistics stay; scale and shift learn. Training is then affine under fixed gates too, and
+    the statistics need not travel.
+``local``
+    Scale, shift and statistics learn as under ``batch`` but stay at each silo. Everything else is averaged
+    (FedBN: Li et al., 2021, arXiv 2102.07623).
+
+The abstract of FedSQ names no policy. The default is our choice.
 """
 
 from torch import nn
@@ -15,13 +20,13 @@ _STATISTICS = ("running_mean", "running_var")
 
 
 def check_policy(policy: str) -> None:
-    """Raise ValueError, naming what is allowed, unless ``policy`` is known."""
+    """Raise ValueError, which names the policies that are allowed, unless ``policy`` is one of `POLICIES`."""
     if policy not in POLICIES:
         raise ValueError(f"batch_norm={policy!r}: allowed are {', '.join(POLICIES)}")
 
 
 def apply_policy(network: nn.Module, policy: str) -> None:
-    """Put batch norms into the mode that the policy asks for; call it after each ``network.train()``."""
+    """Put the batch norms into the mode of the policy; call it after each ``network.train()``."""
     if policy == "frozen":
         for module in network.modules():
             if isinstance(module, _BATCH_NORMS):
@@ -29,9 +34,9 @@ def apply_policy(network: nn.Module, policy: str) -> None:
 
 
 def travelling_buffers(network: nn.Module, policy: str) -> list[str]:
-    """Names of the buffers that are averaged: running statistics where the policy averages them.
+    """Return the names of the buffers that are averaged: under ``batch`` the running statistics, else none.
 
-    ``num_batches_tracked`` never travels: it is an integer, and nothing that we use depends on it.
+    ``num_batches_tracked`` never travels: it is an integer, and nothing here uses it.
     """
     if policy != "batch":
         return []
@@ -41,7 +46,7 @@ def travelling_buffers(network: nn.Module, policy: str) -> list[str]:
 
 
 def staying_tensors(network: nn.Module, policy: str) -> list[str]:
-    """Names of the parameters and buffers that each silo keeps to itself: all of batch norm under ``local``."""
+    """Return the names of the parameters and buffers that stay at each silo: under ``local`` all of batch norm."""
     return _tensors_of_batch_norms(network, parameters=True) if policy == "local" else []
 
 

@@ -1,6 +1,6 @@
 """Residual networks for small images (He et al., 2015, arXiv 1512.03385, section 4.2).
 
-Three stages of 16, 32 and 64 channels, shortcuts without parameters (their option A), depth 6n + 2.
+Three stages of 16, 32 and 64 channels, shortcuts without parameters (option A of the paper), depth 6n + 2.
 """
 
 import torch
@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
         return self.relu(out + x)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
-        """Show what no submodule shows, so that the fingerprint sees it."""
+        """Show stride and padding, which no submodule shows, so that the fingerprint covers them."""
         return f"stride={self.stride}, padding={self.padding}"
 
 

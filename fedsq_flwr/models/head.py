@@ -1,4 +1,4 @@
-"""The head: the last linear layer, or the module that the user names. It alone is new for a new task."""
+"""The head: the last linear layer, or the module that the user names. Only the head is new for a new task."""
 
 import torch
 from torch import nn
@@ -24,10 +24,19 @@ def find_head(network: nn.Module, head: str | None) -> str | None:
 
 
 def new_head(old: nn.Module, classes: int, initialisation: str, generator: torch.Generator | None) -> nn.Linear:
-    """Make a linear head for ``classes`` classes in place of ``old``, on its device and of its dtype.
+    """Make a linear head for ``classes`` classes to replace ``old``, with the device and the dtype of ``old``.
 
-    ``zeros`` (our default) starts every silo from the same neutral point, so that the first gradients are
-    the features' class means; ``normal`` draws weights with deviation 0.01 from ``generator``, bias zero.
+    Parameters
+    ----------
+    old : nn.Module
+        The linear layer to replace.
+    classes : int
+        Size of the new head.
+    initialisation : {"zeros", "normal"}
+        ``zeros`` (our default) starts every silo from the same neutral point, so that the first gradients are
+        the class means of the features. ``normal`` draws the weights with mean 0 and std 0.01; the bias is 0.
+    generator : torch.Generator, optional
+        Source of the normal draws.
 
     Raises
     ------
@@ -38,7 +47,7 @@ def new_head(old: nn.Module, classes: int, initialisation: str, generator: torch
         raise ValueError(f"a new head needs a linear layer to replace, not a {type(old).__name__}")
     if initialisation not in INITIALISATIONS:
         raise ValueError(f"head={initialisation!r}: allowed are {', '.join(INITIALISATIONS)}")
-    # Draws nothing from the global generator, as the constructor would.
+    # The constructor would draw from the global generator; skip_init does not.
     head: nn.Linear = nn.utils.skip_init(nn.Linear, old.in_features, classes)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         head.bias.zero_()

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.models.weight_sources import WeightsFile, stated
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.weights import WeightsFile, stated
 
-#: Looked for in this order where no file is named.
+#: Files to look for, in this order, where the name has no file.
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 _NAME = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?P<revision>[^@]+))?")
@@ -17,9 +17,9 @@ _NAME = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@
 def hub_weights(name: str) -> WeightsFile:
     """Return the weights ``hf:owner/name[/file][@revision]``, from the hub's cache or downloaded to it.
 
-    What the repository's ``config.json`` says under ``pretrained_cfg`` (timm's convention) of mean,
-    deviation, input size and licence is taken where the file itself does not say how images were normalised.
-    The source names the commit, whatever the revision was.
+    A file that does not state how its images were normalised gets mean, std, input size and licence from
+    ``pretrained_cfg`` in the repository's ``config.json`` (timm's convention). The source names the commit,
+    also where ``name`` has a branch or a tag.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def hub_weights(name: str) -> WeightsFile:
 
 
 def _cached(repository: str, file: str, revision: str | None) -> tuple[Path | None, str]:
-    """Return the file, or why it cannot be had."""
+    """Return the file, or None and the reason why it cannot be had."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -58,7 +58,7 @@ def _cached(repository: str, file: str, revision: str | None) -> tuple[Path | No
         return Path(hf_hub_download(repository, file, revision=revision)), ""
     except LocalEntryNotFoundError:
         return None, "not in the hub's cache, and the hub cannot be reached"
-    except (OSError, ValueError) as error:  # the hub's other errors and bad names among them
+    except (OSError, ValueError) as error:  # also the hub's other errors, and bad names
         return None, " ".join(str(error).split()).partition(". ")[0]
 
 
@@ -68,10 +68,10 @@ def _configured(repository: str, commit: str) -> dict[str, Any]:
         return {}
     try:
         told = json.loads(path.read_text(encoding="utf-8")).get("pretrained_cfg", {})
-        fields = {"mean": told.get("mean"), "deviation": told.get("std"), "licence": told.get("license")}
+        fields = {"mean": told.get("mean"), "std": told.get("std"), "licence": told.get("license")}
         size = told.get("input_size")  # channels, height, width
         fields["input_size"] = None if size is None else int(size[-1])
-        for name in ("mean", "deviation"):
+        for name in ("mean", "std"):
             fields[name] = None if fields[name] is None else tuple(map(float, fields[name]))
     except (ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: cannot be read as a model's configuration: {error}") from error

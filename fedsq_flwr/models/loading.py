@@ -1,39 +1,56 @@
-"""Loading a file's tensors into a network: all of them, or an error; what was adapted is told."""
+"""Loading a file's tensors into a network: all of them, or an error.
 
-from collections.abc import Iterable, Mapping
+Names that the network does not have are adapted only where that is common and unambiguous (our choice): prefixes
+of wrappers that every name carries, the head's name, and the names of DenseNet's layers from before torch forbade
+dots in names. Whatever was adapted is reported.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.models.torch_files import read_tensors
-from fedsq_flwr.models.names import AUXILIARY, common_prefix, renamed
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.torch_files import read_tensors
+
+#: Prefixes that DataParallel, Lightning and other wrappers, and torch.compile put before every name.
+PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
+
+#: Names of the last layer in files of image classifiers.
+HEADS = ("fc", "linear", "classifier", "classifier.6", "head")
+
+#: GoogLeNet's auxiliary classifiers, which only its own training used.
+AUXILIARY = ("aux1.", "aux2.")
+
+_OLD_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was done to fit a file of weights to a network; names as in the network, unless said otherwise.
+    """How a file of weights was fitted to a network. Names are the network's, unless said otherwise.
 
     Attributes
     ----------
     loaded : int
-        Tensors that were loaded.
+        Number of tensors that were loaded.
     prefix : str
-        Taken off every name in the file.
+        Prefix that was removed from every name in the file.
     renamed : tuple of (str, str)
         Names in the file (without the prefix) and in the network.
     left_out : tuple of str
         Tensors of the file that were not loaded: a head of another size, auxiliary classifiers.
     head : str
-        ``loaded``, ``other size``, ``absent`` (the network's own stays), or ``none`` where no head was named.
+        ``loaded``; ``other size`` or ``absent``, where the network keeps its own head; ``none`` where no head
+        was named.
     classes : int or None
         Outputs of the file's head, if it was found.
     counters : int
-        ``num_batches_tracked`` that the file lacks; evaluation does not use them.
+        Number of ``num_batches_tracked`` that the file lacks; evaluation does not use them.
     converted : tuple of str
-        Floating-point dtypes in the file other than the network's.
+        Floating-point dtypes in the file that differ from the network's.
     """
 
     loaded: int
@@ -47,7 +64,7 @@ class LoadReport:
 
     @property
     def adapted(self) -> list[str]:
-        """Each thing that was adapted, in words; empty if the file fitted as it was."""
+        """What was adapted, in words; empty if the file fitted as it was."""
         told = []
         if self.prefix:
             told.append(f"prefix {self.prefix} removed")
@@ -70,12 +87,13 @@ def load_weights(network: nn.Module, path: Path, *, head: str | None = None) -> 
     Parameters
     ----------
     network : nn.Module
-        Left as it was if the file does not fit.
+        Unchanged if the file does not fit.
     path : Path
         A file that `read_tensors` reads.
     head : str, optional
-        Name of the last layer, which the file may lack, name otherwise or hold in another size; the
-        network's own then stays, and the report says so. Without it every tensor must be there.
+        Name of the last layer. The file may lack this layer, or hold it under another name or in another
+        size; where it is absent or of another size, the network keeps its own, and the report says so.
+        Without ``head`` every tensor must be there.
 
     Raises
     ------
@@ -112,6 +130,52 @@ def load_weights(network: nn.Module, path: Path, *, head: str | None = None) -> 
     )
 
 
+def common_prefix(names: Collection[str], own: Set[str]) -> str:
+    """Return the prefix that all ``names`` carry and the network's names ``own`` do not.
+
+    It consists of `PREFIXES`, each any number of times.
+    """
+    prefix = ""
+    while names and not any(name.removeprefix(prefix) in own for name in names):
+        found = [p for p in PREFIXES if all(name.startswith(prefix + p) for name in names)]
+        if not found:
+            break
+        prefix += found[0]
+    return prefix
+
+
+def renamed(names: Collection[str], own: Set[str], head: str | None) -> dict[str, str]:
+    """Return name in the file -> name in the network, for each of ``names`` that differs in the network.
+
+    Parameters
+    ----------
+    names : collection of str
+        Names in the file, without the common prefix.
+    own : set of str
+        The network's names.
+    head : str or None
+        The network's name of its head.
+    """
+    changes = {}
+    for name in names:
+        new = _OLD_DENSE_LAYER.sub(r"\1\2.", name)
+        if new != name and new in own and new not in names:
+            changes[name] = new
+    if head is not None and f"{head}.weight" not in names:
+        other = [h for h in HEADS if f"{h}.weight" in names and f"{h}.weight" not in own]
+        if len(other) == 1:
+            parts = (part for part in ("weight", "bias") if f"{other[0]}.{part}" in names)
+            changes |= {f"{other[0]}.{part}": f"{head}.{part}" for part in parts}
+    return changes
+
+
+def some(names: Iterable[str], most: int = 4) -> str:
+    """List the first ``most`` of ``names`` and count the others."""
+    listed = list(names)
+    shown = ", ".join(listed[:most]) or "nothing"
+    return shown if len(listed) <= most else f"{shown} and {len(listed) - most} more"
+
+
 def _within(state: Mapping[str, Tensor], module: str | None) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if module is not None and name.startswith(f"{module}.")}
 
@@ -127,10 +191,3 @@ def _check(what: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], op
             raise WeightsError(f"{what}: '{name}' is {tensor.dtype}, not {own[name].dtype}")
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{what}: '{name}' holds values that are not finite")
-
-
-def some(names: Iterable[str], most: int = 4) -> str:
-    """List the first of ``names`` and count the others."""
-    listed = list(names)
-    shown = ", ".join(listed[:most]) or "nothing"
-    return shown if len(listed) <= most else f"{shown} and {len(listed) - most} more"

@@ -1,7 +1,7 @@
 """The quantitative copy: the network that learns and travels, alone or under fixed gates.
 
-Alone, with its own ReLUs, it is the network of FedAvg and FedProx; `DualCopy` adds the structural copy.
-So every method shares one interface, one batch-norm policy, and the same names for what travels.
+Alone, with its own ReLUs, it is the network of FedAvg and FedProx. `DualCopy` adds the structural copy. Every
+method therefore shares one interface, one batch-norm policy, and the names of the tensors that travel.
 """
 
 import copy
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from fedsq_flwr.models.batch_norm import apply_policy, check_policy, staying_tensors, travelling_buffers
 from fedsq_flwr.models.head import find_head, new_head
-from fedsq_flwr.models.states import copy_state
 
 
 class QuantitativeCopy(nn.Module):
@@ -23,7 +22,7 @@ class QuantitativeCopy(nn.Module):
     network : nn.Module
         The pretrained classifier; it is copied and left as it is.
     batch_norm : {"batch", "frozen", "local"}
-        Policy for batch normalisation, see `fedsq_flwr.models.batch_norm`.
+        The batch-norm policy, see `fedsq_flwr.models.batch_norm`.
     head : str, optional
         Name of the head; by default the last linear layer.
 
@@ -38,7 +37,7 @@ class QuantitativeCopy(nn.Module):
         If the policy or the head's name is unknown.
     """
 
-    #: Names the frozen structure that the gates come from; empty where the network has its own ReLUs.
+    #: Fingerprint of the structural copy that the gates come from; empty where the network has its own ReLUs.
     fingerprint: str = ""
 
     def __init__(self, network: nn.Module, *, batch_norm: str = "batch", head: str | None = None) -> None:
@@ -48,7 +47,7 @@ class QuantitativeCopy(nn.Module):
         self.head = find_head(network, head)
         self.quantitative = copy.deepcopy(network)
         self.head_only = False
-        self._resting: list[nn.Parameter] = []  # what would learn if the head did not learn alone
+        self._resting: list[nn.Parameter] = []  # they learn again once the head does not learn alone
         self.train(network.training)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -56,7 +55,7 @@ class QuantitativeCopy(nn.Module):
         return self.quantitative(images)  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> "QuantitativeCopy":
-        """Switch to training or evaluation mode, within the batch-norm policy.
+        """Switch to training or evaluation mode; then apply the batch-norm policy.
 
         While only the head learns, the body stays in evaluation mode.
         """
@@ -68,10 +67,10 @@ class QuantitativeCopy(nn.Module):
         return self
 
     def learn_head_only(self, head_only: bool = True) -> None:
-        """Let only the head learn, or again all that learnt before.
+        """Let only the head learn; with False, let everything learn again that learnt before.
 
-        The body's parameters then have no gradient, and the body stays in evaluation mode: neither its
-        batch-norm statistics nor its dropout are active.
+        While only the head learns, the body's parameters have no gradient, and the body stays in evaluation
+        mode: its batch-norm statistics do not change and its dropout is off.
 
         Raises
         ------
@@ -89,10 +88,10 @@ class QuantitativeCopy(nn.Module):
         self.train(self.training)
 
     def quantitative_state(self) -> dict[str, Tensor]:
-        """Return just what travels: name -> tensor (detached, not copied), in the network's own order.
+        """Return the tensors that travel: name -> tensor (detached, not copied), in the network's own order.
 
-        Weights, biases, and running statistics where the policy averages them; all floating-point.
-        Nothing of batch norm where it is local.
+        These are weights, biases, and the running statistics where the policy averages them; all of them are
+        floating-point. Where batch norm is local, none of its tensors is among them.
         """
         own, staying = self._named_tensors(), set(staying_tensors(self.quantitative, self.batch_norm))
         names = [name for name, _ in self.quantitative.named_parameters() if name not in staying]
@@ -100,7 +99,7 @@ class QuantitativeCopy(nn.Module):
         return {name: own[name].detach() for name in names}
 
     def head_state(self) -> dict[str, Tensor]:
-        """Return that part of `quantitative_state` which is the head's; empty without a head."""
+        """Return the head's part of `quantitative_state`; empty without a head."""
         if self.head is None:
             return {}
         head, own = self._head_module(), self._named_tensors()
@@ -108,7 +107,7 @@ class QuantitativeCopy(nn.Module):
         return {name: tensor for name, tensor in self.quantitative_state().items() if id(own[name]) in within}
 
     def local_state(self) -> dict[str, Tensor]:
-        """Return what stays at the silo: name -> tensor; all of batch norm where it is local, else nothing."""
+        """Return the tensors that stay at the silo: name -> tensor; all of batch norm if local, else nothing."""
         own = self._named_tensors()
         return {name: own[name].detach() for name in staying_tensors(self.quantitative, self.batch_norm)}
 
@@ -118,7 +117,7 @@ class QuantitativeCopy(nn.Module):
         Raises
         ------
         ValueError
-            If a name is missing or unknown, or a shape differs; nothing has been copied then.
+            If a name is missing or unknown, or a shape differs; then nothing has been copied.
         """
         copy_state("quantitative state", self.quantitative_state(), state)
 
@@ -155,7 +154,7 @@ class QuantitativeCopy(nn.Module):
         self.quantitative.set_submodule(str(self.head), new)
 
     def to_plain(self) -> nn.Module:
-        """Return a copy of the quantitative network with its own ReLUs and no structural copy."""
+        """Return a copy of the quantitative network, with its own ReLUs and without a structural copy."""
         return copy.deepcopy(self.quantitative)
 
     def _head_module(self) -> nn.Module:
@@ -165,3 +164,31 @@ class QuantitativeCopy(nn.Module):
 
     def _named_tensors(self) -> dict[str, Tensor]:
         return {**dict(self.quantitative.named_parameters()), **dict(self.quantitative.named_buffers())}
+
+
+def copy_state(what: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Copy the values of ``state`` into the tensors ``own`` of the same names: all of them or none.
+
+    Parameters
+    ----------
+    what : str
+        What the state is, for the error message.
+    own : mapping of str to Tensor
+        The tensors to write to.
+    state : mapping of str to Tensor
+        Tensors of the same names and shapes, on any device.
+
+    Raises
+    ------
+    ValueError
+        If a name is missing or unknown, or a shape differs; then nothing has been copied.
+    """
+    if own.keys() != state.keys():
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        raise ValueError(f"{what}: missing {missing}, unknown {unknown}")
+    for name, tensor in own.items():
+        if tensor.shape != state[name].shape:
+            raise ValueError(f"{what}: '{name}' has shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])

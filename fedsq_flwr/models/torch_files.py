@@ -1,4 +1,4 @@
-"""Files of weights in the formats that others publish: safetensors, and what `torch.save` writes."""
+"""Reading files of weights in the formats that others publish: safetensors, and those of `torch.save`."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedsq_flwr.models.weights import read_weights
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.weights import read_weights
 
-#: Endings of what `torch.save` writes; ``.bin`` is the hub's.
+#: Suffixes of files that `torch.save` wrote; the hub uses ``.bin``.
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 
-#: Where checkpoints of training programs keep the network among other things.
+#: Names under which checkpoints of training programs hold the network's tensors.
 _NESTED = ("state_dict", "model")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of ``path`` to the CPU; its ending says which format it is in.
+    """Read the tensors of ``path`` to the CPU; the suffix says which format the file has.
 
-    Nothing is unpickled but tensors and plain containers (``weights_only``). Of a checkpoint that holds
-    more, the part under ``state_dict`` or ``model`` is taken.
+    Only tensors and plain containers are unpickled (``weights_only``). If a checkpoint holds more than the
+    network's tensors, the part under ``state_dict`` or ``model`` is taken.
 
     Raises
     ------

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from fedsq_flwr.models.weight_sources import WeightsFile
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.weights import WeightsFile
 
 log = logging.getLogger(__name__)
 
@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 def torchvision_weights(backbone: str, name: str) -> WeightsFile:
     """Return torchvision's weights ``name`` of ``backbone``, from torch's cache or downloaded to it.
 
-    Weights without a classifier (VGG-16's ``IMAGENET1K_FEATURES``) are not offered: their last layers,
-    which hold gates, are not numbers.
+    Weights without a classifier (VGG-16's ``IMAGENET1K_FEATURES``) are not offered: the classifier, whose hidden
+    layers have gates, is NaN in them.
 
     Raises
     ------
     WeightsError
-        If there are no such weights (the message lists those that there are), or they are not here and
-        cannot be downloaded.
+        If there are no such weights (the message lists those that exist), or they are not on this machine
+        and cannot be downloaded.
     """
     from torchvision.models import get_model_weights
 
@@ -31,11 +31,11 @@ def torchvision_weights(backbone: str, name: str) -> WeightsFile:
         raise WeightsError(f"backbone.weights={name}: allowed for {backbone} are {', '.join(published)}")
     weights = published[name]
     preset = weights.transforms()
-    mean, deviation = tuple(preset.mean), tuple(preset.std)
+    mean, std = tuple(preset.mean), tuple(preset.std)
     if backbone == "googlenet":
         # These weights were ported from TensorFlow. torchvision takes images normalised as for all its
-        # networks and turns them, inside the network, into (x - 0.5) / 0.5, which is done outside here.
-        mean = deviation = (0.5,) * len(mean)
+        # networks and turns them, inside the network, into (x - 0.5) / 0.5. Here the input pipeline does that.
+        mean = std = (0.5,) * len(mean)
     digits = re.search(r"-([0-9a-f]{8,})\.", weights.url)
     begins = digits[1] if digits else ""
     return WeightsFile(
@@ -44,13 +44,13 @@ def torchvision_weights(backbone: str, name: str) -> WeightsFile:
         licence=weights.meta.get("license"),
         input_size=preset.crop_size[0],
         mean=mean,
-        deviation=deviation,
+        std=std,
         sha256_begins=begins,
     )
 
 
 def _cached(name: str, url: str, digits: str) -> Path:
-    """Return the file of ``url`` in torch's cache; what is downloaded must have a sha256 that begins so."""
+    """Return the file of ``url`` in torch's cache; the sha256 of a downloaded file must begin with ``digits``."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
         return path

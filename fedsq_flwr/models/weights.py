@@ -1,9 +1,11 @@
-"""Files of weights: safetensors, written atomically, checked when they are read."""
+"""Files of weights in safetensors format: written atomically, checked when they are read, with what they state."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,67 @@ from torch import Tensor
 from fedsq_flwr.errors import WeightsError
 
 
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights on this machine, and what its publisher states about it; None where nothing is stated.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    source : str
+        Where the file comes from, exact enough to get it again.
+    licence : str or None
+        As its publisher names it.
+    input_size : int or None
+        Height and width, in pixels, of the images that the network was trained on.
+    mean, std : tuple of float or None
+        Mean and standard deviation of the pixels (between 0 and 1), one for each channel or one for all.
+        Images are normalised by them.
+    sha256_begins : str
+        First digits of the sha256 of the published file, where its name holds them; else empty.
+    """
+
+    path: Path
+    source: str
+    licence: str | None = None
+    input_size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    sha256_begins: str = ""
+
+
+def stated(path: Path) -> dict[str, Any]:
+    """Return what a safetensors file states about itself, as fields of `WeightsFile`; empty for other files.
+
+    Its metadata (strings by name) may hold ``mean`` and ``std`` (a number, or a list with one for each
+    channel), ``input_size`` (pixels) and ``licence``. Files that version 0.1 wrote call ``std`` ``deviation``.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or one of these values is malformed.
+    """
+    said = read_metadata(path) if path.suffix == ".safetensors" else {}
+    if "deviation" in said:
+        said.setdefault("std", said["deviation"])
+    fields: dict[str, Any] = {}
+    try:
+        for name in ("mean", "std"):
+            if name in said:
+                value = json.loads(said[name])
+                fields[name] = tuple(map(float, value if isinstance(value, list) else [value]))
+        if "input_size" in said:
+            fields["input_size"] = int(said["input_size"])
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"weights file {path}: its metadata cannot be read: {error}") from error
+    if "licence" in said:
+        fields["licence"] = said["licence"]
+    return fields
+
+
 def state_digest(state: Mapping[str, Tensor]) -> str:
-    """Return the sha256 over names, shapes, dtypes and bytes of ``state``, in order of the names."""
+    """Return the sha256 over names, shapes, dtypes and bytes of ``state``, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -26,11 +87,12 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write ``state`` to ``path``, whole or not at all, with its digest among the metadata.
+    """Write ``state`` to ``path``, whole or not at all, with the digest of ``state`` in the metadata.
 
-    A reader never sees half a file: it is written beside its place, synced, and moved there.
+    A reader never sees half a file: the file is written under another name in the same directory, synced,
+    and renamed.
     """
-    # Clones, because tensors that share memory (tied weights) are refused by safetensors.
+    # Clones, because safetensors refuses tensors that share memory (tied weights).
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     payload = save(tensors, metadata={**metadata, "digest": state_digest(tensors)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,12 +108,12 @@ def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str,
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and metadata of a safetensors file; a digest among the metadata is checked.
+    """Read tensors and metadata of a safetensors file; a digest in the metadata is checked.
 
     Raises
     ------
     WeightsError
-        If the file is missing, is no safetensors file, is cut short, or does not match its own digest.
+        If the file is missing, is no safetensors file, is truncated, or does not match its own digest.
     """
     with _opened(path) as file:
         metadata = dict(file.metadata() or {})
@@ -62,7 +124,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Read the metadata of a safetensors file, and no tensor.
+    """Read the metadata of a safetensors file, without its tensors.
 
     Raises
     ------

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.models.weights import read_metadata, read_weights, save_weights
-from fedsq_flwr.errors import WeightsError
 
 
 class Checkpoints:
@@ -24,8 +24,8 @@ class Checkpoints:
         is a file of the structural state beside it, named by its fingerprint; where the server remembers
         more than the model (an optimiser's moments, the silos' own models), one of that, named by its round.
     pixels : mapping of str to str
-        What else the metadata say, so that other runs can start from the file: ``mean``, ``deviation`` and
-        ``input_size`` as `backbones.sources.stated` reads them.
+        What else the metadata say, so that other runs can start from the file: ``mean``, ``std`` and
+        ``input_size`` as `models.weights.stated` reads them.
     """
 
     def __init__(self, directory: Path, pixels: Mapping[str, str] = MappingProxyType({})) -> None:

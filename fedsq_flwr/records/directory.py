@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.models import state_digest
 from fedsq_flwr.config.differences import differences
 from fedsq_flwr.config.files import read_config, write_config
 from fedsq_flwr.config.schema import Config
@@ -19,6 +18,7 @@ from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
+from fedsq_flwr.models import state_digest
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.history import History, Line
 from fedsq_flwr.records.lines import HELD_OUT, SAMPLES, UNREADABLE_FILES, best_line, figures, line_of, plain_figures
@@ -73,10 +73,10 @@ class RunDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.check(config)
-        mean, deviation = normalisation(config.backbone)
+        mean, std = normalisation(config.backbone)
         self.checkpoints.pixels = {
             "mean": json.dumps(mean),
-            "deviation": json.dumps(deviation),
+            "std": json.dumps(std),
             "input_size": str(config.backbone.image_size),
         }
         (self.path / "failure.json").unlink(missing_ok=True)  # of an earlier attempt

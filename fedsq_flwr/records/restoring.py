@@ -7,11 +7,11 @@ from pathlib import Path
 from torch import nn
 
 from fedsq_flwr.assembly import build_model, structure_schedule
-from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.files import read_config
 from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.records.checkpoints import Checkpoints
 
 

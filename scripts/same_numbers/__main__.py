@@ -1,7 +1,8 @@
 """Run the same configurations with two checkouts and compare every number of every round, and the final weights.
 
-Usage: ``scripts/same-numbers OTHER_CHECKOUT [--only NAME ...] [--work FOLDER]``. Each checkout must be installed in its
-own ``.venv``. Timings, byte counts, paths and versions are left out: these may differ between two runs of one version.
+Usage: ``scripts/same-numbers OTHER_CHECKOUT [--only NAME ...] [--work FOLDER]``. Each checkout must be installed in
+its own ``.venv``. Timings, byte counts, paths and versions are left out: these may differ between two runs of one
+version.
 """
 
 import argparse

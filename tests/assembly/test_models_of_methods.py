@@ -11,11 +11,11 @@ from torch import nn
 
 import fedsq_flwr.conf
 from fedsq_flwr.assembly import build_model, describe_weights, load_network, load_start, training_settings
-from fedsq_flwr.models import build_backbone, save_weights, state_digest
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.models import build_backbone, save_weights, state_digest
 
 METHODS = sorted(file.stem for file in Path(next(iter(fedsq_flwr.conf.__path__))).glob("method/*.yaml"))
 IMAGES = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -208,7 +208,7 @@ def test_a_kept_head_of_another_name_is_taken(settings, tmp_path: Path) -> None:
 def test_what_was_adapted_is_logged_and_recorded(settings, tmp_path: Path, caplog) -> None:
     path = tmp_path / "own.safetensors"
     network = build_backbone("resnet20", in_channels=1, classes=7, seed=77)
-    said = {"mean": "[0.5]", "deviation": "[0.25]", "input_size": "16", "licence": "MIT"}
+    said = {"mean": "[0.5]", "std": "[0.25]", "input_size": "16", "licence": "MIT"}
     save_weights(path, {f"module.{n}": t for n, t in network.state_dict().items()}, said)
     config = settings(f"backbone.weights='{path}'")
     with caplog.at_level(logging.INFO):

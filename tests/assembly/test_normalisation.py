@@ -7,10 +7,10 @@ import torch
 
 from fedsq_flwr.assembly import load_task
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.models import save_weights
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.data import load_source
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.models import save_weights
 
 MNIST = (0.1307,), (0.3081,)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -47,7 +47,7 @@ def test_settings_win(weights: str) -> None:
 
 def test_a_file_states_them_or_the_settings_must(tmp_path: Path) -> None:
     said, silent = tmp_path / "said.safetensors", tmp_path / "silent.safetensors"
-    save_weights(said, {"a": torch.ones(1)}, {"mean": "[0.5]", "deviation": "[0.25]"})
+    save_weights(said, {"a": torch.ones(1)}, {"mean": "[0.5]", "std": "[0.25]"})
     save_weights(silent, {"a": torch.ones(1)}, {})
     assert of(f"backbone.weights='{said}'") == ((0.5,), (0.25,))
     with pytest.raises(ConfigurationError, match=r"^backbone\.mean=null: .*silent.safetensors does not state how"):
@@ -57,7 +57,7 @@ def test_a_file_states_them_or_the_settings_must(tmp_path: Path) -> None:
 
 def test_those_of_a_file_must_fit_the_channels(tmp_path: Path) -> None:
     path = tmp_path / "colour.safetensors"
-    save_weights(path, {"a": torch.ones(1)}, {"mean": "[0.5, 0.5, 0.5]", "deviation": "[0.25, 0.25, 0.25]"})
+    save_weights(path, {"a": torch.ones(1)}, {"mean": "[0.5, 0.5, 0.5]", "std": "[0.25, 0.25, 0.25]"})
     with pytest.raises(ConfigurationError, match=r"^backbone\.in_channels=1: .*normalised by the mean \[0\.5, 0\.5"):
         of(f"backbone.weights='{path}'")
 
@@ -71,5 +71,5 @@ def test_a_tasks_images_are_normalised_by_channel() -> None:
         10,
     )  # fmt: skip
     pixels = load_source("digits").test.images[:, 0]
-    for channel, (mean, deviation) in enumerate([(0.1, 1), (0.2, 2), (0.3, 4)]):
-        torch.testing.assert_close(task.test.images[:, channel], (pixels - mean) / deviation)
+    for channel, (mean, std) in enumerate([(0.1, 1), (0.2, 2), (0.3, 4)]):
+        torch.testing.assert_close(task.test.images[:, channel], (pixels - mean) / std)

@@ -39,8 +39,8 @@ def test_images_are_normalised_as_the_weights_want_them(folder: Path) -> None:
     task, raw = load_task(config, 2), load_raw_task(config, 2)
     assert raw.test.images.dtype == torch.uint8
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-    deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    assert torch.equal(task.test.images[:], (raw.test.images[:].float() / 255 - mean) / deviation)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    assert torch.equal(task.test.images[:], (raw.test.images[:].float() / 255 - mean) / std)
     assert task.class_names == NAMES
     assert len(task.validation) == 6  # validation_fraction of the pool
 

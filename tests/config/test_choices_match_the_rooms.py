@@ -2,7 +2,6 @@
 
 import pytest
 
-from fedsq_flwr.models import BACKBONES
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.allowed import CHOICES
 from fedsq_flwr.config.allowed import TRACKERS as TRACKERS_ALLOWED
@@ -10,12 +9,13 @@ from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.data import PUBLISHED, SOURCES
 from fedsq_flwr.data.partition_plan import PARTITIONS
 from fedsq_flwr.federation.aggregation import AGGREGATIONS
-from fedsq_flwr.models.batch_norm import POLICIES
-from fedsq_flwr.models.head import INITIALISATIONS
 from fedsq_flwr.job import EXECUTORS
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
 from fedsq_flwr.learning.schedule import SCHEDULES
+from fedsq_flwr.models import BACKBONES
+from fedsq_flwr.models.batch_norm import POLICIES
+from fedsq_flwr.models.head import INITIALISATIONS
 from fedsq_flwr.trackers.registry import TRACKERS
 
 IMPLEMENTED = {

@@ -37,7 +37,7 @@ def test_the_mnist_subset_has_500_digits_of_each_class() -> None:
     assert torch.bincount(digits.labels).tolist() == [500] * 10
     assert digits.images.max() == 1
     assert digits.images.mean().item() == pytest.approx(MNIST_NORMALISATION["mean"], abs=0.005)
-    assert digits.images.std().item() == pytest.approx(MNIST_NORMALISATION["deviation"], abs=0.005)
+    assert digits.images.std().item() == pytest.approx(MNIST_NORMALISATION["std"], abs=0.005)
 
 
 def test_an_unknown_source_is_a_key_error() -> None:

@@ -4,8 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedsq_flwr.models import save_weights
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models import save_weights
 from fedsq_flwr.records.checkpoints import Checkpoints
 
 STATES = st.dictionaries(

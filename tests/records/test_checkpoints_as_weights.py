@@ -7,10 +7,10 @@ import torch
 
 from fedsq_flwr.assembly import load_start
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.models import build_backbone, locate_weights
 from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data import LabelledImages, ServerData
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models import build_backbone, locate_weights
 from fedsq_flwr.records import RunDirectory
 
 STATED = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)

@@ -9,13 +9,13 @@ import pytest
 
 from fedsq_flwr.assembly import build_model
 from fedsq_flwr.assembly.network import random_network
-from fedsq_flwr.models import save_weights
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.doctor import lines_of
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.superlink import LocalSuperLink, free_port
 from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.models import save_weights
 from fedsq_flwr.silos import examination
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok, skip, warn
 from fedsq_flwr.silos.keys import read_node_key

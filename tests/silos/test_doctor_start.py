@@ -6,10 +6,10 @@ import pytest
 
 from fedsq_flwr.assembly import build_model
 from fedsq_flwr.assembly.network import random_network
-from fedsq_flwr.models import save_weights
-from fedsq_flwr.models.torch_files import file_sha256
 from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.models import save_weights
+from fedsq_flwr.models.torch_files import file_sha256
 from fedsq_flwr.silos.checks.finding import Mark
 from fedsq_flwr.silos.checks.settings import check_run, check_settings
 from fedsq_flwr.silos.checks.start import check_gates, check_weights

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.gating.packed.calls import Gate
 from fedsq_flwr.gating.dual import DualCopy
+from fedsq_flwr.gating.packed.calls import Gate
 from fedsq_flwr.gating.probe.layers import check_parameters
+from fedsq_flwr.gating.probe.sketch import Event, all_between, watched
 from fedsq_flwr.gating.record import record
 from fedsq_flwr.gating.replay import GateMismatchError, Replaying
-from fedsq_flwr.gating.probe.sketch import Event, all_between, watched
 from fedsq_flwr.gating.support import refusal
 
 #: How far an image is moved: far enough to leave every regime, or just a little where that leads to another branch.

@@ -22,10 +22,10 @@ from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.packed.gates import Gates
-from fedsq_flwr.models.quantitative import QuantitativeCopy
 from fedsq_flwr.gating.record import record_packed
 from fedsq_flwr.gating.replay import GateMismatchError
 from fedsq_flwr.gating.support import MAX_POOLS, RELUS, calling_layer
+from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 RELU = "relu"
 MAX_POOL = "max_pool"

@@ -2,10 +2,10 @@
 
 from fedsq_flwr.assembly import build_silo_model, load_start
 from fedsq_flwr.assembly.pretraining import find_pretrained
-from fedsq_flwr.models.torch_files import file_sha256
 from fedsq_flwr.config import Config
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.models.torch_files import file_sha256
 from fedsq_flwr.silos.checks.finding import Finding, Mark, fail, ok, warn
 
 _WEIGHTS, _GATES = "weights", "gates"

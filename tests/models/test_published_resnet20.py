@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedsq_flwr.models import build_backbone, load_weights
 from fedsq_flwr.data.pipelines import InputPipeline
+from fedsq_flwr.models import build_backbone, load_weights
 
 FOLDER = Path(os.environ.get("FEDSQ_DATA", "/no/such/folder"))
 WEIGHTS, IMAGES = FOLDER / "resnet20-cifar10" / "model.safetensors", FOLDER / "cifar10" / "test.parquet"
@@ -27,7 +27,7 @@ def test_published_weights_classify_cifar10() -> None:
 
     table = parquet.read_table(IMAGES).slice(0, 2000)
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(image["bytes"]))) for image in table["img"].to_pylist()])
-    pipeline = InputPipeline(32, 3, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+    pipeline = InputPipeline(32, 3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     images = pipeline(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255)
     labels = torch.tensor(table["label"].to_pylist())
     with torch.no_grad():

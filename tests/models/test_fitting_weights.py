@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.models import LoadReport, build_backbone, load_weights, save_weights, state_digest
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models import LoadReport, build_backbone, load_weights, save_weights, state_digest
 
 State = dict[str, Tensor]
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from fedsq_flwr.models import BACKBONES, build_backbone
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.models import BACKBONES, build_backbone
 from fedsq_flwr.models.head import find_head
 
 #: Millions of parameters with 1,000 classes (10 for the networks of small images), as published.

@@ -9,9 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models import build_backbone, load_weights, state_digest
 from fedsq_flwr.models.torch_files import read_tensors
-from fedsq_flwr.errors import WeightsError
 
 STATE = OrderedDict(build_backbone("resnet20", in_channels=1, classes=10, seed=1).state_dict())
 

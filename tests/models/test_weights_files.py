@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models import load_weights, save_weights, state_digest
 from fedsq_flwr.models.weights import read_weights
-from fedsq_flwr.errors import WeightsError
 
 #: Hypothesis runs every example in the one directory that pytest makes for the test.
 ONE_DIRECTORY = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsq_flwr.models import build_backbone, load_weights, locate_weights, save_weights, state_digest
 from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models import build_backbone, load_weights, locate_weights, save_weights, state_digest
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -24,12 +24,20 @@ def problem(backbone: str, name: str) -> str:
 
 def test_a_local_file_may_say_how_its_images_were_normalised(tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
-    said = {"mean": "[0.5, 0.4, 0.3]", "deviation": "0.25", "input_size": "32", "licence": "MIT"}
+    said = {"mean": "[0.5, 0.4, 0.3]", "std": "0.25", "input_size": "32", "licence": "MIT"}
     save_weights(path, SMALL, said)
     file = locate_weights("squeezenet1_1", str(path))
     assert (file.path, file.source) == (path, "local file")
-    assert (file.mean, file.deviation) == ((0.5, 0.4, 0.3), (0.25,))
+    assert (file.mean, file.std) == ((0.5, 0.4, 0.3), (0.25,))
     assert (file.input_size, file.licence) == (32, "MIT")
+
+
+def test_a_file_of_version_0_1_calls_the_std_deviation(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_weights(path, SMALL, {"mean": "[0.5]", "deviation": "[0.25]"})
+    assert locate_weights("squeezenet1_1", str(path)).std == (0.25,)
+    save_weights(path, SMALL, {"mean": "[0.5]", "deviation": "[0.25]", "std": "[0.75]"})
+    assert locate_weights("squeezenet1_1", str(path)).std == (0.75,)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -40,10 +48,13 @@ def test_a_local_file_may_say_nothing(tmp_path: Path, suffix: str) -> None:
     else:
         save_weights(path, SMALL, {})
     file = locate_weights("squeezenet1_1", str(path))
-    assert (file.mean, file.deviation, file.input_size, file.licence) == (None, None, None, None)
+    assert (file.mean, file.std, file.input_size, file.licence) == (None, None, None, None)
 
 
-@pytest.mark.parametrize(("name", "value"), [("mean", "half"), ("mean", '["a"]'), ("input_size", "big")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mean", "half"), ("mean", '["a"]'), ("std", "half"), ("deviation", "[null]"), ("input_size", "big")],
+)
 def test_metadata_that_cannot_be_read_are_one_line(tmp_path: Path, name: str, value: str) -> None:
     path = tmp_path / "own.safetensors"
     save_weights(path, SMALL, {name: value})
@@ -70,7 +81,7 @@ def test_torchvisions_weights_are_taken_from_torchs_cache(checkpoints: Path) -> 
     file = locate_weights("squeezenet1_1", "IMAGENET1K_V1")
     assert (file.path, file.sha256_begins) == (path, "b8a52dc0")
     assert file.source.startswith("torchvision squeezenet1_1 IMAGENET1K_V1, https://")
-    assert (file.mean, file.deviation, file.input_size) == (*IMAGENET, 224)
+    assert (file.mean, file.std, file.input_size) == (*IMAGENET, 224)
     own = build_backbone("squeezenet1_1", in_channels=3, classes=10, seed=0)
     assert load_weights(own, file.path, head="classifier.1").adapted == []
     assert state_digest(own.state_dict()) == state_digest(SMALL)
@@ -122,14 +133,14 @@ def test_googlenets_images_are_normalised_outside_as_torchvision_does_inside(che
 
     (checkpoints / "googlenet-1378be20.pth").touch()
     file = locate_weights("googlenet", "IMAGENET1K_V1")
-    assert file.mean == file.deviation == (0.5, 0.5, 0.5)
+    assert file.mean == file.std == (0.5, 0.5, 0.5)
     ours = build_backbone("googlenet", in_channels=3, classes=10, seed=0).eval()
     theirs = googlenet(weights=None, num_classes=10, aux_logits=False, transform_input=True, init_weights=False)
     theirs.load_state_dict(ours.state_dict())
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    mean, deviation = (torch.tensor(values).view(-1, 1, 1) for values in IMAGENET)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in IMAGENET)
     with torch.no_grad():
-        torch.testing.assert_close(ours((pixels - 0.5) / 0.5), theirs.eval()((pixels - mean) / deviation))
+        torch.testing.assert_close(ours((pixels - 0.5) / 0.5), theirs.eval()((pixels - mean) / std))
 
 
 @pytest.fixture
@@ -151,7 +162,7 @@ def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "name", ["hf:owner/name", "hf:owner/name@v1", f"hf:owner/name/model.safetensors@{COMMIT}", "hf:owner/name@main"]
 )
 def test_the_hubs_weights_are_named_by_their_commit(snapshot: Path, name: str) -> None:
-    save_weights(snapshot / "model.safetensors", SMALL, {"mean": "0.1", "deviation": "0.2"})
+    save_weights(snapshot / "model.safetensors", SMALL, {"mean": "0.1", "std": "0.2"})
     file = locate_weights("squeezenet1_1", name)
     assert file.path == snapshot / "model.safetensors"
     assert file.source == f"hf:owner/name/model.safetensors@{COMMIT}"
@@ -177,7 +188,7 @@ def test_the_repositorys_configuration_says_how_images_were_normalised(snapshot:
     told = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 160, 160], "license": "apache-2.0"}
     (snapshot / "config.json").write_text(json.dumps({"architecture": "any", "pretrained_cfg": told}))
     file = locate_weights("squeezenet1_1", "hf:owner/name")
-    assert (file.mean, file.deviation) == ((0.5,) * 3, (0.25,) * 3)
+    assert (file.mean, file.std) == ((0.5,) * 3, (0.25,) * 3)
     assert (file.input_size, file.licence) == (160, "apache-2.0")
 
 
