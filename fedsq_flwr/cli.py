@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.errors import FedSQError
 
 INTERRUPTED = 130  # what shells report after Ctrl-C

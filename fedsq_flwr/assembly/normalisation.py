@@ -2,10 +2,10 @@
 
 from types import MappingProxyType
 
-from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.data.sources import MNIST_NORMALISATION
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.models import locate_weights
+from fedsq_flwr.settings.backbone import BackboneSettings
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -17,10 +17,10 @@ _IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _RANDOM = MappingProxyType({1: _MNIST, 3: _IMAGENET})
 
 
-def normalisation(backbone: BackboneConfig) -> Statistics:
+def normalisation(backbone: BackboneSettings) -> Statistics:
     """Return mean and std, each one number for every channel or one for all.
 
-    The settings ``backbone.mean`` and ``backbone.deviation`` win over what the weights' metadata state.
+    The settings ``backbone.mean`` and ``backbone.std`` win over what the weights' metadata state.
 
     Raises
     ------
@@ -29,8 +29,8 @@ def normalisation(backbone: BackboneConfig) -> Statistics:
     WeightsError
         If the weights cannot be had.
     """
-    if backbone.mean is not None and backbone.deviation is not None:
-        return tuple(backbone.mean), tuple(backbone.deviation)
+    if backbone.mean is not None and backbone.std is not None:
+        return tuple(backbone.mean), tuple(backbone.std)
     if backbone.weights == "mnist":
         return _MNIST
     mean: tuple[float, ...] | None
@@ -43,11 +43,11 @@ def normalisation(backbone: BackboneConfig) -> Statistics:
     if mean is None or std is None:
         raise ConfigurationError(
             f"backbone.mean=null: backbone.weights={backbone.weights} does not state how its images were normalised; "
-            "give backbone.mean and backbone.deviation, a list each"
+            "give backbone.mean and backbone.std, a list each"
         )
     if any(len(values) not in (1, backbone.in_channels) for values in (mean, std)):
         raise ConfigurationError(
             f"backbone.in_channels={backbone.in_channels}: backbone.weights={backbone.weights} was normalised by the "
-            f"mean {list(mean)}; give backbone.mean and backbone.deviation, a list each"
+            f"mean {list(mean)}; give backbone.mean and backbone.std, a list each"
         )
     return mean, std

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedsq_flwr.calibration.grid import value_of
-from fedsq_flwr.config.calibration import Value
-from fedsq_flwr.config.files import read_config
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.records.config import read_config
+from fedsq_flwr.settings.overrides import Value
 from fedsq_flwr.sweeps.outcomes import Event, State
 
 #: What the line says of a run whose weights or losses overflowed.

@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from importlib.resources import files
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from fedsq_flwr.config import Config, compose_config
-from fedsq_flwr.config.calibration import Value
-from fedsq_flwr.config.composition import CONFIG_MODULE
-from fedsq_flwr.config.job_names import key_of
-from fedsq_flwr.config.override_strings import quoted
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.base import flat
+from fedsq_flwr.settings.composition import compose_settings, conf_directory
+from fedsq_flwr.settings.overrides import Value, key_of, quoted
+from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.sweeps.plan import Plan, plan_sweep
 
 #: Centralised training: all training data in one place. An override replaces any of them. The seed is said so that
@@ -80,7 +77,7 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
     settings = tuple(sorted(plan.varied - {_METHOD, _SEED}))
     if not settings:
         raise ConfigurationError("a calibration needs a setting with several values, such as learning_rate=0.05,0.1")
-    config = compose_config(plan.fixed)
+    config = compose_settings(plan.fixed)
     for name in settings:
         if name in plan.compound:
             raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
@@ -90,7 +87,7 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
     return Grid(plan, settings)
 
 
-def value_of(config: Config, name: str) -> Value:
+def value_of(settings: RunSettings, name: str) -> Value:
     """Return the value of a setting.
 
     Raises
@@ -98,10 +95,10 @@ def value_of(config: Config, name: str) -> Value:
     ConfigurationError
         If there is none of this name, or it is not a single value.
     """
-    try:
-        value = reduce(getattr, name.split("."), config)
-    except AttributeError as error:
-        raise ConfigurationError(f"{name}: there is no such setting") from error
+    values = flat(settings.plain())
+    if name not in values:
+        raise ConfigurationError(f"{name}: there is no such setting")
+    value = values[name]
     if not isinstance(value, Value):
         raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
     return value
@@ -111,13 +108,13 @@ def _owner(name: str, methods: Sequence[str]) -> str | None:
     """Return the first method that sets ``name`` itself, other than among its own settings, which may be tuned."""
     if name.startswith(f"{_METHOD}."):
         return None
-    default = value_of(compose_config([f"{_METHOD}={_PLAIN}"]), name)
-    own = (method for method in methods if value_of(compose_config([f"{_METHOD}={method}"]), name) != default)
+    default = value_of(compose_settings([f"{_METHOD}={_PLAIN}"]), name)
+    own = (method for method in methods if value_of(compose_settings([f"{_METHOD}={method}"]), name) != default)
     return next(own, None)
 
 
 def _default_grid() -> dict[str, str]:
-    grid = OmegaConf.to_container(OmegaConf.create((files(CONFIG_MODULE) / "calibration_grid.yaml").read_text()))
+    grid = OmegaConf.to_container(OmegaConf.create((conf_directory() / "calibration_grid.yaml").read_text()))
     if not isinstance(grid, dict):
         raise TypeError(f"expected a mapping of settings to values, got {type(grid)}")
     return {str(name): f"{name!s}={','.join(map(str, values))}" for name, values in grid.items()}

@@ -41,7 +41,7 @@ def export(checkpoint: Path, form: str | None, output: Path) -> Path:
     check_target(output)
     restored = restore(checkpoint)
     network = restored.network(form)
-    backbone = restored.config.backbone
+    backbone = restored.settings.backbone
     example = torch.zeros(8, backbone.in_channels, backbone.image_size, backbone.image_size)
     if isinstance(network, DualCopy):
         form, program = "dual", export_dual(network, example)

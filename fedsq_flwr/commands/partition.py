@@ -7,9 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedsq_flwr.assembly import load_task
+from fedsq_flwr.assembly.data import load_task
 from fedsq_flwr.commands.output import check_target, write_output
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.records.directory import describe_partition
 from fedsq_flwr.report import captions
@@ -17,12 +16,13 @@ from fedsq_flwr.report.fields import Fields
 from fedsq_flwr.report.parsing import parse_partition
 from fedsq_flwr.report.partition_figure import FEW_CLASSES, partition_file
 from fedsq_flwr.report.records import Partition
+from fedsq_flwr.settings.composition import compose_settings
 
 SUFFIXES = (".json", ".png", ".svg")
 
 
 def partition(overrides: list[str], output: Path | None) -> None:
-    """Share the data out as a run with ``overrides`` would, and print the samples of each class in each silo.
+    """Distribute the data as a run with ``overrides`` would, and print the samples of each class in each silo.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ def partition(overrides: list[str], output: Path | None) -> None:
     Raises
     ------
     FedSQError
-        If the settings are wrong, the data cannot be shared out so, or the file cannot be written.
+        If the settings are wrong, the data cannot be distributed so, or the file cannot be written.
     """
     check_target(output)
     if output is not None and output.suffix not in SUFFIXES:
         raise ConfigurationError(f"--output={output}: must end in {', '.join(SUFFIXES)}")
-    config = compose_config(overrides)
-    told = describe_partition(load_task(config, config.silos))
+    settings = compose_settings(overrides)
+    told = describe_partition(load_task(settings, settings.silos))
     record = parse_partition(Fields("the partition", told))
     console = Console()
     console.print(_table(record))

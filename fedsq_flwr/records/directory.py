@@ -11,18 +11,18 @@ from typing import Any
 from torch import Tensor
 
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.config.differences import differences
-from fedsq_flwr.config.files import read_config, write_config
-from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.models import state_digest
 from fedsq_flwr.records.checkpoints import Checkpoints
+from fedsq_flwr.records.config import read_config, write_config
 from fedsq_flwr.records.history import History, Line
 from fedsq_flwr.records.lines import HELD_OUT, SAMPLES, UNREADABLE_FILES, best_line, figures, line_of, plain_figures
-from fedsq_flwr.whole_files import write_whole
+from fedsq_flwr.files import write_whole
+from fedsq_flwr.settings.resuming import changes
+from fedsq_flwr.settings.run import RunSettings
 
 #: Version of the layout of summary.json.
 SCHEMA = 1
@@ -61,8 +61,8 @@ class RunDirectory:
         self._opened = time.perf_counter()
         self._earlier_seconds = 0.0  # of the rounds that earlier, interrupted runs finished
 
-    def open(self, config: Config, task: ServerData) -> Start:
-        """Make the directory ready for ``config``, and say where to start.
+    def open(self, settings: RunSettings, task: ServerData) -> Start:
+        """Make the directory ready for ``settings``, and say where to start.
 
         Raises
         ------
@@ -72,26 +72,26 @@ class RunDirectory:
             If what is there to resume from is damaged, or it cannot be told how the weights want their images.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        self.check(config)
-        mean, std = normalisation(config.backbone)
+        self.check(settings)
+        mean, std = normalisation(settings.backbone)
         self.checkpoints.pixels = {
             "mean": json.dumps(mean),
             "std": json.dumps(std),
-            "input_size": str(config.backbone.image_size),
+            "input_size": str(settings.backbone.image_size),
         }
         (self.path / "failure.json").unlink(missing_ok=True)  # of an earlier attempt
         start = Start(1, None)
-        if config.resume and self.checkpoints.path("last").exists():
+        if settings.resume and self.checkpoints.path("last").exists():
             state, line = self.checkpoints.load("last")
             self.history.repair(line)
             structure, server = self.checkpoints.load_structure("last"), self.checkpoints.load_server("last")
             start = Start(int(line["round"]) + 1, state, structure, server)
             self._earlier_seconds = sum(earlier["seconds"] for earlier in self.history.read())
-        write_config(self.path / "config.yaml", config)
+        write_config(self.path / "config.yaml", settings)
         write_json(self.path / "partition.json", describe_partition(task))
         return start
 
-    def check(self, config: Config) -> None:
+    def check(self, settings: RunSettings) -> None:
         """Refuse to write over another run; nothing is lost.
 
         Raises
@@ -101,20 +101,20 @@ class RunDirectory:
         """
         if not self.history.path.exists():
             return
-        if not config.resume:
+        if not settings.resume:
             raise ConfigurationError(
-                f"output={config.output}: holds a run already; choose another directory, or resume=true to go on"
+                f"output={settings.output}: holds a run already; choose another directory, or resume=true to go on"
             )
         before = read_config(self.path / "config.yaml")
-        for name in differences(before, config):
+        for name in changes(before, settings):
             raise ConfigurationError(
-                f"{name}: differs from the run in output={config.output}; to resume it, only rounds (with a constant "
-                "learning rate), diagnostics, min_silos, trackers and the executor (not its threads) may change"
+                f"{name}: differs from the run in output={settings.output}; to resume it, only settings that change "
+                "no number may change, and rounds (with a constant learning rate), diagnostics and min_available_silos"
             )
         done = len(self.history.read())
-        if done > config.rounds:
+        if done > settings.rounds:
             raise ConfigurationError(
-                f"rounds={config.rounds}: the run in output={config.output} has {done} finished rounds; "
+                f"rounds={settings.rounds}: the run in output={settings.output} has {done} finished rounds; "
                 "to resume it, ask for as many or more"
             )
 
@@ -138,7 +138,7 @@ class RunDirectory:
         self.history.append(line)
         return line
 
-    def finish(self, config: Config, task: ServerData, model: ServerModel, weights: dict[str, Any]) -> None:
+    def finish(self, settings: RunSettings, task: ServerData, model: ServerModel, weights: dict[str, Any]) -> None:
         """Write ``summary.json``.
 
         ``weights`` describes those that the run started from; the accuracies of the plain form are measured
@@ -147,7 +147,7 @@ class RunDirectory:
         lines = self.history.read()
         best, _ = self.checkpoints.load("best")
         final, _ = self.checkpoints.load("last")
-        shared = config.method.aggregation != "none"  # else there is no one model to judge
+        shared = settings.method.aggregation != "none"  # else there is no one model to judge
         accuracies = best_line(lines)["silo_accuracies"]
         unreadable = _latest(lines, UNREADABLE_FILES)
         per_silo = [
@@ -162,16 +162,16 @@ class RunDirectory:
         ]
         summary = {
             "schema": SCHEMA,
-            "experiment": config.experiment,
-            "method": config.method.name,
-            "backbone": config.backbone.name,
-            "data": config.data.name,
-            **_partition(config, task),
-            "silos": config.silos,
-            "seed": config.seed,
-            "rounds": config.rounds,
-            "learning_rate": config.learning_rate,
-            "batch_norm": config.batch_norm,
+            "experiment": settings.experiment,
+            "method": settings.method.name,
+            "backbone": settings.backbone.name,
+            "data": settings.data.name,
+            **_partition(settings, task),
+            "silos": settings.silos,
+            "seed": settings.seed,
+            "rounds": settings.rounds,
+            "learning_rate": settings.learning_rate,
+            "batch_norm": settings.batch_norm,
             **figures(lines),
             **plain_figures(*(model.evaluate_plain(state) if shared else None for state in (best, final))),
             "per_silo": per_silo,
@@ -207,9 +207,9 @@ def describe_partition(task: ServerData) -> dict[str, Any]:
     }
 
 
-def _partition(config: Config, task: ServerData) -> dict[str, Any]:
+def _partition(settings: RunSettings, task: ServerData) -> dict[str, Any]:
     """Return the partition's name and concentration; real silos have what they have."""
-    if config.executor.name == SILOS or not isinstance(task, FederatedData):
+    if settings.executor.name == SILOS or not isinstance(task, FederatedData):
         return {"partition": SILOS, "alpha": None}
     return {"partition": task.partition["name"], "alpha": task.partition["alpha"]}
 

@@ -141,7 +141,7 @@ def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequenc
         if own.calibration is not None:
             _calibrate(own, told)
         plain: Any = OmegaConf.to_container(own, resolve=True)
-    chosen = _without_other_variants(_given(plain), RunSettings, "", told)
+    chosen = drop_other_variants(_given(plain), told)
     return RunSettings.parse({"experiment": choices.get("experiment"), **chosen, "calibration": None})
 
 
@@ -208,27 +208,45 @@ def _given(plain: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: value for name, value in nested.items() if value != MISSING}
 
 
-def _without_other_variants(data: dict[str, Any], model: Model, prefix: str, told: Collection[str]) -> dict[str, Any]:
-    """Return ``data`` without the values of variants that are not chosen, and refuse those that were told."""
+def drop_other_variants(data: dict[str, Any], told: Collection[str] = ()) -> dict[str, Any]:
+    """Return settings as nested mappings without the values of variants that are not chosen.
+
+    Parameters
+    ----------
+    data : dict
+        Settings of any variants; not changed.
+    told : collection of str
+        Settings that a person gave a value by an override, and that are refused rather than dropped.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of ``told`` is a setting of another variant.
+    """
+    return _chosen_variants(data, RunSettings, "", told)
+
+
+def _chosen_variants(data: dict[str, Any], model: Model, prefix: str, told: Collection[str]) -> dict[str, Any]:
     kept = dict(data)
     for field, info in model.model_fields.items():
-        tag, level = tag_of(info), kept if field in inlined(model) else kept.get(field)
-        if not isinstance(level, dict):
+        variants, tag = variants_of(info), tag_of(info)
+        flat_field = field in inlined(model)
+        level, below = (kept, prefix) if flat_field else (kept.get(field), f"{prefix}{field}.")
+        if not variants or not isinstance(level, dict):
             continue
-        below = prefix if field in inlined(model) else f"{prefix}{field}."
-        variants = variants_of(info)
-        chosen = variants[0] if tag is None and variants else None
-        if tag is not None:
-            chosen = next((each for each in variants if level.get(tag) in tags_of(each, tag)), None)
-        if chosen is None:
+        chosen = next((each for each in variants if tag is None or level.get(tag) in tags_of(each, tag)), None)
+        if chosen is None:  # an unknown name, which the validation names
             continue
-        for name in {own for each in variants for own in each.model_fields} - chosen.model_fields.keys():
-            if f"{below}{name}" in told and name in level:
-                value = written(level[name])
-                raise ConfigurationError(f"{below}{name}={value}: {only_of(RunSettings, f'{below}{name}', chosen)}")
-            level.pop(name, None)
-        if level is not kept:
-            kept[field] = _without_other_variants(level, chosen, below, told)
+        others = {name for each in variants for name in each.model_fields} - chosen.model_fields.keys()
+        for name in others & level.keys():
+            if f"{below}{name}" in told:
+                foreign = only_of(RunSettings, f"{below}{name}", chosen)
+                raise ConfigurationError(f"{below}{name}={written(level[name])}: {foreign}")
+        own = {name: value for name, value in level.items() if name not in others}
+        if flat_field:
+            kept = own
+        else:
+            kept[field] = _chosen_variants(own, chosen, below, told)
     return kept
 
 

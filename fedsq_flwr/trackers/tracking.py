@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from fedsq_flwr.config import Config
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.directory import write_json
+from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.trackers.content import metrics_of, settings_of, summary_of
 from fedsq_flwr.trackers.tracker import Reason, Tracker
 
@@ -27,7 +27,7 @@ class Tracking:
     ----------
     trackers : mapping of str to Tracker
         By name.
-    config : Config
+    settings : RunSettings
         The run's settings.
     directory : RunDirectory
         Its history is what trackers are told.
@@ -36,14 +36,14 @@ class Tracking:
     """
 
     def __init__(
-        self, trackers: Mapping[str, Tracker], config: Config, directory: RunDirectory, warn: Callable[[str], None]
+        self, trackers: Mapping[str, Tracker], settings: RunSettings, directory: RunDirectory, warn: Callable[[str], None]
     ) -> None:
         self._trackers = dict(trackers)
-        self._config = config
+        self._settings = settings
         self._directory = directory
         self._warn = warn
         self._file = directory.path / "trackers.json"
-        goes_on = config.resume and self._file.exists()
+        goes_on = settings.resume and self._file.exists()
         self._told: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8")) if goes_on else {}
 
     def __enter__(self) -> Self:
@@ -54,11 +54,11 @@ class Tracking:
         ConfigurationError
             If one cannot start; nothing is lost yet.
         """
-        settings = settings_of(self._config)
+        told_settings = settings_of(self._settings)
         for name, tracker in list(self._trackers.items()):
             told = self._told.setdefault(name, {"run": None, "round": 0})
             try:
-                told["run"] = tracker.start(self._directory.path.name, settings, told["run"])
+                told["run"] = tracker.start(self._directory.path.name, told_settings, told["run"])
             except Exception as error:
                 del self._trackers[name]
                 self.__exit__(type(error), error, None)

@@ -1,6 +1,5 @@
 """Finding the runs below directories, whatever state they are in: none is left out without a word."""
 
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,11 +7,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.report.comparison.settings import flatten
 from fedsq_flwr.report.records import Run
 from fedsq_flwr.report.rundir import read_failure, read_run, read_values
+from fedsq_flwr.settings.composition import compose_settings
 
 #: Any of them makes a directory a run's. The last one is Hydra's, there before the run has begun.
 MARKS = ("config.yaml", "history.jsonl", "summary.json", "failure.json", ".hydra/config.yaml")
@@ -75,7 +74,7 @@ def _filled(entries: Sequence[Entry]) -> list[Entry]:
     known = dict.fromkeys(name for entry in entries for name in entry.values)
     if not any(entry.values.keys() < known.keys() for entry in entries):
         return list(entries)
-    defaults = flatten(dataclasses.asdict(compose_config()))
+    defaults = flatten(compose_settings().plain())
     fill = {name: defaults[name] for name in known if name in defaults}
     return [replace(entry, values={**entry.values, **_absent(fill, entry)}) for entry in entries]
 

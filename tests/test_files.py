@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsq_flwr.whole_files import write_whole
+from fedsq_flwr.files import write_whole
 
 
 def test_what_is_there_is_replaced_in_one_step(tmp_path: Path) -> None:
