@@ -139,7 +139,6 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         inner,
         fingerprint="" if config.method.gates == "none" else lambda _: model.fingerprint,
         structure=lambda _: model.structure_arrays(),
-        gate_share=model.gate_share,
         ask_for_structure=config.executor.structure == "sent",
         head_first_rounds=config.head_first_rounds,
         head=model.head_names(),

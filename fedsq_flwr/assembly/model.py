@@ -66,7 +66,7 @@ def _dual_copy(config: Config, network: nn.Module) -> DualCopy:
 def structure_schedule(config: Config) -> StructureSchedule:
     """Return which structure is in force in which round."""
     method = config.method
-    return StructureSchedule(method.freeze_after, method.refresh_every, method.release_after, method.release_over)
+    return StructureSchedule(method.freeze_after, method.refresh_every, method.release_after)
 
 
 def training_settings(config: Config) -> TrainingSettings:

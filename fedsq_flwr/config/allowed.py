@@ -76,7 +76,6 @@ LOWER_BOUNDS: Mapping[str, tuple[float, bool]] = MappingProxyType(
         "method.freeze_after": (0, True),
         "method.refresh_every": (0, True),
         "method.release_after": (0, True),
-        "method.release_over": (0, True),
         "executor.client_cpus": (1, True),
         "executor.client_gpus": (0, True),
         "executor.threads": (1, True),

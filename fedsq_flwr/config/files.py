@@ -11,6 +11,8 @@ from fedsq_flwr.errors import ConfigurationError
 
 #: Settings that runs of older versions do not have. Their defaults are what was done then; all others must be there.
 LATER = ("method.gated_from", "method.gated_to")
+#: Settings that only runs of older versions have -> the value with which they had no effect.
+REMOVED = {"method.release_over": 0}
 
 
 def write_config(path: Path, config: Config) -> None:
@@ -35,9 +37,21 @@ def read_config(path: Path) -> Config:
     if not isinstance(loaded, DictConfig):
         raise ConfigurationError(f"{path} holds no settings")
     try:
-        return to_config(_with_later_settings(loaded))
+        return to_config(_with_later_settings(_without_removed_settings(loaded)))
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _without_removed_settings(loaded: DictConfig) -> DictConfig:
+    for name, idle in REMOVED.items():
+        value = OmegaConf.select(loaded, name)
+        if value is None:
+            continue
+        if value != idle:
+            raise ConfigurationError(f"{name}={value}: this version has no such setting, version 0.1 has it")
+        group, _, last = name.rpartition(".")
+        del OmegaConf.select(loaded, group)[last]
+    return loaded
 
 
 def _with_later_settings(loaded: DictConfig) -> DictConfig:

@@ -128,8 +128,6 @@ def _check_structure(config: Config) -> None:
         require(config, f"method.{name}", gated, "must be 0 where method.gates is none")
     from_the_start = method.freeze_after == 0 or method.gates == "pretrained"
     require(config, "method.freeze_after", from_the_start, "must be 0 unless method.gates is pretrained")
-    ends = method.release_over == 0 or method.release_after > 0
-    require(config, "method.release_over", ends, "must be 0 unless method.release_after is above 0")
     in_order = method.release_after == 0 or method.release_after > method.freeze_after
     require(config, "method.release_after", in_order, "must be 0 or above method.freeze_after")
     for name in ("freeze_after", "refresh_every"):

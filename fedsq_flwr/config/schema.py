@@ -85,7 +85,6 @@ class MethodConfig:
     freeze_after: int = MISSING  # own ReLUs in so many rounds; then the global model gives the gates. 0: at once
     refresh_every: int = MISSING  # rounds after which the global model gives the gates; 0: never
     release_after: int = MISSING  # rounds under fixed gates; then own ReLUs. 0: never
-    release_over: int = MISSING  # rounds in between, in which the share of the fixed gates falls. 0: at once
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from fedsq_flwr.assembly import build_model, structure_schedule
+from fedsq_flwr.assembly import build_model
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.files import read_config
 from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError
@@ -90,7 +90,6 @@ def restore(checkpoint: Path) -> Restored:
         if structure is not None:
             model.load_structural_state(structure)
         model.gated = bool(line.get("fingerprint"))
-        model.gate_share = structure_schedule(config).share(int(line["round"]))
     if model.fingerprint != line.get("fingerprint"):
         raise WeightsError(
             f"{where} is of a structure with fingerprint {str(line.get('fingerprint'))[:12]}..., but "
