@@ -1,30 +1,22 @@
 """The Flower app of the server: assemble the parts, run the rounds, keep what they give."""
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from functools import partial
 
-from flwr.app import ArrayRecord, Context
+from flwr.app import ArrayRecord, ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
-from fedsq_flwr.assembly import (
-    describe_weights,
-    gate_cache,
-    load_kernels,
-    load_server_data,
-    load_start,
-    model_of,
-    structure_schedule,
-)
-from fedsq_flwr.config import Config, validate
+from fedsq_flwr.assembly.data import load_server_data
+from fedsq_flwr.assembly.model import gate_cache, load_kernels, model_of, structure_schedule
+from fedsq_flwr.assembly.network import describe_weights, load_start
 from fedsq_flwr.errors import ConfigurationError, FedSQError
 from fedsq_flwr.federation import FedSQ
-from fedsq_flwr.federation.aggregation import build_aggregation
+from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
 from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.local_models import LocalModels
-from fedsq_flwr.federation.messages import UNREADABLE
+from fedsq_flwr.federation.messages import SETTINGS, UNREADABLE
 from fedsq_flwr.federation.roster import Roster
 from fedsq_flwr.federation.rounds import MEASURED, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
@@ -36,7 +28,9 @@ from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.report import write_report
-from fedsq_flwr.run_config import config_of, key_of
+from fedsq_flwr.run_config import settings_of
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import for_real_silos
 
 log = logging.getLogger(__name__)
 app = ServerApp()
@@ -54,27 +48,27 @@ def main(grid: Grid, context: Context) -> None:
     FedSQError
         With one line; the line is also kept in the run's directory, where the executor finds it.
     """
-    config = config_of(key_of(context))
-    directory = RunDirectory(config.output)
+    settings = settings_of(context)
+    directory = RunDirectory(settings.output)
     try:
-        run_federation(grid, config, directory)
+        run_federation(grid, settings, directory)
     except FedSQError as error:
         directory.write_failure(str(error))
         raise
 
 
 def run_federation(
-    grid: Grid, config: Config, directory: RunDirectory, on_round: Callable[[Line], None] | None = None
+    grid: Grid, settings: RunSettings, directory: RunDirectory, on_round: Callable[[Line], None] | None = None
 ) -> None:
-    """Run all rounds of ``config`` on ``grid`` and write the run's directory.
+    """Run all rounds of ``settings`` on ``grid`` and write the run's directory.
 
-    Flower decides how many silos a simulation has; ``config.silos`` is set to what it says.
+    Flower decides how many silos a simulation has; ``settings.silos`` is then what it says.
 
     Parameters
     ----------
     grid : Grid
         Carries messages to the silos.
-    config : Config
+    settings : RunSettings
         Checked settings.
     directory : RunDirectory
         Where the run is kept.
@@ -86,50 +80,48 @@ def run_federation(
     FedSQError
         If the data or weights cannot be had, or a round fails.
     """
-    with torch_threads(config.executor.threads):
-        _run(grid, config, directory, on_round or (lambda _: None))
+    with torch_threads(settings.executor.threads):
+        _run(grid, settings, directory, on_round or (lambda _: None))
 
 
-def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable[[Line], None]) -> None:
-    real = config.executor.name == "silos"
-    wire = wire_of(grid, config)
-    roster = Roster(config.executor.join_timeout)
-    nodes = roster.wait_for(wire, config.silos if real else None, config.min_silos)
+def _run(grid: Grid, settings: RunSettings, directory: RunDirectory, on_round: Callable[[Line], None]) -> None:
+    real = settings.has_real_silos
+    wire = wire_of(grid, settings)
+    roster = Roster(settings.executor.join_timeout)
+    nodes = roster.wait_for(wire, settings.silos if real else None, settings.min_available_silos)
     if not real:  # Flower decides how many silos a simulation has
-        config = dataclasses.replace(config, silos=roster.num_partitions or len(nodes))
-        validate(config)  # what depends on their number may no longer hold
-    task = load_server_data(config)
-    start = directory.open(config, task)
+        settings = settings.changed(silos=roster.num_partitions or len(nodes))
+    task = load_server_data(settings)
+    start = directory.open(settings, task)
     classes = len(task.class_names)
-    pretrained = load_start(config, classes)
-    weights = describe_weights(config, pretrained)
-    device = choose_device(config.executor.device)
-    network = model_of(config, classes, pretrained.network)
-    load_kernels(config)
+    pretrained = load_start(settings, classes)
+    weights = describe_weights(settings, pretrained)
+    device = choose_device(settings.executor.device)
+    network = model_of(settings, classes, pretrained.network)
+    load_kernels(settings)
     model = ServerModel(
         network,
         task,
         device,
-        config.executor.precision,
-        schedule=structure_schedule(config),
-        gates=gate_cache(config),
-        hands_out_start=config.executor.structure == "sent" and config.method.gates == "pretrained",
+        settings.executor.precision,
+        schedule=structure_schedule(settings),
+        gates=gate_cache(settings),
+        hands_out_start=settings.executor.structure == "sent" and settings.method.gates == "pretrained",
     )
     # Made before a resumed state is loaded: FedAvg's gates are compared with those of its start.
-    if config.diagnostics and len(task.validation) == 0:
+    if settings.diagnostics and len(task.validation) == 0:
         raise ConfigurationError("diagnostics=true: needs a validation set of the server's, in data.path")
-    images = task.validation.images[: config.diagnostics_size].to(device)
-    examiner = Examiner(network, images) if config.diagnostics else None
-    inner = build_aggregation(
-        config.method,
-        model.arrays(),
-        frozenset(model.statistics_names()),
-        roster,
-        fraction_train=config.participation,
-        min_train_nodes=1,
-        min_evaluate_nodes=1,
-        min_available_nodes=config.silos if config.min_silos is None else config.min_silos,
-    )
+    images = task.validation.images[: settings.diagnostics_size].to(device)
+    examiner = Examiner(network, images) if settings.diagnostics else None
+    sampling = {
+        "fraction_train": settings.fraction_train,
+        "fraction_evaluate": settings.fraction_evaluate,
+        "min_train_nodes": 1,
+        "min_evaluate_nodes": 1 if settings.fraction_evaluate else 0,
+        "min_available_nodes": settings.min_available_silos or settings.silos,
+    }
+    run = Surroundings(model.arrays(), frozenset(model.statistics_names()), roster, sampling)
+    inner = build_aggregation(settings.method.averaging, run)
     remembering = inner if isinstance(inner, ServerOptimiser | LocalModels) else None
     if start.state is not None:
         if remembering is not None:
@@ -137,17 +129,16 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         model.resume(start.round - 1, start.state, start.structure)
     strategy = FedSQ(
         inner,
-        fingerprint="" if config.method.gates == "none" else lambda _: model.fingerprint,
+        fingerprint="" if settings.method.gates == "none" else lambda _: model.fingerprint,
         structure=lambda _: model.structure_arrays(),
-        gate_share=model.gate_share,
-        ask_for_structure=config.executor.structure == "sent",
-        head_first_rounds=config.head_first_rounds,
+        ask_for_structure=settings.executor.structure == "sent",
+        head_first_rounds=settings.linear_probing_rounds,
         head=model.head_names(),
         metrics={**MEASURED, "train": (*MEASURED["train"], UNREADABLE)} if real else MEASURED,
-        uniform=config.method.weighting == "uniform",
-        min_replies=config.min_replies,
-        seed=config.seed,
-        timeout=config.executor.round_timeout,
+        uniform=settings.method.weighting == "uniform",
+        min_replies=settings.min_replies,
+        seed=settings.seed,
+        timeout=settings.executor.round_timeout,
         roster=roster,
     )
     strategy.summary()
@@ -156,17 +147,18 @@ def _run(grid: Grid, config: Config, directory: RunDirectory, on_round: Callable
         wire,
         model.arrays(),
         first=start.round,
-        last=config.rounds,
-        timeout=config.executor.round_timeout,
+        last=settings.rounds,
+        timeout=settings.executor.round_timeout,
         enter=model.enter,
         evaluate=partial(_evaluate, model, inner),
-        evaluate_every=config.evaluate_every,
+        evaluate_every=settings.evaluate_every,
+        config=ConfigRecord({SETTINGS: (for_real_silos(settings) if real else settings).to_json()}),
         examine=examiner.examine if examiner is not None else None,
     )
     for finished in rounds:
         server = remembering.state() if remembering is not None else None
         on_round(directory.keep(finished, model.state(), model.structure(), server))
-    directory.finish(config, task, model, weights)
+    directory.finish(settings, task, model, weights)
     log.info("the report is %s", write_report(directory.path))
 
 
@@ -177,8 +169,8 @@ def _evaluate(model: ServerModel, inner: Strategy, averaged: ArrayRecord) -> dic
     return model.evaluate(averaged)
 
 
-def wire_of(grid: Grid, config: Config) -> Wire:
+def wire_of(grid: Grid, settings: RunSettings) -> Wire:
     """Return the wire of a run: packed where messages cross a network, or are to be rounded."""
-    real = config.executor.name == "silos"
-    packed = real or config.wire != "float32"
-    return Wire(grid, dtype=config.wire if packed else None, poll=POLL_SECONDS if real else None)
+    real = settings.has_real_silos
+    packed = real or settings.wire_dtype != "float32"
+    return Wire(grid, dtype=settings.wire_dtype if packed else None, poll=POLL_SECONDS if real else None)

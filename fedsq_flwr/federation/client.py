@@ -6,7 +6,7 @@ from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import FINGERPRINT, GATE_SHARE, HEAD_ONLY, OWN_RELUS, ROUND
+from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND
 from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
 from fedsq_flwr.learning import AUGMENTATIONS, TrainingSettings, derive_seed, evaluate, train_locally
 
@@ -85,8 +85,8 @@ class FedSQClient(NumPyClient):
             The quantitative state, in the order of `QuantitativeCopy.quantitative_state`.
         config : dict
             ``server-round``; ``fingerprint`` of the server's structure, or ``own-relus`` in a round
-            without one; ``gate-share`` where the gates are being released; ``head-only`` where only the head
-            learns; ``proximal-mu`` if the inner strategy is FedProx.
+            without one; ``head-only`` where only the head learns; ``proximal-mu`` if the inner strategy is
+            FedProx.
 
         Returns
         -------
@@ -133,21 +133,17 @@ class FedSQClient(NumPyClient):
         return result.loss, result.examples, {"accuracy": result.accuracy}
 
     def _load(self, parameters: NDArrays, config: dict[str, Scalar]) -> None:
-        self._enter_structure(
-            str(config.get(FINGERPRINT, "")),
-            own_relus=bool(config.get(OWN_RELUS, False)),
-            share=float(config.get(GATE_SHARE, 1.0)),
-        )
+        self._enter_structure(str(config.get(FINGERPRINT, "")), own_relus=bool(config.get(OWN_RELUS, False)))
         names = self.model.quantitative_state()
         state = {name: torch.from_numpy(array) for name, array in zip(names, parameters, strict=True)}
         self.model.load_quantitative_state(state)
         if self.memory is not None:
             self.memory.load_local(self.model)
 
-    def _enter_structure(self, theirs: str, *, own_relus: bool, share: float) -> None:
+    def _enter_structure(self, theirs: str, *, own_relus: bool) -> None:
         """Put the server's structure in force: own ReLUs, the one in the model, or one from memory."""
         if isinstance(self.model, DualCopy):
-            self.model.gated, self.model.gate_share = not own_relus, share
+            self.model.gated = not own_relus
             if self.memory is not None and self.model.fingerprint != theirs:
                 self.memory.load_structure(self.model, theirs)
         own = self.model.fingerprint

@@ -99,6 +99,7 @@ def run_rounds(
     enter: Enter,
     evaluate: Evaluate,
     evaluate_every: int = 1,
+    config: ConfigRecord | None = None,
     examine: Examine | None = None,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
@@ -119,6 +120,8 @@ def run_rounds(
         Evaluates an averaged model on the server's sets.
     evaluate_every : int
         Rounds after which the silos evaluate; they do after the last in any case.
+    config : ConfigRecord, optional
+        What every message says beside what the strategy says.
     examine : callable, optional
         Diagnoses a round, given the model it started from, the average, and the contents of the replies
         that were averaged.
@@ -134,7 +137,7 @@ def run_rounds(
         started, up_before, down_before = time.perf_counter(), wire.bytes_up, wire.bytes_down
         enter(number)
         start = arrays
-        messages = strategy.configure_train(number, arrays, ConfigRecord(), wire)
+        messages = strategy.configure_train(number, arrays, config or ConfigRecord(), wire)
         took, clock = {}, time.perf_counter()
         up = list(wire.send_and_receive(messages, timeout=timeout))
         took["train"] = time.perf_counter() - clock
@@ -143,7 +146,7 @@ def run_rounds(
 
         asks = number % evaluate_every == 0 or number == last
         if asks:
-            questions = strategy.configure_evaluate(number, arrays, ConfigRecord(), wire)
+            questions = strategy.configure_evaluate(number, arrays, config or ConfigRecord(), wire)
             clock = time.perf_counter()
             answers = list(wire.send_and_receive(questions, timeout=timeout))
             took["evaluate"] = time.perf_counter() - clock

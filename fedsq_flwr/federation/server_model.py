@@ -80,10 +80,6 @@ class ServerModel:
             return None
         return to_arrays(self._model.structural_state())
 
-    def gate_share(self, server_round: int) -> float:
-        """Return how much of each activation the fixed gates decide in ``server_round``."""
-        return self._schedule.share(server_round)
-
     def head_names(self) -> list[str]:
         """Return the names of those arrays that are the head's."""
         return list(self._model.head_state())
@@ -101,8 +97,6 @@ class ServerModel:
             If the structure is of an earlier round, which this model has not gone through.
         """
         source = self._schedule.source(server_round)
-        if isinstance(self._model, DualCopy):
-            self._model.gate_share = self.gate_share(server_round)
         if not isinstance(self._model, DualCopy) or source == self._source:
             return
         if source:

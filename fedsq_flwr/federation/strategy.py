@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.handout import Handout
-from fedsq_flwr.federation.messages import FINGERPRINT, GATE_SHARE, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
+from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
 from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.federation.roster import OrderedGrid, Roster, seeded_sampling
 from fedsq_flwr.federation.screening import Expectation, abstains, describe_arrays, find_fault, usual_metrics
@@ -43,8 +43,6 @@ class FedSQ(Strategy):
         from the start, else None. Each silo is handed it once, before it is first needed.
     ask_for_structure : bool
         Ask silos first whether they have it: they may have kept it from an earlier run.
-    gate_share : function of the round, optional
-        Returns how much of each activation the fixed gates decide (`DualCopy.gate_share`); all by default.
     head_first_rounds : int
         In so many first rounds only the head learns; the other arrays keep every bit that they had.
     head : collection of str
@@ -80,7 +78,6 @@ class FedSQ(Strategy):
         fingerprint: str | Callable[[int], str] = "",
         structure: Callable[[int], ArrayRecord | None] | None = None,
         ask_for_structure: bool = False,
-        gate_share: Callable[[int], float] | None = None,
         head_first_rounds: int = 0,
         head: Collection[str] = (),
         metrics: Mapping[str, Collection[str]] = MappingProxyType({}),
@@ -97,7 +94,6 @@ class FedSQ(Strategy):
         self.inner = FedAvg() if inner is None else inner
         self.fingerprint = fingerprint
         self.structure = structure
-        self.gate_share = gate_share
         self.head_first_rounds = head_first_rounds
         self.head = frozenset(head)
         self.metrics = metrics
@@ -197,8 +193,6 @@ class FedSQ(Strategy):
         extended = ConfigRecord({**config, ROUND: server_round})
         if fingerprint := self.fingerprint_of(server_round):
             extended[FINGERPRINT] = fingerprint
-            if self.gate_share is not None and (share := self.gate_share(server_round)) < 1:
-                extended[GATE_SHARE] = share
         elif callable(self.fingerprint):  # said in a word: Flower cannot count the bytes of an empty string
             extended[OWN_RELUS] = True
         if kind == "train" and self._is_head_only(server_round):

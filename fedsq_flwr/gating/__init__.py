@@ -1,6 +1,6 @@
-"""The science: fixed binary gates, the dual copy, and what of it may travel.
+"""Fixed binary gates: the dual copy, the cache of its gates, and measurements on both.
 
-This room imports torch and numpy only, and can be used without Flower.
+This package and `fedsq_flwr.models` use torch, numpy and safetensors, and work without Flower.
 """
 
 from fedsq_flwr.gating.cache import BoundGates, GateCache, bind, digest

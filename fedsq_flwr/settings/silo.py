@@ -172,7 +172,7 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
     """
     if not site.is_real:
         return settings
-    state = Path(site.state_dir or _STATE_DIR).expanduser()
+    state = state_folder(site)
     executor: dict[str, Any] = {"device": site.device or "auto", "gate_cache_dir": str(state / "gates")}
     if site.gate_cache_bytes is not None:
         executor["gate_cache_bytes"] = site.gate_cache_bytes
@@ -187,6 +187,11 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
             raise ConfigurationError(f"partition.file={name}: is a file of the server's; this silo has none of its own")
         changes["partition"] = {"name": "iid"}
     return settings.changed(**changes)
+
+
+def state_folder(site: Site) -> Path:
+    """Return the folder that a real silo keeps its files in."""
+    return Path(site.state_dir or _STATE_DIR).expanduser()
 
 
 def _backbone(settings: RunSettings, site: Site) -> dict[str, Any]:

@@ -82,7 +82,6 @@ BAD = {
     "method=fedprox method.release_after=2": ("method.release_after=2", "0 where method.gates is none"),
     "method=fedsq_random_gates method.freeze_after=2": ("method.freeze_after=2", "unless method.gates is pretrained"),
     "method.freeze_after=3 method.release_after=3": ("method.release_after=3", "0 or above method.freeze_after"),
-    "method.release_over=3": ("method.release_over=3", "0 unless method.release_after is above 0"),
     "method.gated_from=-0.5": ("method.gated_from=-0.5", "at least 0"),
     "method.gated_from=1": ("method.gated_from=1", "below 1"),
     "method.gated_to=0": ("method.gated_to=0", "above 0"),

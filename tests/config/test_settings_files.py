@@ -58,6 +58,14 @@ def test_a_run_of_an_older_version_is_read_with_what_was_done_then() -> None:
     assert (config.method.name, config.method.gated_from, config.method.gated_to) == ("fedsq", 0.0, 1.0)
 
 
+def test_a_run_of_an_older_version_that_used_a_removed_setting_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    text = (Path(__file__).parent / "older" / "before_gated_from.yaml").read_text(encoding="utf-8")
+    path.write_text(text.replace("release_over: 0", "release_over: 3"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"method\.release_over=3: this version has no such setting"):
+        read_config(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"config\.yaml does not exist"):
         read_config(tmp_path / "config.yaml")

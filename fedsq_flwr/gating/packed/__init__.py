@@ -1,1 +1,1 @@
-"""Gates packed into bits: how they lie in memory and on disk, and how they are applied."""
+"""Gates packed into bits: their layout in memory and on disk, and how they are applied."""

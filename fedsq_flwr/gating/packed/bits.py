@@ -1,11 +1,12 @@
 """ReLU gates as bits, and the arithmetic that applies them without unpacking them into floats.
 
-A sample's gates lie in 32 planes: of ``n`` activations in memory order, number ``k * words + j`` is bit
-``31 - k`` of word ``j``, where ``words = ceil(n / 32)``. A set bit is a *closed* gate. So one shift of all
-words by ``k`` puts the bits of plane ``k`` where an integer has its sign, and ``threshold_backward`` on
-the values' own bit patterns, read as integers, passes just those whose gate is open: an exact copy or an
-exact +0, as torch's own ReLU gives. Both are vectorised operations on contiguous memory. No mask of
-floats is made, and nothing but the bits is kept for the backward pass (our choice, measured by
+The gates of a sample lie in 32 planes. Of ``n`` activations in memory order, activation ``k * words + j`` is bit
+``31 - k`` of word ``j``, where ``words = ceil(n / 32)``. A set bit is a *closed* gate.
+
+Shifting all words left by ``k`` therefore puts the bits of plane ``k`` in the sign bits. ``threshold_backward`` on
+the bit patterns of the values, read as integers, then passes the values whose gate is open: the result is an
+exact copy or an exact +0, as in torch's own ReLU. Shift and threshold are vectorised operations on contiguous
+memory. No mask of floats is made, and the backward pass keeps the bits only (our choice, measured by
 ``scripts/bench``).
 """
 
@@ -17,19 +18,19 @@ from torch import Tensor
 
 PLANES = 32
 
-#: Activations handled at a time on a CPU, so that what is made on the way stays in its cache.
+#: Activations handled at a time on a CPU, so that intermediate values stay in the CPU's cache.
 CHUNK = 2**18
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def words_for(count: int) -> int:
-    """Return the words that hold the gates of ``count`` activations."""
+    """Return the number of words that hold the gates of ``count`` activations."""
     return -(-count // PLANES)
 
 
 def pack_bits(rectified: Tensor) -> Tensor:
-    """Pack the gates of a ReLU: open where its output is positive; closed where that is 0 or NaN.
+    """Pack the gates of a ReLU: open where its output is positive, closed where its output is 0 or NaN.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def pack_bits(rectified: Tensor) -> Tensor:
     """
     samples, count = rectified.shape
     words = words_for(count)
-    # A sum of different powers of two is exact in float32 up to 24 of them: two halves of 16 planes.
+    # float32 adds up to 24 different powers of two exactly; 32 planes are packed as two halves of 16.
     powers = 2.0 ** torch.arange(15, -1, -1, dtype=torch.float32, device=rectified.device)
     weights = torch.stack([F.pad(powers, (0, 16)), F.pad(powers, (16, 0))])
     packed = torch.empty((samples, words), dtype=torch.int32, device=rectified.device)
@@ -63,14 +64,14 @@ def unpack_bits(words: Tensor, count: int) -> Tensor:
 
 
 def gate_bits(values: Tensor, words: Tensor, *, out: Tensor) -> Tensor:
-    """Write ``values`` to ``out``, and +0 where a gate is closed.
+    """Write to ``out`` the ``values`` whose gate is open, and +0 where a gate is closed.
 
     Parameters
     ----------
     values, out : Tensor
-        ``(samples, count)``, contiguous, of one floating-point dtype; they may be one tensor.
+        ``(samples, count)``, contiguous, of the same floating-point dtype; they may be the same tensor.
     words : Tensor
-        int32 ``(samples, words_for(count))``; its rows may lie apart.
+        int32 ``(samples, words_for(count))``; the rows need not be adjacent in memory.
     """
     integers = _INTEGERS[values.element_size()]
     source = values.view(integers)
@@ -103,7 +104,7 @@ def _shifts(device: torch.device) -> Tensor:
 
 
 def _as_signed(shifted: Tensor, integers: torch.dtype) -> Tensor:
-    """Return integers of another width with the same signs."""
+    """Return integers of the dtype ``integers`` with the signs of ``shifted``."""
     if integers == torch.int16:
-        return shifted.view(torch.int16)[..., 1::2]  # the upper halves: all machines of ours are little-endian
+        return shifted.view(torch.int16)[..., 1::2]  # the upper halves, on a little-endian machine
     return shifted.to(integers)

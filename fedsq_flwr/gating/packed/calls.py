@@ -1,4 +1,4 @@
-"""The gates of one gated call of a network, dense as a pass leaves them or packed to be kept."""
+"""The gates of one call of a ReLU or a max-pooling: dense, as a pass leaves them, or packed, to be stored."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +17,10 @@ class ReluGate:
     Attributes
     ----------
     source : Tensor
-        Shape of the activation, any floating or boolean dtype; usually the structural output itself,
-        which costs nothing to keep. It must not have been written to since (see ``version``).
+        Shape of the activation, any floating or boolean dtype. It is usually the output of the structural
+        copy's ReLU, so that no memory is copied. Nothing may write to it afterwards (see ``version``).
     version : int or None
-        The tensor's version counter when it was recorded; None where nobody else holds the tensor.
+        Version counter of ``source`` when it was recorded; None where nothing else holds the tensor.
     """
 
     source: Tensor
@@ -28,11 +28,11 @@ class ReluGate:
 
     @property
     def shape(self) -> torch.Size:
-        """Shape of what it gates."""
+        """Shape of the activation."""
         return self.source.shape
 
     def is_intact(self) -> bool:
-        """Tell whether nobody has written to the source since it was recorded."""
+        """Return whether nothing has written to ``source`` since it was recorded."""
         return self.version is None or self.source._version == self.version
 
     def apply(self, value: Tensor, *, in_place: bool) -> Tensor:
@@ -42,18 +42,18 @@ class ReluGate:
 
 @dataclass(frozen=True)
 class PackedRelu:
-    """A ReLU's gate in bits: uint8 ``(samples, layout.nbytes)``; rows may lie apart."""
+    """A ReLU's gate in bits: uint8 ``(samples, layout.nbytes)``; rows need not be adjacent in memory."""
 
     layout: ReluLayout
     packed: Tensor
 
     @property
     def shape(self) -> torch.Size:
-        """Shape of what it gates."""
+        """Shape of the activation."""
         return torch.Size((len(self.packed), *self.layout.shape))
 
     def mask(self) -> Tensor:
-        """Return the mask, bool, of shape `shape`: True lets the value pass."""
+        """Return the mask: bool, of shape `shape`, True where the gate is open."""
         return self.layout.unpack(self.packed)
 
     def apply(self, value: Tensor, *, in_place: bool) -> Tensor:
@@ -70,7 +70,7 @@ class PoolGate:
 
     @property
     def shape(self) -> torch.Size:
-        """Shape of what it gates, the pooling's input."""
+        """Shape of the pooling's input."""
         return torch.Size((*self.winners.shape[: -len(self.plane)], *self.plane))
 
     def apply(self, value: Tensor) -> Tensor:
@@ -80,14 +80,14 @@ class PoolGate:
 
 @dataclass(frozen=True)
 class PackedPool:
-    """A max-pooling's winners in small codes: uint8 ``(samples, layout.nbytes)``; rows may lie apart."""
+    """A max-pooling's winners in small codes: uint8 ``(samples, layout.nbytes)``; rows need not be adjacent."""
 
     layout: PoolLayout
     packed: Tensor
 
     @property
     def shape(self) -> torch.Size:
-        """Shape of what it gates, the pooling's input."""
+        """Shape of the pooling's input."""
         channels = self.layout.shape[: -len(self.layout.plane)]
         return torch.Size((len(self.packed), *channels, *self.layout.plane))
 

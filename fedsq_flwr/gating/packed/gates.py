@@ -1,4 +1,4 @@
-"""Gates as values: one bit a ReLU, a few bits a max-pooling winner, packed, to be kept and replayed."""
+"""The packed gates of a batch: one bit for each ReLU output, a few bits for each max-pooling winner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ Layout = tuple[ReluLayout | PoolLayout, ...]
 class Gates:
     """All gates of a network for a batch of samples, packed, in forward order.
 
-    Made by `DualCopy.gates` and taken by `DualCopy.forward`. They depend on the sample and the
-    structural copy only, so they can be kept from round to round, sample by sample (`GateCache`).
+    `DualCopy.gates` makes them, `DualCopy.forward` takes them. Gates depend on the sample and the structural
+    copy only, so `GateCache` can store them sample by sample and use them in every round.
 
     Attributes
     ----------
     layout : tuple
-        What each part of a row is: a `ReluLayout` or `PoolLayout` for each gated call, in forward order.
+        The parts of a row: a `ReluLayout` or `PoolLayout` for each gated call, in forward order.
     rows : Tensor
         uint8 ``(samples, bytes)``: all gates of a sample in one row.
     """
@@ -33,7 +33,7 @@ class Gates:
 
     @classmethod
     def join(cls, recorded: Sequence[PackedRelu | PackedPool], samples: int) -> "Gates":
-        """Put the gates of all calls of a pass over ``samples`` samples side by side."""
+        """Concatenate the gates of all calls of a pass over ``samples`` samples, row by row."""
         none = torch.empty((samples, 0), dtype=torch.uint8)  # a network may have no gates at all
         rows = torch.cat([gate.packed for gate in recorded], 1) if recorded else none
         return cls(tuple(gate.layout for gate in recorded), rows)
@@ -43,20 +43,20 @@ class Gates:
         return len(self.rows)
 
     def __getitem__(self, samples: Tensor | slice) -> "Gates":
-        """Return the gates of the samples at these places (int64 or slice)."""
+        """Return the gates of the samples at these positions (int64 or slice)."""
         return Gates(self.layout, self.rows[samples])
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Size of the rows in bytes."""
         return self.rows.numel()
 
     def masks(self) -> list[Tensor]:
-        """Masks of the ReLUs in forward order: bool, shape of the activation; True lets the value pass."""
+        """Return the masks of the ReLUs in forward order: bool, shape of the activation, True where open."""
         return [call.mask() for call in self.calls() if isinstance(call, PackedRelu)]
 
     def winners(self) -> list[Tensor]:
-        """Winners of the max-poolings in forward order: int64 flat indices into the pooled planes."""
+        """Return the winners of the max-poolings in forward order: int64 flat indices into the pooled planes."""
         return [call.winners for call in self.calls() if isinstance(call, PackedPool)]
 
     def to(self, device: torch.device) -> "Gates":

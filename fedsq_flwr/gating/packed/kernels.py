@@ -1,8 +1,9 @@
-"""How a gate is applied to a tensor, with gradients.
+"""Applying a gate to a tensor, with gradients.
 
-Exactness (METHOD: equal at the start, to the bit). Forward and backward, a gated ReLU passes a value
-where the gate is open and puts an exact +0 elsewhere, which is what torch's own ReLU does. Max-pooling
-becomes a gather of the winners, whose backward pass adds gradients where ``max_pool``'s does.
+The results are exact, so that the dual copy equals the plain network at the start to the bit. Forward and
+backward, a gated ReLU passes a value where the gate is open and gives an exact +0 elsewhere, as torch's own ReLU
+does. A gated max-pooling gathers the winners; the backward pass of the gather adds gradients at the same places as
+that of ``max_pool``.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from fedsq_flwr.gating.packed.layout import ReluLayout, is_channels_last
 
 
 def gate_by_source(value: Tensor, source: Tensor, *, in_place: bool) -> Tensor:
-    """Gate ``value`` where ``source``, of the same shape, is positive; nothing but the source is kept."""
+    """Pass ``value`` where ``source``, of the same shape, is positive; the backward pass keeps ``source`` only."""
     if source.dtype != value.dtype:  # autocast, or a bool mask; torch would promote the value instead
         source = source.to(value.dtype)
     if in_place:
@@ -25,7 +26,7 @@ def gate_by_source(value: Tensor, source: Tensor, *, in_place: bool) -> Tensor:
 
 
 def gate_by_bits(value: Tensor, words: Tensor, layout: ReluLayout, *, in_place: bool) -> Tensor:
-    """Gate ``value`` by packed bits, int32 ``(samples, words)``; nothing but the bits is kept."""
+    """Gate ``value`` by packed bits, int32 ``(samples, words)``; the backward pass keeps the bits only."""
     if value.device.type == "cpu" and native.is_loaded():
         gate = torch.ops.fedsq_flwr.gate_ if in_place else torch.ops.fedsq_flwr.gate
         return gate(value, words, layout.channels_last)  # type: ignore[no-any-return]
@@ -33,8 +34,8 @@ def gate_by_bits(value: Tensor, words: Tensor, layout: ReluLayout, *, in_place: 
 
 
 def gather_winners(value: Tensor, winners: Tensor, spatial_dims: int) -> Tensor:
-    """Take the values at ``winners``, flat indices into the last ``spatial_dims`` dimensions of ``value``."""
-    if is_channels_last(value):  # gather there too, so that what comes next finds the memory as it was
+    """Return the values at ``winners``, flat indices into the last ``spatial_dims`` dimensions of ``value``."""
+    if is_channels_last(value):  # keeps the memory format for the layers that follow
         places = winners.movedim(1, -1)
         taken = value.movedim(1, -1).flatten(1, 2).gather(1, places.flatten(1, 2))
         return taken.view(places.shape).movedim(-1, 1)
@@ -43,7 +44,7 @@ def gather_winners(value: Tensor, winners: Tensor, spatial_dims: int) -> Tensor:
 
 
 class _SourceInPlace(torch.autograd.Function):
-    """Gate a tensor in place, as an in-place ReLU would, keeping the network's aliasing as it is."""
+    """Gate a tensor in place, as an in-place ReLU does, so that views of it see the result too."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, source: Tensor) -> Tensor:
@@ -68,14 +69,14 @@ class _Bits(torch.autograd.Function):
         if not in_place:
             return _gated(value, words, layout)
         ctx.mark_dirty(value)
-        if not layout.fits(value):  # a part of a larger tensor
+        if not layout.fits(value):  # such as a slice of a larger tensor
             return value.copy_(_gated(value, words, layout))
         gate_bits(layout.flat(value), words, out=layout.flat(value))
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        # Into a new tensor: the incoming gradient is shared at residual adds, and must not be written to.
+        # Into a new tensor: at residual adds other branches share the incoming gradient.
         (words,) = ctx.saved_tensors
         return _Bits.apply(gradient, words, ctx.layout, False), None, None, None
 

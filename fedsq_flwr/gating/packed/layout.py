@@ -1,4 +1,4 @@
-"""Packed gates of one call: what they are of, and how they lie in a sample's row of bytes."""
+"""How the packed gates of one call are laid out in a sample's row of bytes."""
 
 import math
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from fedsq_flwr.gating.packed import native
 from fedsq_flwr.gating.packed.bits import pack_bits, unpack_bits, words_for
 from fedsq_flwr.gating.packed.winners import WinnerCode
 
-_WORD = 4  # bytes: rows are read as words of 32 bits
+_WORD = 4  # bytes; rows are read as words of 32 bits
 
 
 @dataclass(frozen=True)
 class ReluLayout:
-    """The gates of one ReLU call: one bit an activation.
+    """The gates of one ReLU call: one bit for each activation.
 
     Attributes
     ----------
     shape : tuple of int
-        Of a sample's activation.
+        Shape of the activation of one sample.
     channels_last : bool
         Whether the bits are in the order of a channels-last activation.
     """
@@ -31,30 +31,30 @@ class ReluLayout:
 
     @classmethod
     def of(cls, activation: Tensor) -> "ReluLayout":
-        """Return the layout that fits the memory of ``activation`` ``(samples, ...)``."""
+        """Return the layout that has the memory order of ``activation`` ``(samples, ...)``."""
         channels_last = is_channels_last(activation)
         return cls(tuple(activation.shape[1:]), channels_last)
 
     @property
     def count(self) -> int:
-        """Activations of a sample."""
+        """Number of activations of a sample."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of a sample."""
+        """Number of bytes of a sample."""
         return _WORD * words_for(self.count)
 
     def fits(self, value: Tensor) -> bool:
-        """Tell whether the memory of ``value`` is in the order of the bits."""
+        """Return whether the memory of ``value`` is in the order of the bits."""
         return self._in_order(value).is_contiguous()
 
     def flat(self, value: Tensor) -> Tensor:
-        """View ``value``, which must fit, as ``(samples, count)`` in the order of the bits."""
+        """Return a view of ``value``, which must fit, as ``(samples, count)`` in the order of the bits."""
         return self._in_order(value).view(len(value), self.count)
 
     def ordered(self, value: Tensor) -> Tensor:
-        """Copy ``value`` into memory that `flat` can view."""
+        """Return a copy of ``value`` in memory that `flat` can view."""
         return value.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
     def pack(self, rectified: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class ReluLayout:
         return words.view(torch.uint8)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """Return the mask, bool ``(samples, *shape)``: True where the gate is open."""
+        """Return the mask: bool ``(samples, *shape)``, True where the gate is open."""
         mask = unpack_bits(packed.view(torch.int32), self.count)
         if not self.channels_last:
             return mask.reshape(len(packed), *self.shape)
@@ -77,16 +77,16 @@ class ReluLayout:
 
 @dataclass(frozen=True)
 class PoolLayout:
-    """The winners of one max-pooling call: a small code an output.
+    """The winners of one max-pooling call: a small code for each output.
 
     Attributes
     ----------
     shape : tuple of int
-        Of a sample's pooled activation.
+        Shape of the pooled activation of one sample.
     plane : tuple of int
-        Spatial size of what is pooled.
+        Spatial size of the pooling's input.
     code : WinnerCode
-        How winners are written down.
+        How winners are encoded.
     """
 
     shape: tuple[int, ...]
@@ -95,12 +95,12 @@ class PoolLayout:
 
     @property
     def count(self) -> int:
-        """Outputs of a sample."""
+        """Number of outputs of a sample."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of a sample."""
+        """Number of bytes of a sample."""
         return -(-self.code.bytes_for(self.count) // _WORD) * _WORD
 
     def pack(self, winners: Tensor) -> Tensor:
@@ -115,5 +115,5 @@ class PoolLayout:
 
 
 def is_channels_last(value: Tensor) -> bool:
-    """Tell whether ``value`` ``(N, C, H, W)`` lies in memory as ``(N, H, W, C)``, and not as it is written."""
+    """Return whether ``value`` ``(N, C, H, W)`` lies in memory as ``(N, H, W, C)`` and not as ``(N, C, H, W)``."""
     return value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
-"""Max-pooling winners as small codes: the place within the window instead of the place in the plane.
+"""Max-pooling winners as small codes: the position within the window instead of the position in the plane.
 
-A 2 x 2 window needs 2 bits an output, a 3 x 3 window 4, where a flat index needs 16 or more.
+An output needs 2 bits for a 2 x 2 window and 4 bits for a 3 x 3 window. A flat index needs 16 bits or more.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ _WIDTHS = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True, eq=False)
 class WinnerCode:
-    """How the winners of one max-pooling call are written down.
+    """How the winners of one max-pooling call are encoded.
 
     Attributes
     ----------
     first : Tensor
-        int64 ``(outputs,)``: flat index of the first place of each output's window.
+        int64 ``(outputs,)``: flat index of the first position of each output's window.
     offsets : Tensor
-        int64, ascending: code -> distance of a place from the first of its window.
+        int64, ascending: code -> distance of a position from the first position of its window.
     """
 
     first: Tensor
@@ -32,10 +32,11 @@ class WinnerCode:
 
     @classmethod
     def of(cls, pooling: Pooling, plane: tuple[int, ...]) -> "WinnerCode":
-        """Work the windows of ``pooling`` out on a ``plane`` of spatial size ``plane``.
+        """Return the code for ``pooling`` on inputs of spatial size ``plane``.
 
-        The winner among descending values is a window's first place, that among ascending ones its last;
-        so this holds for strides, padding, dilation, ceil mode and adaptive pooling alike.
+        The windows are found by pooling: the winner of a window among descending values is its first position,
+        the winner among ascending values its last. This holds for strides, padding, dilation, ceil mode and
+        adaptive pooling alike.
         """
         places = torch.arange(torch.Size(plane).numel(), dtype=torch.float64).view(1, 1, *plane)
         first, last = (torch.unravel_index(pooling(p)[1].flatten(), plane) for p in (-places, places))
@@ -44,7 +45,7 @@ class WinnerCode:
         return cls(_flat(first, plane), _flat(grid, plane).flatten())
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether both write winners down alike."""
+        """Return whether both encode winners alike."""
         if not isinstance(other, WinnerCode):
             return NotImplemented
         return torch.equal(self.first, other.first) and torch.equal(self.offsets, other.offsets)
@@ -55,7 +56,7 @@ class WinnerCode:
 
     @property
     def bits(self) -> int:
-        """Bits a winner takes."""
+        """Bits of an encoded winner."""
         needed = max(1, (len(self.offsets) - 1).bit_length())
         return next(width for width in _WIDTHS if width >= needed + (needed > 8))  # signed from 16 on
 
@@ -84,7 +85,7 @@ class WinnerCode:
         return (distance.view(len(packed), -1, len(self.first)) + self.first.to(packed.device)).flatten(1)
 
     def bytes_for(self, count: int) -> int:
-        """Return the bytes that ``count`` winners take."""
+        """Return the number of bytes of ``count`` encoded winners."""
         return -(-count * self.bits // 8)
 
 

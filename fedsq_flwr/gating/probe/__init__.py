@@ -1,1 +1,1 @@
-"""Looking at a network from outside: is it affine under fixed gates, do gates flip, what does averaging lose."""
+"""Measurements on a network: whether it is affine under fixed gates, which gates flip, what averaging loses."""

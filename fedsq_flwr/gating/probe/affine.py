@@ -1,10 +1,12 @@
-"""A probe for what no list of refused calls knows: whether a network is affine once its gates are fixed.
+"""A probe that tests whether a network is affine once its gates are fixed; no list of refused calls is complete.
 
-With fixed gates a ReLU network is affine in its images, and each of its layers is affine in each of its
-parameters. So f((a + b) / 2) = (f(a) + f(b)) / 2, which anything else (``x * x``, ``1 / x``,
-``x * (x > 0)``, a ReLU inside a kernel, a normalised weight) breaks. The probe asks for a little more than
-the theory: a product of two branches is affine in each layer alone, but not in the images, and is refused.
-It looks at random directions, so it is evidence and not a proof. Our choice; the source has no such check.
+Under fixed gates a ReLU network is affine in its images, and each of its layers is affine in each of its
+parameters. Therefore f((a + b) / 2) = (f(a) + f(b)) / 2. Other operations (``x * x``, ``1 / x``, ``x * (x > 0)``, a
+ReLU inside a kernel, a normalised weight) break this equation.
+
+The probe demands slightly more than the theory: a product of two branches is affine in each layer alone but not in
+the images, and is refused. The probe tests random directions, so it gives evidence and no proof. The probe is our
+choice; the abstract of FedSQ has no such check.
 """
 
 import copy
@@ -22,22 +24,22 @@ from fedsq_flwr.gating.record import record
 from fedsq_flwr.gating.replay import GateMismatchError, Replaying
 from fedsq_flwr.gating.support import refusal
 
-#: How far an image is moved: far enough to leave every regime, or just a little where that leads to another branch.
+#: How far an image is moved: out of every linear regime, or only a little if the network then takes another branch.
 _STEPS = (100.0, 1e-3)
 
 
 def check_affine(dual: DualCopy, images: Tensor) -> None:
     """Refuse a network that is not affine under fixed gates, or whose gates depend on more than the image.
 
-    Costs about a dozen forward passes of two images, in double precision, on a copy on the CPU: for once,
-    before a network of one's own is trained. ``dual`` and torch's generator are left as they are.
+    Use it once, before you train a network of your own. It costs about a dozen forward passes of two images in
+    double precision, on a copy on the CPU. ``dual`` and torch's generator are not changed.
 
     Parameters
     ----------
     dual : DualCopy
         The network, on any device, in any mode.
     images : Tensor
-        At least two images ``(N, C, H, W)``, of which two are used; random ones will do.
+        At least two images ``(N, C, H, W)``, of which the first two are used; they may be random.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def check_affine(dual: DualCopy, images: Tensor) -> None:
         raise ValueError(f"images: {tuple(images.shape)}; the probe needs at least two, with finite values")
     pair = images[:2].detach().to("cpu", torch.float64)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        # Winners are fixed here even where `pool_gates` is off: that pooling is not affine is then a choice.
+        # Winners are fixed here even if `pool_gates` is off: then pooling is not affine by the user's choice.
         gates, _ = record(_exact(dual.structural), pair.clone(), pool_gates=True)
         network = _exact(dual.quantitative)
         start = _run(network, gates, pair)
@@ -77,7 +79,7 @@ def _run(network: nn.Module, gates: Sequence[Gate], images: Tensor) -> list[Even
 def _moved_runs(
     network: nn.Module, gates: Sequence[Gate], pair: Tensor, start: Sequence[Event]
 ) -> tuple[list[Event], list[Event]]:
-    """Run with the second image moved, and moved half as far; the first one shows whether images mix."""
+    """Run with the second image moved, and moved half as far. The unmoved first image shows whether images mix."""
     noise = torch.randn(pair.shape[1:], generator=torch.Generator().manual_seed(0), dtype=pair.dtype)
     for step in _STEPS:
         moved = torch.stack([pair[0], pair[1] + step * noise])
@@ -114,6 +116,6 @@ def _check_batch(start: Sequence[Event], end: Sequence[Event]) -> None:
         for a, b in zip(start, end, strict=True)
         if not all(x.first_agrees(y) for x, y in zip(a.sketches, b.sketches, strict=True))
     ]
-    # Inner layers may lay images out as they like; logits have the images first.
+    # The first dimension of an inner layer's output need not be that of the images; that of the logits is.
     if mixed and not all(x.first_agrees(y) for x, y in zip(start[-1].sketches, end[-1].sketches, strict=True)):
         raise refusal(mixed[0], "mixes the images of a batch, so that an image's gates would depend on its batch")

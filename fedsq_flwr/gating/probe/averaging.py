@@ -1,7 +1,7 @@
-"""What averaging does to a network: the gap between the average's function and the functions' average.
+"""The averaging gap: the distance between the function of the averaged weights and the average of the functions.
 
-Averaging weights is exact where the network is affine in what differs, and only there. The gap tells how
-far from that a round was; FedSQ's fixed gates are meant to make it small.
+The gap is zero where the network is affine in the weights that differ, and in general not elsewhere. It measures
+how far a round was from that; FedSQ's fixed gates are meant to make it small.
 """
 
 import math
@@ -19,7 +19,7 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class AveragingGap:
-    """How far averaging K states is from averaging their functions, in logits over a set of images.
+    """The distance between averaging K states and averaging their functions, in logits over a set of images.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class AveragingGap:
     spread : float
         Mean over the images of ``sqrt(sum_k w_k |f(theta_k) - mean f(theta_k)|^2)``.
     relative : float or None
-        ``gap / spread``; None where all states give the same logits.
+        ``gap / spread``; None if all states give the same logits.
     """
 
     states: int
@@ -41,14 +41,14 @@ class AveragingGap:
 
 @dataclass(frozen=True)
 class WeightDrift:
-    """How far K states went from where they started, in Euclidean norms over all their tensors.
+    """How far K states moved from their common start, in Euclidean norms over all their tensors.
 
     Attributes
     ----------
     mean : float
         Weighted mean of ``|theta_k - start|``.
     of_mean : float
-        ``|mean theta_k - start|``: as large as ``mean`` if all went the same way, near 0 if they undid each other.
+        ``|mean theta_k - start|``: equal to ``mean`` if all moved alike, near 0 if the movements cancel.
     start : float
         ``|start|``, for scale.
     """
@@ -62,17 +62,17 @@ class WeightDrift:
 def averaging_gap(model: QuantitativeCopy, states: Iterable[tuple[float, State]], images: Tensor) -> AveragingGap:
     """Measure the averaging gap of ``states`` in evaluation mode; a dual copy stays under its fixed gates.
 
-    The states are taken one at a time, so that they need not all be in memory.
+    The states are read one at a time, so that they need not all be in memory.
 
     Parameters
     ----------
     model : QuantitativeCopy
-        Computes f. Its state and mode are what they were when this returns.
+        Computes f. Its state and mode are restored at the end.
     states : iterable of (float, mapping)
-        Weights (any positive scale) and quantitative states, at least one. What does not travel, as
-        statistics that stay in the silos, is the model's own in every f.
+        Weights (any positive scale) and quantitative states, at least one. Tensors that do not travel, such as
+        statistics that stay in the silos, are the model's own in every f.
     images : Tensor
-        ``(N, C, H, W)`` on the model's device, taken as one batch.
+        ``(N, C, H, W)`` on the model's device, used as one batch.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def averaging_gap(model: QuantitativeCopy, states: Iterable[tuple[float, State]]
     own = {name: tensor.clone() for name, tensor in model.quantitative_state().items()}
     was_training = model.training
     model.eval()
-    # A structure without a fingerprint is not in force: the ReLUs are the network's own.
+    # Without a fingerprint no structure is in force: the network uses its own ReLUs.
     gates = model.gates(images) if isinstance(model, DualCopy) and model.fingerprint else None
 
     def logits(state: State) -> Tensor:
@@ -112,14 +112,14 @@ def averaging_gap(model: QuantitativeCopy, states: Iterable[tuple[float, State]]
 
 @torch.no_grad()
 def weight_drift(start: State, states: Iterable[tuple[float, State]]) -> WeightDrift:
-    """Measure how far ``states`` went from ``start``, over the tensors that ``start`` names.
+    """Measure how far ``states`` moved from ``start``, over the tensors that ``start`` names.
 
     Parameters
     ----------
     start : mapping
-        What every state started from; leave out running statistics, which have another scale.
+        The common start of all states; leave out running statistics, which have another scale.
     states : iterable of (float, mapping)
-        Weights (any positive scale) and states, at least one, taken one at a time.
+        Weights (any positive scale) and states, at least one, read one at a time.
 
     Raises
     ------

@@ -1,14 +1,17 @@
-"""Do gates flip? A network's own gates against fixed ones, layer by layer, on a fixed set of images.
+"""Gate flips: a network's own gates compared with fixed ones, layer by layer, on a fixed set of images.
 
-The source claims that gating settles early in training. Here is where that can be looked at, for FedSQ
-and for a network that keeps its own ReLUs: if FedAvg hardly flips the gates of its start, fixing them
-changes nothing.
+The abstract of FedSQ claims that gating settles early in training. Gate flips test this claim, for FedSQ and for a
+network with its own ReLUs: if FedAvg hardly flips the gates of its start, fixing these gates changes nothing.
 
-A flip has two readings. *Free running* (used here, our choice): the quantitative copy's plain pass, with
-its own ReLUs and its own pooling in every layer, so that a flip early on may cause others behind it; this
-is what `QuantitativeCopy.to_plain` computes, and it is defined for every method. *Teacher forced*: the
-signs of the quantitative copy's activations within the pass under fixed gates, so that each layer is
-judged on what the fixed gates before it let through; it is not defined for a method without fixed gates.
+A flip has two readings.
+
+*Free running* (used here, our choice)
+    The signs in the plain pass of the quantitative copy, with its own ReLUs and its own pooling in every layer. A
+    flip in an early layer may cause flips in later ones. This is the pass of `QuantitativeCopy.to_plain`, and it is
+    defined for every method.
+*Teacher forced*
+    The signs of the quantitative copy's activations within the pass under fixed gates. Each layer is evaluated on
+    what the fixed gates before it let through. It is not defined for a method without fixed gates.
 """
 
 from collections import Counter
@@ -33,20 +36,20 @@ MAX_POOL = "max_pool"
 
 @dataclass(frozen=True)
 class LayerGates:
-    """One ReLU or max-pooling call, over all images of the probe set.
+    """The gates of one ReLU or max-pooling call, over all images of the probe set.
 
     Attributes
     ----------
     layer : str
-        The layer that makes the call; a second call of the same layer has ``#2`` behind its name.
+        The layer that makes the call; the name of a second call of the same layer ends in ``#2``.
     kind : {"relu", "max_pool"}
-        What it calls.
+        Kind of the call.
     gates : int
-        Gates of one image: activations of a ReLU, outputs of a max-pooling.
+        Number of gates of one image: activations of a ReLU, outputs of a max-pooling.
     flip_rate : float
-        Share of the network's own gates that differ from the fixed ones, 0 to 1.
+        Fraction of the network's own gates that differ from the fixed gates, 0 to 1.
     density, own_density : float or None
-        Share of open gates among the fixed and among the network's own; None for max-pooling.
+        Fraction of open gates among the fixed gates, and among the network's own; None for max-pooling.
     """
 
     layer: str
@@ -63,9 +66,9 @@ def own_gates(model: QuantitativeCopy, images: Tensor, *, pool_gates: bool = Tru
     Parameters
     ----------
     model : QuantitativeCopy
-        Alone or dual; the structural copy is not looked at.
+        Alone or dual; the structural copy is not used.
     images : Tensor
-        ``(N, C, H, W)`` on the model's device, taken as one batch; 8 or more (see METHOD in the docs).
+        ``(N, C, H, W)`` on the model's device, used as one batch; at least 8 images (see docs/method.md).
     pool_gates : bool
         Whether max-pooling winners are gates.
 
@@ -78,9 +81,9 @@ def own_gates(model: QuantitativeCopy, images: Tensor, *, pool_gates: bool = Tru
 
 
 def fixed_gates(model: QuantitativeCopy, images: Tensor) -> Gates:
-    """Return the gates to compare with: those of the structural copy, or, without one, the network's own now.
+    """Return the gates to compare with: those of the structural copy or, without one, the present own gates.
 
-    For a method without fixed gates call it at the start of training, and keep what it returns.
+    For a method without fixed gates, call it at the start of training and store the result.
     """
     return model.gates(images) if isinstance(model, DualCopy) else own_gates(model, images)
 
@@ -91,17 +94,17 @@ def gate_flips(model: QuantitativeCopy, images: Tensor, fixed: Gates) -> tuple[L
     Parameters
     ----------
     model : QuantitativeCopy
-        Alone or dual; its mode is left as it was.
+        Alone or dual; its mode is restored at the end.
     images : Tensor
-        The probe set, ``(N, C, H, W)`` on the model's device, taken as one batch.
+        The probe set, ``(N, C, H, W)`` on the model's device, used as one batch.
     fixed : Gates
-        The gates of these very images in the structure to compare with, see `fixed_gates`. Winners of
-        max-poolings are compared if it holds any.
+        The gates of these images under the structure to compare with, see `fixed_gates`. Winners of
+        max-poolings are compared if ``fixed`` has any.
 
     Raises
     ------
     GateMismatchError
-        If the fixed gates are another network's, or of another number of images.
+        If the fixed gates are those of another network, or of another number of images.
     """
     own, calls = _plain_pass(model, images, pool_gates=bool(fixed.winners()))
     masks = _pairs(own.masks(), fixed.masks())
@@ -113,14 +116,14 @@ def gate_flips(model: QuantitativeCopy, images: Tensor, fixed: Gates) -> tuple[L
 
 
 def flip_rate(layers: Sequence[LayerGates]) -> float:
-    """Return the share of all ReLU signs that differ, every activation counting alike; 0 without any ReLU."""
+    """Return the fraction of all ReLU signs that differ, over all activations; 0 without any ReLU."""
     relus = [layer for layer in layers if layer.kind == RELU]
     total = sum(layer.gates for layer in relus)
     return sum(layer.gates * layer.flip_rate for layer in relus) / total if total else 0.0
 
 
 class _Naming(TorchFunctionMode):
-    """Note which layer makes each gated call of a pass."""
+    """Record which layer makes each gated call of a pass."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -167,7 +170,7 @@ def _compare(layer: str, kind: str, own: Tensor, fixed: Tensor) -> LayerGates:
 
 
 def _share(mask: Tensor) -> float:
-    """Return the share of True, exact for any number of gates."""
+    """Return the fraction of True, exact for any number of gates."""
     return int(torch.count_nonzero(mask)) / mask.numel()
 
 

@@ -1,7 +1,7 @@
-"""The probe's second half: each layer by itself, under its own gates, is affine in each of its parameters.
+"""The second half of the probe tests that each layer, under its own gates, is affine in each of its parameters.
 
-A layer is met with the input that it gets in a pass through the network. What comes after it is affine in
-its output as far as `probe.py` has looked, so the network is affine in the parameter too.
+A layer is tested on the input that it gets in a pass through the network. `affine.py` has tested that the layers
+after it are affine in its output, so the network is affine in the parameter too.
 """
 
 import copy
@@ -18,19 +18,19 @@ from fedsq_flwr.gating.support import refusal
 
 
 def check_parameters(network: nn.Module, pair: Tensor) -> None:
-    """Move each parameter that learns, in its own layer alone, on the input that the layer meets first.
+    """Test that each layer is affine in each parameter that learns, on the first input that the layer gets.
 
     Parameters
     ----------
     network : nn.Module
-        In evaluation mode and double precision; its parameters are moved and put back but for rounding.
+        In evaluation mode and double precision. Its parameters are moved and put back, up to rounding.
     pair : Tensor
         Images ``(N, C, H, W)`` for one pass, in double precision.
 
     Raises
     ------
     UnsupportedActivationError
-        Names the layer and the parameter in which it is not affine under fixed gates.
+        If a layer is not affine in a parameter under fixed gates; the message names both.
     """
     waiting = {
         module: name or type(network).__name__
@@ -42,7 +42,7 @@ def check_parameters(network: nn.Module, pair: Tensor) -> None:
     def probe(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         nonlocal busy
         if not busy and module in waiting:
-            busy = True  # the layers within this one are met again in the pass itself
+            busy = True  # the layers within this one are tested later, in the pass itself
             _check_layer(module, waiting.pop(module), args, kwargs)
             busy = False
 
@@ -72,7 +72,7 @@ def _check_layer(module: nn.Module, layer: str, args: tuple[object, ...], kwargs
 
 
 def _moves(parameter: Tensor) -> Iterator[None]:
-    """Move ``parameter`` at random, in place; then half of the way back; then the rest of it.
+    """Move ``parameter`` in a random direction, in place; then half of the way back; then the rest of it.
 
     The direction is an outer product: noise for every value of a large layer would take longer than its passes.
     """

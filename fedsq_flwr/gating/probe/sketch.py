@@ -1,7 +1,7 @@
-"""Sketches of tensors: what the probe keeps of every layer's input and output instead of the tensors themselves.
+"""Sketches of tensors: the probe keeps a sketch of every layer's input and output instead of the tensor.
 
-A sketch is one fixed linear functional of a tensor's values. It is affine where the tensor is, and (but for
-a coincidence) only there; all activations of a large network would take gigabytes.
+A sketch is one fixed linear functional of a tensor's values. It is affine where the tensor is, and, apart from
+coincidences, only there. The activations of a large network themselves would take gigabytes.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_GOLDEN_RATIO = 0.6180339887498949  # its multiples, modulo 1, repeat nothing that strides and shapes repeat
+_GOLDEN_RATIO = 0.6180339887498949  # its multiples, modulo 1, have no period, unlike strides and shapes
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Sketch:
     Attributes
     ----------
     value, first : float
-        The functional of the whole tensor, and of its first half (the first image of two).
+        The functional of the whole tensor, and of its first half, which is the first image of two.
     scale : float
         The tensor's Euclidean norm.
     precision : float
@@ -37,7 +37,7 @@ class Sketch:
 
     @classmethod
     def of(cls, tensor: Tensor) -> "Sketch":
-        """Sketch a floating tensor of any shape."""
+        """Return the sketch of a floating-point tensor of any shape."""
         values = tensor.detach().to(torch.float64).flatten()
         weights = torch.arange(1, len(values) + 1, dtype=torch.float64).mul_(_GOLDEN_RATIO).frac_()
         half = len(values) // 2
@@ -46,36 +46,36 @@ class Sketch:
         return cls(value, first, math.sqrt(float(values.dot(values))), torch.finfo(tensor.dtype).eps)
 
     def is_between(self, a: "Sketch", b: "Sketch") -> bool:
-        """Tell whether this is the midpoint of ``a`` and ``b``, but for rounding; never true of nan."""
+        """Return whether this is the midpoint of ``a`` and ``b``, up to rounding; False for NaN."""
         return abs((a.value + b.value) / 2 - self.value) <= self._slack(abs(a.value - b.value), a, b)
 
     def first_agrees(self, other: "Sketch") -> bool:
-        """Tell whether the first halves are equal, but for rounding."""
+        """Return whether the first halves are equal, up to rounding."""
         return abs(self.first - other.first) <= self._slack(0.0, self, other)
 
     def _slack(self, moved: float, *others: "Sketch") -> float:
-        # Half the digits of the movement, and of the values all but the four that long sums may lose.
+        # Half the digits of the movement; all digits of the values except four, which long sums may lose.
         scale = max(self.scale, *(other.scale for other in others))
         return math.sqrt(self.precision) * moved + 1e4 * self.precision * scale
 
 
 def all_between(a: Sequence[Sketch], b: Sequence[Sketch], middle: Sequence[Sketch]) -> bool:
-    """Tell whether each sketch of ``middle`` is the midpoint of its partners, but for rounding."""
+    """Return whether each sketch of ``middle`` is the midpoint of its partners in ``a`` and ``b``, up to rounding."""
     return all(half.is_between(x, y) for x, y, half in zip(a, b, middle, strict=True))
 
 
 @dataclass(frozen=True)
 class Event:
-    """What passed into or out of a layer, and the layer in whose code it had been made.
+    """The tensors of one input or output of a layer, and the layer whose code made them.
 
     Attributes
     ----------
     layer : str
-        For an input, the layer that makes the call; for an output, the layer called.
+        For an input, the layer that makes the call; for an output, the called layer.
     sketches : tuple of Sketch
-        The floating tensors that passed.
+        Sketches of the floating-point tensors.
     drawn : bool
-        Whether torch's generator had moved since the pass began.
+        Whether random numbers have been drawn from torch's generator since the pass began.
     """
 
     layer: str
@@ -84,7 +84,7 @@ class Event:
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yield the floating tensors within lists, tuples and dicts, in order."""
+    """Yield the floating-point tensors within lists, tuples and dicts, in order."""
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value
@@ -97,16 +97,16 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def watched(network: nn.Module) -> Iterator[list[Event]]:
-    """Note, in order of time, all that passes into and out of the layers of ``network``.
+    """Record, in order of time, the inputs and outputs of all layers of ``network``.
 
-    The first event at which something shows was made by code of its layer itself, and not of one within it.
+    If an event is the first with some property, the code of its own layer caused it, not that of a layer within.
     """
     events: list[Event] = []
     open_layers: list[str] = []
     names = {module: name or type(network).__name__ for name, module in network.named_modules()}
     generator = torch.get_rng_state()
 
-    def note(layer: str, *values: Any) -> None:  # sketched at once: the next layer may write to them
+    def note(layer: str, *values: Any) -> None:  # sketched now: the next layer may write to them
         sketches = tuple(Sketch.of(tensor) for tensor in tensors_of(values))
         events.append(Event(layer, sketches, not torch.equal(generator, torch.get_rng_state())))
 

@@ -224,3 +224,13 @@ def test_what_an_older_version_did_not_know_counts_as_its_default(sweep):
     (section,) = compared(sweep).sections
     labels = ["fedsq, learning_rate_schedule constant", "fedsq, learning_rate_schedule cosine"]
     assert [(row.cell.arm.label, row.n) for row in section.rows] == list(zip(labels, (2, 1), strict=True))
+
+
+def test_a_removed_setting_that_had_no_effect_makes_no_method_of_its_own(sweep):
+    sweep.add("old", seed=0, method__release_over=0)
+    sweep.add("new", seed=1)
+    (section,) = compared(sweep).sections
+    assert [row.n for row in section.rows] == [2]
+    sweep.add("gradual", seed=0, method__release_over=3)
+    (section,) = compared(sweep).sections
+    assert len(section.rows) == 2

@@ -1,8 +1,8 @@
 """Optional C++ kernels for packed gates on a CPU: the operations of ``bits.py``, each in one pass over memory.
 
-They buy time where activations are large and convolutions small (docs/results.md has the figures) and
-change no bit. They are compiled where they are used, by torch's own extension builder, which needs a C++
-compiler and ninja; without them, everything works in pure torch.
+The kernels save time where activations are large and convolutions small (docs/results.md has the figures). They
+change no bit of the results. torch's own extension builder compiles them on the machine that uses them, for which
+it needs a C++ compiler and ninja. Without the kernels everything works in pure torch.
 """
 
 import shutil
@@ -14,21 +14,21 @@ from fedsq_flwr.gating.packed.native.source import SOURCE
 
 
 class NativeKernelsError(RuntimeError):
-    """The kernels cannot be compiled here; the message says why."""
+    """The kernels cannot be compiled on this machine; the message says why."""
 
 
 def is_loaded() -> bool:
-    """Tell whether this process has the kernels."""
+    """Return whether this process has loaded the kernels."""
     return torch._C._dispatch_has_kernel("fedsq_flwr::gate")
 
 
 def load(directory: Path) -> None:
-    """Compile the kernels, if that has not been done in ``directory``, and load them into this process.
+    """Load the kernels into this process; compile them first unless ``directory`` has them.
 
     Parameters
     ----------
     directory : Path
-        Where the compiled library is kept; made if it is not there. Half a minute the first time.
+        Directory of the compiled library; created if it does not exist. Compiling takes half a minute.
 
     Raises
     ------

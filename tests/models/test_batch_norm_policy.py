@@ -4,18 +4,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.gating import QuantitativeCopy
 from tests.gating.gated_networks import batch_for, build, perturb, same_bits
-
-MODELS = pytest.mark.parametrize("model_class", [DualCopy, QuantitativeCopy])
 
 
 def statistics(network: nn.Module) -> dict[str, Tensor]:
     return {name: t.clone() for name, t in network.named_buffers() if "running" in name}
 
 
-@MODELS
-def test_by_batch_the_running_statistics_learn_and_travel(model_class: type, images: Tensor) -> None:
+def test_by_batch_the_running_statistics_learn_and_travel(
+    model_class: type[QuantitativeCopy], images: Tensor
+) -> None:
     model = model_class(build("residual add")).train()
     before = statistics(model.quantitative)
     model(images)
@@ -25,8 +24,9 @@ def test_by_batch_the_running_statistics_learn_and_travel(model_class: type, ima
     assert before.keys() <= model.quantitative_state().keys()
 
 
-@MODELS
-def test_frozen_the_running_statistics_neither_learn_nor_travel(model_class: type, images: Tensor) -> None:
+def test_frozen_the_running_statistics_neither_learn_nor_travel(
+    model_class: type[QuantitativeCopy], images: Tensor
+) -> None:
     model = model_class(build("residual add"), batch_norm="frozen").train()
     before = statistics(model.quantitative)
     model(images)
@@ -34,17 +34,19 @@ def test_frozen_the_running_statistics_neither_learn_nor_travel(model_class: typ
     assert before.keys().isdisjoint(model.quantitative_state())
 
 
-@MODELS
-def test_frozen_training_and_evaluation_give_the_same_logits(model_class: type, images: Tensor) -> None:
+def test_frozen_training_and_evaluation_give_the_same_logits(
+    model_class: type[QuantitativeCopy], images: Tensor
+) -> None:
     frozen = model_class(build("residual add"), batch_norm="frozen")
     by_batch = model_class(build("residual add"), batch_norm="batch")
     assert same_bits(frozen.train()(images), frozen.eval()(images))
     assert not torch.equal(by_batch.train()(images), by_batch.eval()(images))
 
 
-@MODELS
 @pytest.mark.parametrize("batch_norm", ["batch", "frozen"])
-def test_scale_and_shift_learn_and_travel_under_either_policy(model_class: type, batch_norm: str) -> None:
+def test_scale_and_shift_learn_and_travel_under_either_policy(
+    model_class: type[QuantitativeCopy], batch_norm: str
+) -> None:
     model = model_class(build("residual add"), batch_norm=batch_norm).train()
     model(batch_for(model.quantitative)[0]).square().sum().backward()
     for name in ("norm.weight", "norm.bias"):
@@ -53,24 +55,16 @@ def test_scale_and_shift_learn_and_travel_under_either_policy(model_class: type,
 
 
 @pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
-def test_the_structural_statistics_never_move(batch_norm: str, images: Tensor) -> None:
-    dual = DualCopy(build("residual add"), batch_norm=batch_norm).train()
-    before = statistics(dual.structural)
-    dual(images)
-    dual.gates(images)
-    assert all(same_bits(before[name], tensor) for name, tensor in statistics(dual.structural).items())
-
-
-@pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
 @pytest.mark.parametrize("name", ["CIFAR ResNet-8", "torchvision ResNet-18", "linear layers"])
-def test_the_count_of_batches_never_travels(name: str, batch_norm: str) -> None:
-    state = DualCopy(build(name), batch_norm=batch_norm).quantitative_state()
+def test_the_count_of_batches_never_travels(model_class: type[QuantitativeCopy], name: str, batch_norm: str) -> None:
+    state = model_class(build(name), batch_norm=batch_norm).quantitative_state()
     assert not any("num_batches_tracked" in key for key in state)
     assert all(tensor.is_floating_point() for tensor in state.values())
 
 
-@MODELS
-def test_local_batch_norm_learns_as_by_batch_and_none_of_it_travels(model_class: type, images: Tensor) -> None:
+def test_local_batch_norm_learns_as_by_batch_and_none_of_it_travels(
+    model_class: type[QuantitativeCopy], images: Tensor
+) -> None:
     model = model_class(build("residual add"), batch_norm="local").train()
     before = {name: tensor.clone() for name, tensor in model.quantitative.named_parameters()}
     before |= statistics(model.quantitative)
@@ -82,10 +76,11 @@ def test_local_batch_norm_learns_as_by_batch_and_none_of_it_travels(model_class:
     assert {"norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"} <= model.local_state().keys()
 
 
-@MODELS
 @pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
 @pytest.mark.parametrize("name", ["CIFAR ResNet-8", "linear layers"])
-def test_what_learns_travels_or_stays_and_never_both(model_class: type, name: str, batch_norm: str) -> None:
+def test_what_learns_travels_or_stays_and_never_both(
+    model_class: type[QuantitativeCopy], name: str, batch_norm: str
+) -> None:
     model = model_class(build(name), batch_norm=batch_norm)
     travels, stays = model.quantitative_state().keys(), model.local_state().keys()
     assert travels.isdisjoint(stays)
@@ -93,8 +88,9 @@ def test_what_learns_travels_or_stays_and_never_both(model_class: type, name: st
     assert (stays != set()) is (batch_norm == "local")
 
 
-@MODELS
-def test_the_local_state_moves_a_silos_batch_norm_to_another_model(model_class: type, images: Tensor) -> None:
+def test_the_local_state_moves_a_silos_batch_norm_to_another_model(
+    model_class: type[QuantitativeCopy], images: Tensor
+) -> None:
     model, other = (model_class(build("residual add"), batch_norm="local") for _ in range(2))
     perturb(model.quantitative, only="norm")
     model.train()(images)
@@ -104,30 +100,19 @@ def test_the_local_state_moves_a_silos_batch_norm_to_another_model(model_class: 
     assert other.quantitative.norm.num_batches_tracked == 1
 
 
-@MODELS
-def test_a_local_state_that_does_not_fit_is_refused(model_class: type) -> None:
+def test_a_local_state_that_does_not_fit_is_refused(model_class: type[QuantitativeCopy]) -> None:
     with pytest.raises(ValueError, match=r"local state: missing \['norm.bias'"):
         model_class(build("residual add"), batch_norm="local").load_local_state({})
 
 
-@MODELS
-def test_an_unknown_policy_is_refused_by_name(model_class: type) -> None:
+def test_an_unknown_policy_is_refused_by_name(model_class: type[QuantitativeCopy]) -> None:
     with pytest.raises(ValueError, match=r"batch_norm='nope': allowed are batch, frozen, local"):
         model_class(build("residual add"), batch_norm="nope")
 
 
-@MODELS
-def test_frozen_reaches_every_kind_of_batch_norm(model_class: type) -> None:
+def test_frozen_reaches_every_kind_of_batch_norm(model_class: type[QuantitativeCopy]) -> None:
     network = nn.Sequential(
         nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.BatchNorm3d(4), nn.SyncBatchNorm(4), nn.Dropout(), nn.Linear(4, 2)
     )
     model = model_class(network, batch_norm="frozen").train()
     assert [module.training for module in model.quantitative] == [False, False, False, False, True, True]
-
-
-def test_a_batch_norm_without_running_statistics_is_refused_since_its_gates_depend_on_the_batch() -> None:
-    network = nn.Sequential(
-        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
-    ).eval()
-    with pytest.raises(ValueError, match="'1'"):
-        DualCopy(network)

@@ -7,10 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.gating import QuantitativeCopy
 from tests.gating.gated_networks import batch_for, build, same_bits
-
-MODELS = pytest.mark.parametrize("model_class", [DualCopy, QuantitativeCopy])
 
 
 def tensors(model: QuantitativeCopy) -> dict[str, Tensor]:
@@ -24,10 +22,9 @@ def step(model: QuantitativeCopy, images: Tensor, labels: Tensor) -> None:
     optimizer.step()
 
 
-@MODELS
 @pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
 @pytest.mark.parametrize("name", ["residual add", "relu: dropout", "pool: nn.MaxPool2d", "linear layers"])
-def test_only_the_heads_bits_move(model_class: type, batch_norm: str, name: str) -> None:
+def test_only_the_heads_bits_move(model_class: type[QuantitativeCopy], batch_norm: str, name: str) -> None:
     model = model_class(build(name), batch_norm=batch_norm)
     images, labels = batch_for(model.quantitative)
     before = tensors(model)
@@ -41,8 +38,9 @@ def test_only_the_heads_bits_move(model_class: type, batch_norm: str, name: str)
         assert (parameter.grad is not None) is (name in moved)
 
 
-@MODELS
-def test_afterwards_all_learn_again_that_did_before(model_class: type, images: Tensor, labels: Tensor) -> None:
+def test_afterwards_all_learn_again_that_did_before(
+    model_class: type[QuantitativeCopy], images: Tensor, labels: Tensor
+) -> None:
     network = build("residual add")
     network.stem.weight.requires_grad_(False)  # the user's own choice stays
     model = model_class(network)
@@ -55,8 +53,7 @@ def test_afterwards_all_learn_again_that_did_before(model_class: type, images: T
     assert all(module.training for module in model.quantitative.modules())
 
 
-@MODELS
-def test_the_body_stays_in_evaluation_mode(model_class: type) -> None:
+def test_the_body_stays_in_evaluation_mode(model_class: type[QuantitativeCopy]) -> None:
     model = model_class(build("relu: dropout"))
     model.learn_head_only()
     for mode in (True, False, True):
@@ -65,19 +62,20 @@ def test_the_body_stays_in_evaluation_mode(model_class: type) -> None:
         assert training == ({"fc"} if mode else set())
 
 
-def test_a_copy_made_meanwhile_can_learn_again_by_itself(dual: DualCopy) -> None:
+def test_a_copy_made_meanwhile_can_learn_again_by_itself(model: QuantitativeCopy) -> None:
     import copy
 
-    dual.learn_head_only()
-    twin = copy.deepcopy(dual)
+    model.learn_head_only()
+    twin = copy.deepcopy(model)
     twin.learn_head_only(False)
     assert all(parameter.requires_grad for parameter in twin.parameters())
-    assert sum(parameter.requires_grad for parameter in dual.parameters()) == 2
+    assert sum(parameter.requires_grad for parameter in model.parameters()) == 2
 
 
-@MODELS
 @pytest.mark.parametrize("start", ["zeros", "normal"])
-def test_the_first_step_of_a_new_head_is_the_mean_of_the_features_by_class(model_class: type, start: str) -> None:
+def test_the_first_step_of_a_new_head_is_the_mean_of_the_features_by_class(
+    model_class: type[QuantitativeCopy], start: str
+) -> None:
     """With a head of zeros all classes are equally likely, so the gradient is known by hand."""
     model = model_class(build("residual add"))
     images, labels = batch_for(model.quantitative)
@@ -106,8 +104,7 @@ def features_of(model: QuantitativeCopy, images: Tensor) -> Tensor:
     return seen[0]
 
 
-@MODELS
-def test_a_network_without_a_head_cannot_learn_it_first(model_class: type) -> None:
+def test_a_network_without_a_head_cannot_learn_it_first(model_class: type[QuantitativeCopy]) -> None:
     model = model_class(nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(), nn.Flatten()))
     assert model.head_state() == {}
     with pytest.raises(ValueError, match="name its head"):
