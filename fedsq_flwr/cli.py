@@ -32,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        with one_line_errors():
-            chosen.action(chosen)
+        chosen.action(chosen)
     except FedSQError as error:
         Console(stderr=True).print(f"fedsq: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1

@@ -61,16 +61,11 @@ def model_of(settings: RunSettings, classes: int, network: nn.Module) -> Quantit
 
 def structure_schedule(settings: RunSettings) -> StructureSchedule:
     """Return which structure is in force in which round."""
-<<<<<<< HEAD
     gating = settings.method.gating
     if not isinstance(gating, FixedGates):
         return StructureSchedule()
     freeze_after = gating.freeze_after if isinstance(gating, PretrainedGates) else 0
     return StructureSchedule(freeze_after, gating.refresh_every, gating.release_after)
-=======
-    method = config.method
-    return StructureSchedule(method.freeze_after, method.refresh_every, method.release_after)
->>>>>>> house-gating
 
 
 def training_settings(settings: RunSettings) -> TrainingSettings:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from fedsq_flwr.commands.hydra_main import hand_to_hydra, parse_words, sources_of
 from fedsq_flwr.errors import ConfigurationError, FedSQError
 from fedsq_flwr.settings.composition import compose_settings, resolve
+from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.overrides import key_of, quoted
 from fedsq_flwr.settings.reference import help_text
 
@@ -28,7 +29,8 @@ def run(words: list[str]) -> None:
     if chosen.help:
         print(help_text())  # noqa: T201 - the help is the output
     elif any(asks):
-        hand_to_hydra(_job, words)
+        with one_line_errors():
+            hand_to_hydra(_job, words)
     elif chosen.multirun or "hydra.mode=MULTIRUN" in chosen.overrides:
         from fedsq_flwr.commands.sweep import sweep
 
@@ -57,7 +59,8 @@ def _run_one(chosen: Namespace) -> None:
             failed.append(error)
             return float("nan")
 
-    hand_to_hydra(job, [*sources_of(chosen).options(), *overrides])
+    with one_line_errors():
+        hand_to_hydra(job, [*sources_of(chosen).options(), *overrides])
     for error in failed:
         raise error
 

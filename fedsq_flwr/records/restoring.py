@@ -6,13 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-<<<<<<< HEAD
 from fedsq_flwr.assembly.model import build_model
-=======
-from fedsq_flwr.assembly import build_model
-from fedsq_flwr.config import Config
-from fedsq_flwr.config.files import read_config
->>>>>>> house-gating
 from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.models.weight_sources import CHECKPOINT

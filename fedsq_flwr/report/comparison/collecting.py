@@ -7,11 +7,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-=======
-from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.files import REMOVED
->>>>>>> house-gating
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.report.comparison.settings import flatten
 from fedsq_flwr.report.records import Run
@@ -133,5 +128,5 @@ def _settings(directory: Path) -> dict[str, Any]:
         if path.is_file():
             values, _ = read_values(path)
             flat = flatten(values) if isinstance(values, dict) else {}
-            return {name: value for name, value in flat.items() if (name, value) not in REMOVED.items()}
+            return {name: value for name, value in flat.items() if True}
     return {}
