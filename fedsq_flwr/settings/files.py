@@ -34,7 +34,8 @@ def check_files(settings: RunSettings) -> None:
         place = Path(data.path).expanduser()
         there = place.is_dir() or (isinstance(data, PublishedData) and place.is_file())  # a file: an archive
         settings.require(there, "data.path", "there is no such folder")
-        check_output(settings.output, data)
+        if isinstance(data, ImageFolderData):
+            check_output(settings.output, data.path)
     if isinstance(partition, SavedPartition):
         saved = Path(partition.file).expanduser()
         settings.require(saved.exists(), "partition.file", "there is no such file")
@@ -43,7 +44,7 @@ def check_files(settings: RunSettings) -> None:
         settings.require(is_runs, "partition.file", allowed)
 
 
-def check_output(output: str, data: object) -> None:
+def check_output(output: str, images: str) -> None:
     """Check that an output does not lie in the user's own folder of images, where its folders would be classes.
 
     Raises
@@ -51,10 +52,8 @@ def check_output(output: str, data: object) -> None:
     ConfigurationError
         One line, if it does.
     """
-    if not isinstance(data, ImageFolderData) or data.path is None:
-        return
-    if Path(output).expanduser().resolve().is_relative_to(Path(data.path).expanduser().resolve()):
-        raise ConfigurationError(f"output={output}: must not lie in the folder of images, data.path={data.path}")
+    if Path(output).expanduser().resolve().is_relative_to(Path(images).expanduser().resolve()):
+        raise ConfigurationError(f"output={output}: must not lie in the folder of images, data.path={images}")
 
 
 def with_absolute_paths(settings: RunSettings) -> RunSettings:

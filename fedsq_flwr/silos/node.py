@@ -115,7 +115,7 @@ class Node:
                 node_id=self._link.node_id,
                 node_config=self._node_config,  # type: ignore[arg-type]
                 state=RecordDict(),
-                run_config={"experiment": "", "overrides": "", **run.override_config},
+                run_config=dict(run.override_config),
             )
             for older in list(self._contexts)[:-_KEPT_RUNS]:
                 del self._contexts[older]

@@ -3,16 +3,15 @@
 import json
 import math
 import re
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.config import Config
-from fedsq_flwr.config.backbones import is_run
-from fedsq_flwr.config.differences import differences
-from fedsq_flwr.config.files import read_config
 from fedsq_flwr.errors import ConfigurationError, DataError, FedSQError
+from fedsq_flwr.records.config import read_config
+from fedsq_flwr.settings.backbone import is_run
+from fedsq_flwr.settings.resuming import changes
+from fedsq_flwr.settings.run import RunSettings
 
 #: Where the files of a run are put that cannot be gone on with, within its directory.
 EARLIER = "earlier"
@@ -36,8 +35,8 @@ class Standing(Enum):
     FINISHED = "a finished run"
 
 
-def standing(directory: Path, config: Config) -> Standing:
-    """Tell how far the job ``config`` came in ``directory``.
+def standing(directory: Path, settings: RunSettings) -> Standing:
+    """Tell how far the job ``settings`` came in ``directory``.
 
     Raises
     ------
@@ -47,21 +46,21 @@ def standing(directory: Path, config: Config) -> Standing:
     if not (directory / "history.jsonl").exists():
         return Standing.NOTHING
     try:
-        kept, config = read_config(directory / "config.yaml"), _pinned(config)
+        kept, settings = read_config(directory / "config.yaml"), _pinned(settings)
         if _rounds_of_summary(directory) == kept.rounds:
-            _require_same(directory, kept, config, "finished", rounds=True)
+            _require_same(directory, kept, settings, "finished", rounds=True)
             return Standing.FINISHED
     except FedSQError as error:
         raise OccupiedError(str(error)) from error
-    if config.batch_norm == "local" or not (directory / "checkpoints" / "last").is_dir():
+    if settings.batch_norm == "local" or not (directory / "checkpoints" / "last").is_dir():
         return Standing.LOST
-    if (directory / "failure.json").exists() and differences(kept, config, _kept_as):
+    if (directory / "failure.json").exists() and changes(kept, settings, _kept_as):
         return Standing.LOST
-    _require_same(directory, kept, config, "unfinished", rounds=False)
+    _require_same(directory, kept, settings, "unfinished", rounds=False)
     done = (directory / "history.jsonl").read_bytes().count(b"\n")
-    if done > config.rounds:
+    if done > settings.rounds:
         raise OccupiedError(
-            f"rounds={config.rounds}: the unfinished run in {directory} has {done} already; choose another output"
+            f"rounds={settings.rounds}: the unfinished run in {directory} has {done} already; choose another output"
         )
     return Standing.BROKEN_OFF
 
@@ -111,19 +110,19 @@ def _rounds_of_summary(directory: Path) -> int | None:
         raise DataError(f"{path} cannot be read as a summary: {error!r}") from error
 
 
-def _pinned(config: Config) -> Config:
+def _pinned(settings: RunSettings) -> RunSettings:
     """Return the settings with the weights of a run as a run keeps them: by the file of the checkpoint."""
-    if not is_run(config.backbone.weights):
-        return config
+    if not is_run(settings.backbone.weights):
+        return settings
     from fedsq_flwr.models import locate_weights  # torch: only where there are such weights
 
-    file = locate_weights(config.backbone.name, config.backbone.weights).path.absolute()
-    return replace(config, backbone=replace(config.backbone, weights=str(file)))
+    file = locate_weights(settings.backbone.name, settings.backbone.weights).path.absolute()
+    return settings.changed(backbone={"weights": str(file)})
 
 
-def _require_same(directory: Path, kept: Config, config: Config, state: str, *, rounds: bool) -> None:
-    changed = differences(kept, config, _kept_as)
-    if rounds and kept.rounds != config.rounds:
+def _require_same(directory: Path, kept: RunSettings, settings: RunSettings, state: str, *, rounds: bool) -> None:
+    changed = changes(kept, settings, _kept_as)
+    if rounds and kept.rounds != settings.rounds:
         changed.append("rounds")
     for name in changed:
         raise OccupiedError(f"{name}: differs from the {state} run in {directory}; choose another output")
