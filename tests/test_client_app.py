@@ -5,11 +5,11 @@ import threading
 import weakref
 
 import pytest
+from fedsq_flwr.config.site import NUM_PARTITIONS, PARTITION_ID, Site
 from flwr.app import Context, RecordDict
 from torch import nn
 
 from fedsq_flwr import QuantitativeCopy, client_app
-from fedsq_flwr.config.site import NUM_PARTITIONS, PARTITION_ID, Site
 from fedsq_flwr.data import SiloData
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.errors import ConfigurationError

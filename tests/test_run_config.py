@@ -2,8 +2,9 @@
 
 import threading
 
-from fedsq_flwr import run_config
 from fedsq_flwr.config.site import Site
+
+from fedsq_flwr import run_config
 from fedsq_flwr.run_config import config_of
 
 

@@ -33,7 +33,8 @@ from fedsq_flwr.data.pipelines import KEEP_PREPARED_BYTES, InputPipeline
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import derive_seed
 from fedsq_flwr.settings.data import ImageFolderData, PublishedData
-from fedsq_flwr.settings.partition import DrawnPartition, Natural, SavedPartition as SavedSettings
+from fedsq_flwr.settings.partition import DrawnPartition, Natural
+from fedsq_flwr.settings.partition import SavedPartition as SavedSettings
 from fedsq_flwr.settings.run import RunSettings
 
 log = logging.getLogger(__name__)

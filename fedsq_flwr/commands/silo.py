@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedsq_flwr.executors.interrupts import ending_signals_raise
-from fedsq_flwr.settings.silo import read_silo_settings
+from fedsq_flwr.settings.silo_file import read_silo_settings
 from fedsq_flwr.silos.keys import read_node_key
 
 
@@ -36,9 +36,7 @@ def silo(words: Sequence[str]) -> None:
         with (
             ending_signals_raise(),
             _files_for_the_owner_alone(),
-            Link(
-                own.superlink, keys=keys, insecure=own.insecure, root_certificates=own.root_certificates
-            ) as link,
+            Link(own.superlink, keys=keys, insecure=own.insecure, root_certificates=own.root_certificates) as link,
         ):
             log.info(
                 "silo %d of %d is connected to %s (node %d)",

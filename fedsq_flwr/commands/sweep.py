@@ -55,7 +55,12 @@ def carry_out(plan: Plan, progress: SweepProgress) -> None:
         SIGTERM or SIGHUP came: the processes that run jobs are ended, too.
     """
     logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
-    with one_line_errors(), watched(plan.output, progress) as place, ending_signals_raise(), warnings.catch_warnings():
+    with (
+        one_line_errors(),
+        watched(plan.output, progress) as place,
+        ending_signals_raise(),
+        warnings.catch_warnings(),
+    ):
         # Of joblib's, where a process has grown by the gates that it kept: another takes its place, no job is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         try:

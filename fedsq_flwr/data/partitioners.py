@@ -97,8 +97,8 @@ def _(partition: Shards, pool: Pool) -> Iterator["Partitioner"]:
     size = math.ceil(pool.samples / shards)  # by their number, the samples left over would go to no silo
     if (shards - 1) * size >= pool.samples:  # the last would be empty
         raise DataError(
-            f"partition.shards_per_silo={partition.shards_per_silo} over silos={pool.silos}: {pool.samples} samples do "
-            f"not make {shards} equal shards; lower partition.shards_per_silo or silos"
+            f"partition.shards_per_silo={partition.shards_per_silo} over silos={pool.silos}: {pool.samples} samples "
+            f"do not make {shards} equal shards; lower partition.shards_per_silo or silos"
         )
     own = int(pool.draw.integers(2**32))
     yield ShardPartitioner(pool.silos, "label", shard_size=size, keep_incomplete_shard=True, seed=own)

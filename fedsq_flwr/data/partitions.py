@@ -119,6 +119,4 @@ def _complaint(partition: PartitionSettings, silos: int, samples: int, classes: 
     if isinstance(partition, Pathological):  # where fewer silos would leave more classes to none
         wanted = f"each of the {classes} classes a silo, and {wanted}"
         remedy = "lower partition.min_size, or take partition=shards"
-    return (
-        f"partition.{name}={value} over silos={silos}: no draw gave {wanted}; raise partition.{name}, or {remedy}"
-    )
+    return f"partition.{name}={value} over silos={silos}: no draw gave {wanted}; raise partition.{name}, or {remedy}"

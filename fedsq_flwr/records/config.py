@@ -10,8 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.files import write_whole
-from fedsq_flwr.settings.composition import drop_other_variants
 from fedsq_flwr.settings.run import RENAMED, RunSettings
+from fedsq_flwr.settings.variants import drop_other_variants
 
 #: Settings of version 0.1 that are gone, with the value at which they had no effect.
 _REMOVED: Mapping[str, Any] = {"method.release_over": 0}

@@ -15,12 +15,12 @@ from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
+from fedsq_flwr.files import write_whole
 from fedsq_flwr.models import state_digest
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.config import read_config, write_config
 from fedsq_flwr.records.history import History, Line
 from fedsq_flwr.records.lines import HELD_OUT, SAMPLES, UNREADABLE_FILES, best_line, figures, line_of, plain_figures
-from fedsq_flwr.files import write_whole
 from fedsq_flwr.settings.resuming import changes
 from fedsq_flwr.settings.run import RunSettings
 
@@ -108,8 +108,8 @@ class RunDirectory:
         before = read_config(self.path / "config.yaml")
         for name in changes(before, settings):
             raise ConfigurationError(
-                f"{name}: differs from the run in output={settings.output}; to resume it, only settings that change "
-                "no number may change, and rounds (with a constant learning rate), diagnostics and min_available_silos"
+                f"{name}: differs from the run in output={settings.output}; to resume it, settings that change no "
+                "number may change, and rounds (with a constant learning rate), diagnostics, min_available_silos"
             )
         done = len(self.history.read())
         if done > settings.rounds:

@@ -78,7 +78,7 @@ def restore(checkpoint: Path) -> Restored:
     settings = read_config(directory / "config.yaml")
     if settings.method.aggregation == "none":
         raise ConfigurationError(
-            f"CHECKPOINT={checkpoint}: of {settings.method.name}, where each silo has its own model and none is shared"
+            f"CHECKPOINT={checkpoint}: of {settings.method.name}, where each silo has a model of its own"
         )
     class_names = _class_names(directory / "partition.json")
     checkpoints = Checkpoints(directory / "checkpoints")

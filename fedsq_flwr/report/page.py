@@ -7,12 +7,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.files import write_whole
 from fedsq_flwr.report import captions, numerals
 from fedsq_flwr.report.page_style import STYLE
 from fedsq_flwr.report.page_template import TEMPLATE
 from fedsq_flwr.report.records import Run
 from fedsq_flwr.report.rundir import read_run
-from fedsq_flwr.files import write_whole
 
 REPORT_NAME = "report.html"
 

@@ -57,8 +57,8 @@ _SUFFIXES = (".safetensors", ".pth", ".pt")
 _HUB = re.compile(r"hf:[\w.-]+/[\w.-]+(/[^@]+)?(@[^@]+)?")
 _TORCHVISION = re.compile(r"[A-Z][A-Z0-9_]*")
 WEIGHTS_ALLOWED = (
-    f"allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} "
-    "file, a run's directory, or hf:owner/name[/file][@revision]"
+    f"allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a {', '.join(_SUFFIXES[:-1])} or "
+    f"{_SUFFIXES[-1]} file, a run's directory, or hf:owner/name[/file][@revision]"
 )
 
 

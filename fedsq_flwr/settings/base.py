@@ -111,8 +111,8 @@ class Settings(BaseModel):
 class FlatSettings(Settings):
     """A group that holds choices which are written without a level of their own.
 
-    ``method.mu`` is a field of the aggregation, and ``method.gated_from`` one of the gates: both stand beside the other
-    fields of ``method`` in YAML, in JSON and on the command line.
+    ``method.mu`` is a field of the aggregation, and ``method.gated_from`` one of the gates. In YAML, in JSON and on
+    the command line, both stand beside the other fields of ``method``.
 
     Attributes
     ----------

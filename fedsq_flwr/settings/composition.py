@@ -1,7 +1,7 @@
 """From Hydra's YAML files and overrides to checked settings: done once, in the process that was told the overrides.
 
-The defaults are the classes' own. Hydra composes the files in ``conf`` and a user's own files on top of them. Whatever
-it composes becomes `RunSettings`, and only these travel.
+The defaults are the classes' own. Hydra composes the files in ``conf``, and a user's own files, on top of them. The
+result becomes `RunSettings`, and only these travel.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,16 +19,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-import fedsq_flwr
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.calibrated import calibrated_values
-from fedsq_flwr.settings.fields import MISSING, Model, catalogue, defaults, inlined, tag_of, tags_of, variants_of
+from fedsq_flwr.settings.fields import MISSING, catalogue, defaults
 from fedsq_flwr.settings.files import check_files
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.job_names import register_job_names
-from fedsq_flwr.settings.mistakes import only_of, unknown, written
+from fedsq_flwr.settings.mistakes import unknown
 from fedsq_flwr.settings.overrides import key_of
 from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.variants import drop_other_variants
 
 CONFIG_NAME = "config"
 #: Providers of configuration that are not the user's: Hydra, this package, and the defaults of the classes.
@@ -62,7 +62,7 @@ class Sources:
 
 def conf_directory() -> Path:
     """Return the folder ``conf`` of this package: inside it in a wheel, beside it in a checkout, sdist or bundle."""
-    package = Path(fedsq_flwr.__file__).absolute().parent
+    package = Path(__file__).absolute().parents[1]
     places = (package / "conf", package.parent / "conf")
     return next((place for place in places if (place / f"{CONFIG_NAME}.yaml").is_file()), places[0])
 
@@ -75,7 +75,7 @@ def register() -> None:
 
 def compose_settings(
     overrides: Sequence[str] = (),
-    sources: Sources = Sources(),  # noqa: B008 - immutable
+    sources: Sources = Sources(),
 ) -> RunSettings:
     """Compose and check the settings that ``overrides`` ask for, and whether the files that a run needs are there.
 
@@ -92,7 +92,7 @@ def compose_settings(
 
 
 @contextmanager
-def composing(sources: Sources = Sources()) -> Iterator[Callable[[Sequence[str]], DictConfig]]:  # noqa: B008 - immutable
+def composing(sources: Sources = Sources()) -> Iterator[Callable[[Sequence[str]], DictConfig]]:
     """Give a function that has Hydra compose overrides, with Hydra's own settings among the result.
 
     Raises
@@ -117,8 +117,8 @@ def composing(sources: Sources = Sources()) -> Iterator[Callable[[Sequence[str]]
 def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]) -> RunSettings:
     """Turn what Hydra composed into settings.
 
-    Values of a variant that is not chosen are dropped where a YAML file states them, as a preset may, and refused where
-    an override does. The values of a calibration are put in for what no override states.
+    Values of a variant that is not chosen are dropped where a YAML file states them, as a preset may, and refused
+    where an override does. The values of a calibration are put in for what no override states.
 
     Parameters
     ----------
@@ -206,48 +206,6 @@ def _given(plain: Mapping[Any, Any]) -> dict[str, Any]:
     """Return what has a value: the defaults that are not the same for all variants are left to the classes."""
     nested = {str(name): _given(value) if isinstance(value, dict) else value for name, value in plain.items()}
     return {name: value for name, value in nested.items() if value != MISSING}
-
-
-def drop_other_variants(data: dict[str, Any], told: Collection[str] = ()) -> dict[str, Any]:
-    """Return settings as nested mappings without the values of variants that are not chosen.
-
-    Parameters
-    ----------
-    data : dict
-        Settings of any variants; not changed.
-    told : collection of str
-        Settings that a person gave a value by an override, and that are refused rather than dropped.
-
-    Raises
-    ------
-    ConfigurationError
-        If one of ``told`` is a setting of another variant.
-    """
-    return _chosen_variants(data, RunSettings, "", told)
-
-
-def _chosen_variants(data: dict[str, Any], model: Model, prefix: str, told: Collection[str]) -> dict[str, Any]:
-    kept = dict(data)
-    for field, info in model.model_fields.items():
-        variants, tag = variants_of(info), tag_of(info)
-        flat_field = field in inlined(model)
-        level, below = (kept, prefix) if flat_field else (kept.get(field), f"{prefix}{field}.")
-        if not variants or not isinstance(level, dict):
-            continue
-        chosen = next((each for each in variants if tag is None or level.get(tag) in tags_of(each, tag)), None)
-        if chosen is None:  # an unknown name, which the validation names
-            continue
-        others = {name for each in variants for name in each.model_fields} - chosen.model_fields.keys()
-        for name in others & level.keys():
-            if f"{below}{name}" in told:
-                foreign = only_of(RunSettings, f"{below}{name}", chosen)
-                raise ConfigurationError(f"{below}{name}={written(level[name])}: {foreign}")
-        own = {name: value for name, value in level.items() if name not in others}
-        if flat_field:
-            kept = own
-        else:
-            kept[field] = _chosen_variants(own, chosen, below, told)
-    return kept
 
 
 @contextmanager

@@ -41,8 +41,8 @@ class Entry:
     description : str
         One line.
     fields : dict of str to FieldInfo
-        The setting in each variant that has it, by the variant's tag, such as ``dirichlet``. The tag is empty where the
-        setting does not depend on a choice.
+        The setting in each variant that has it, by the variant's tag, such as ``dirichlet``. The tag is empty where
+        the setting does not depend on a choice.
     facts : set of Fact
         What is known of the setting in any variant.
     is_tag : bool
@@ -58,7 +58,7 @@ class Entry:
     @property
     def default(self) -> Any:
         """The default, or `MISSING` where there is none or variants differ in it."""
-        found = [each.get_default(call_default_factory=True) for each in self.fields.values()]  # type: ignore[call-overload]
+        found = [each.get_default(call_default_factory=True) for each in self.fields.values()]
         if any(value is PydanticUndefined or value != found[0] for value in found):
             return MISSING
         return list(found[0]) if isinstance(found[0], tuple) else found[0]
@@ -66,7 +66,7 @@ class Entry:
 
 @lru_cache
 def catalogue(model: Model) -> Mapping[str, Entry]:
-    """Return all settings of a class and of the groups below it, by their dotted names, in the order of the classes."""
+    """Return all settings of a class and of the groups below it, by dotted names, in the order of the classes."""
     entries: dict[str, Entry] = {}
     for name, tags, owner, info in _walk(model, "", ("",)):
         entry = entries.setdefault(name, Entry(name))
@@ -125,7 +125,9 @@ def inlined(owner: Model) -> tuple[str, ...]:
     return getattr(owner, "inlined", ())
 
 
-def _walk(owner: Model, prefix: str, tags: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...], Model, FieldInfo]]:
+def _walk(
+    owner: Model, prefix: str, tags: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[str, ...], Model, FieldInfo]]:
     for name, info in owner.model_fields.items():
         variants = variants_of(info)
         if not variants:

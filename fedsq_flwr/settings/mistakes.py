@@ -70,7 +70,11 @@ def written(value: Any) -> str:
         return "null" if value is None else str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(written, value))}]"
-    text = " ".join(str(value).split()) if not isinstance(value, int) or abs(value) < 10**20 else "a number of many digits"
+    text = (
+        " ".join(str(value).split())
+        if not isinstance(value, int) or abs(value) < 10**20
+        else "a number of many digits"
+    )
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 

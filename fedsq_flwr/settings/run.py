@@ -12,9 +12,9 @@ from fedsq_flwr.settings.backbone import AnyBackbone, CifarBackbone
 from fedsq_flwr.settings.base import Settings, Several, Text
 from fedsq_flwr.settings.data import AnyData, Digits, ImageFolderData
 from fedsq_flwr.settings.executor import AnyExecutor, InProcess, RealSilos, Simulation
-from fedsq_flwr.settings.method import FedMedian, FixedGates, LocalModels, MethodSettings, PretrainedGates
-from fedsq_flwr.settings.partition import AnyPartition, Dirichlet
 from fedsq_flwr.settings.fields import Fact
+from fedsq_flwr.settings.method import FixedGates, LocalModels, MethodSettings, PretrainedGates
+from fedsq_flwr.settings.partition import AnyPartition, Dirichlet
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -37,7 +37,8 @@ MAX_JSON = 2**18
 class RunSettings(Settings):
     """Everything that a run depends on.
 
-    The fields from `data` on are groups, each a choice among classes of its own; all others are settings of every run.
+    The fields from `data` on are groups, each a choice among classes of its own. All others are settings of every
+    run.
     """
 
     #: What is said of settings of version 0.1 that are gone.
@@ -49,7 +50,7 @@ class RunSettings(Settings):
     experiment: Annotated[Text, Fact.NOT_COMPARED]
     """Name of the preset, a file in ``conf/experiment``."""
     calibration: Annotated[Text | None, Fact.NO_NUMBER, Fact.PATH] = None
-    """File of ``fedsq calibrate`` whose values are used; null in a run's own ``config.yaml``, which has the values."""
+    """File of ``fedsq calibrate`` whose values are used."""
     seed: Annotated[int, Field(ge=0), Fact.NOT_COMPARED] = 0
     """Seed of every random stream of the run."""
     rounds: Annotated[int, Field(ge=1), Fact.CONDITION, Fact.RESUMABLE] = 10
@@ -182,5 +183,7 @@ class RunSettings(Settings):
         self.require(executor.structure != "sent" or self.batch_norm == "batch", "executor.structure", own)
         if isinstance(executor, InProcess):
             alone = executor.workers <= 1 or not self.backbone.network.dropout
-            shared = f"must be 0 or 1 in-process for {self.backbone.name}: threads would share its dropout's generator"
+            shared = (
+                f"must be 0 or 1 in-process for {self.backbone.name}: threads would share its dropout's generator"
+            )
             self.require(alone, "executor.workers", shared)

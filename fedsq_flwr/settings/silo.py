@@ -1,14 +1,10 @@
-"""What the operator of a silo decides: ``silo.yaml``, and how its values stand over those of a run."""
+"""What the operator of a silo decides, and how it takes the place of what a run says."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, model_validator
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.backbone import is_anywhere
@@ -16,13 +12,12 @@ from fedsq_flwr.settings.base import Settings, Text, flat
 from fedsq_flwr.settings.data import ImageFolderData
 from fedsq_flwr.settings.executor import Device, is_address
 from fedsq_flwr.settings.fields import Fact, catalogue, facts_of
-from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.partition import SavedPartition
 from fedsq_flwr.settings.run import RunSettings
 
 #: Keys of Flower's node config that say which silo a node is.
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
-_STATE_DIR = "~/.cache/fedsq_flwr"
+STATE_DIR = "~/.cache/fedsq_flwr"
 
 
 class Site(Settings):
@@ -69,7 +64,7 @@ class SiloSettings(Settings):
     """Plain HTTP, for trials on one machine."""
     weights: Annotated[Text | None, Fact.PATH] = None
     """File of pretrained weights; null: as the run says."""
-    state_dir: Annotated[Text, Fact.PATH] = _STATE_DIR
+    state_dir: Annotated[Text, Fact.PATH] = STATE_DIR
     """Folder for gates, structures that the server sent, and weights that were pretrained here."""
     gate_cache_bytes: Annotated[int, Field(ge=0)] = 2**30
     """Bytes that gates may take in ``state_dir``."""
@@ -108,26 +103,6 @@ class SiloSettings(Settings):
         """Return the number of the silo and what concerns a run, as Flower's node config."""
         own = {name.replace("_", "-"): value for name, value in self.site().plain().items() if value is not None}
         return {PARTITION_ID: self.silo, NUM_PARTITIONS: self.silos, **own}
-
-
-def read_silo_settings(words: Sequence[str]) -> SiloSettings:
-    """Read a silo's settings: YAML files and ``name=value``, of which the later win.
-
-    Raises
-    ------
-    ConfigurationError
-        One line that names the file or setting, the value and what is allowed.
-    """
-    given: dict[str, Any] = {"state_dir": _STATE_DIR}
-    with one_line_errors():
-        for word in words:
-            given |= _of_word(word) if "=" in word else _of_file(Path(word))
-    missing = [name for name, field in SiloSettings.model_fields.items() if field.is_required() and name not in given]
-    if missing:
-        raise ConfigurationError(f"{missing[0]}: must be given, in a file or as {missing[0]}=VALUE")
-    settings = SiloSettings.parse({**given, "state_dir": str(Path(str(given["state_dir"])).expanduser())})
-    settings.check_files()
-    return settings
 
 
 def read_site(node_config: Mapping[str, object]) -> Site:
@@ -184,14 +159,16 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
     if isinstance(settings.partition, SavedPartition):
         if site.data_path is None:  # not looked for here, as with weights
             name = Path(settings.partition.file).name
-            raise ConfigurationError(f"partition.file={name}: is a file of the server's; this silo has none of its own")
+            raise ConfigurationError(
+                f"partition.file={name}: is a file of the server's; this silo has none of its own"
+            )
         changes["partition"] = {"name": "iid"}
     return settings.changed(**changes)
 
 
 def state_folder(site: Site) -> Path:
     """Return the folder that a real silo keeps its files in."""
-    return Path(site.state_dir or _STATE_DIR).expanduser()
+    return Path(site.state_dir or STATE_DIR).expanduser()
 
 
 def _backbone(settings: RunSettings, site: Site) -> dict[str, Any]:
@@ -206,35 +183,3 @@ def _backbone(settings: RunSettings, site: Site) -> dict[str, Any]:
             "(weights=FILE), or run with executor.structure=sent"
         )
     return {}
-
-
-def _of_file(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: there is no such file")
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path))
-    except (YAMLError, UnicodeDecodeError, OSError, OmegaConfBaseException) as error:
-        raise ConfigurationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
-    if not isinstance(loaded, dict):
-        raise ConfigurationError(f"{path} holds no settings")
-    return _with_absolute_paths({str(name): value for name, value in loaded.items()}, path.absolute().parent)
-
-
-def _of_word(word: str) -> dict[str, Any]:
-    try:
-        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist([word]))
-    except YAMLError as error:
-        name, _, value = word.partition("=")
-        quoted = f"{name}='\"{value}\"'"
-        raise ConfigurationError(f"{word}: needs quotes, and these need the shell's: {quoted}") from error
-    return _with_absolute_paths(given, Path.cwd())
-
-
-def _with_absolute_paths(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Take paths in a file as relative to its folder, and those on the command line as relative to the current one."""
-    paths = {
-        name: os.path.normpath(folder / Path(value).expanduser())
-        for name, value in settings.items()
-        if Fact.PATH in facts_of(SiloSettings, name) and isinstance(value, str)
-    }
-    return settings | paths

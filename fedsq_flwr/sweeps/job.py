@@ -95,9 +95,7 @@ def _run(settings: RunSettings, directory: Path) -> State:
     (directory / "failure.json").unlink(missing_ok=True)
     from fedsq_flwr.job import run_job  # torch and more: only where there is something to run
 
-    run_job(
-        settings.changed(resume=found is Standing.BROKEN_OFF), Console(file=io.StringIO(), quiet=True)
-    )
+    run_job(settings.changed(resume=found is Standing.BROKEN_OFF), Console(file=io.StringIO(), quiet=True))
     return State.FINISHED
 
 

@@ -36,7 +36,11 @@ class Tracking:
     """
 
     def __init__(
-        self, trackers: Mapping[str, Tracker], settings: RunSettings, directory: RunDirectory, warn: Callable[[str], None]
+        self,
+        trackers: Mapping[str, Tracker],
+        settings: RunSettings,
+        directory: RunDirectory,
+        warn: Callable[[str], None],
     ) -> None:
         self._trackers = dict(trackers)
         self._settings = settings

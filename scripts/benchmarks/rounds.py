@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.job import run_job
+from fedsq_flwr.settings.composition import compose_settings
 from scripts.benchmarks.tables import interval
 
 METHODS = ("fedavg", "fedprox", "fedadam", "head_only", "fedsq", "fedsq_late_gates")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fedsq_flwr.config import Config, compose_config
 
 from fedsq_flwr.assembly import pretraining
-from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.learning.threads import torch_threads
 

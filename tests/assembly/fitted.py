@@ -2,6 +2,7 @@
 
 from fedsq_flwr.assembly.fitting import image_fitter
 from fedsq_flwr.config import Config
+
 from fedsq_flwr.data.images import LabelledImages
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fedsq_flwr.config import Config, compose_config
 from PIL import Image
 
 from fedsq_flwr.assembly import load_folder, load_task
-from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data import LabelledImages, load_source, share_out
 from fedsq_flwr.data.folder_writing import write_folder
 from fedsq_flwr.learning.threads import torch_threads

@@ -5,13 +5,13 @@ import json
 import logging
 from pathlib import Path
 
+import fedsq_flwr.conf
 import pytest
 import torch
+from fedsq_flwr.config import compose_config
 from torch import nn
 
-import fedsq_flwr.conf
 from fedsq_flwr.assembly import build_model, describe_weights, load_network, load_start, training_settings
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.assembly import load_task
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.data import load_source
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.models import save_weights

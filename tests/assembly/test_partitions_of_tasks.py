@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.assembly import load_task
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.records.directory import describe_partition

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from fedsq_flwr.config import Config, compose_config
 
 from fedsq_flwr.assembly import load_raw_task, load_task
 from fedsq_flwr.commands.shares import lay_out_data
-from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data import read_folder
 from fedsq_flwr.errors import DataError
 from tests.data.folders import as_they_are

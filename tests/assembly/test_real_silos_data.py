@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
-from fedsq_flwr.assembly import build_silo_model, load_server_data, load_silo, load_task
 from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.config.site import Site, at_site
+
+from fedsq_flwr.assembly import build_silo_model, load_server_data, load_silo, load_task
 from fedsq_flwr.errors import ConfigurationError, DataError
 from tests.data.folders import make
 

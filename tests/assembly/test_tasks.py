@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.assembly import load_task
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.data import load_source
 from fedsq_flwr.errors import DataError
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.files import write_config
 

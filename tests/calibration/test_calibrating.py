@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.calibrate import ValidationProgress
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.errors import RunFailedError
 
 SMALL = ("learning_rate=0.1,0.2", "weight_decay=0", "head_first_rounds=0")

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from fedsq_flwr.config.files import read_config
 
 from fedsq_flwr.cli import main
-from fedsq_flwr.config.files import read_config
 from tests.endtoend.conftest import SMALL, few_digits
 
 FILE = """

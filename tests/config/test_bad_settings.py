@@ -11,10 +11,10 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
-
 from fedsq_flwr.config import compose_config, validate
 from fedsq_flwr.config.allowed import CHOICES, LOWER_BOUNDS, UPPER_BOUNDS
 from fedsq_flwr.config.files import read_config, write_config
+
 from fedsq_flwr.errors import ConfigurationError
 
 #: overrides -> what the line must hold: the setting, the value, what is allowed

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.composition import without_calibration
 from fedsq_flwr.config.site import refuse_unsafe_overrides
+
 from fedsq_flwr.errors import ConfigurationError
 
 FILE = """

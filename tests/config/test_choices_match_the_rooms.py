@@ -1,13 +1,13 @@
 """The words that the settings allow are those that the rooms implement."""
 
 import pytest
-
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.allowed import CHOICES
 from fedsq_flwr.config.allowed import TRACKERS as TRACKERS_ALLOWED
 from fedsq_flwr.config.backbones import NETWORKS
-from fedsq_flwr.data import PUBLISHED, SOURCES
 from fedsq_flwr.data.partition_plan import PARTITIONS
+
+from fedsq_flwr.data import PUBLISHED, SOURCES
 from fedsq_flwr.federation.aggregation import AGGREGATIONS
 from fedsq_flwr.job import EXECUTORS
 from fedsq_flwr.learning import AUGMENTATIONS

@@ -5,13 +5,13 @@ import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+import fedsq_flwr.conf
 import pytest
 import yaml
+from fedsq_flwr.config import Config, compose_config
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING
 
-import fedsq_flwr.conf
-from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.errors import ConfigurationError
 
 CONF = Path(next(iter(fedsq_flwr.conf.__path__)))

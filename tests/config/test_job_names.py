@@ -1,7 +1,6 @@
 """The directory of a sweep's job says what makes it another job, and fits any file system."""
 
 import pytest
-
 from fedsq_flwr.config.job_names import job_name
 
 

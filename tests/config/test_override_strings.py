@@ -1,13 +1,13 @@
 """Overrides in one string, as Flower's run config carries them."""
 
 import pytest
+from fedsq_flwr.config import compose_config
+from fedsq_flwr.config.override_strings import quoted, split_overrides
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.override_strings import quoted, split_overrides
 from fedsq_flwr.errors import ConfigurationError
 
 SPLITS = {

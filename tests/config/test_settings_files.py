@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.files import read_config, write_config
+
 from fedsq_flwr.errors import ConfigurationError
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from fedsq_flwr.data.partition_plan import PARAMETERS, PARTITIONS
 from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedsq_flwr.data.partition_plan import PARAMETERS, PARTITIONS
 from fedsq_flwr.data.partitions import partition_samples
 from fedsq_flwr.errors import DataError
 from tests.data.plans import plan

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 import fedsq_flwr.conf
-from fedsq_flwr.assembly import build_model, load_server_data
-from fedsq_flwr.cli import main
+import pytest
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.files import read_config
+
+from fedsq_flwr.assembly import build_model, load_server_data
+from fedsq_flwr.cli import main
 from fedsq_flwr.federation import client
 from fedsq_flwr.learning import derive_seed, evaluate
 from fedsq_flwr.models import state_digest

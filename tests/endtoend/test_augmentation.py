@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from fedsq_flwr.config import compose_config
+
 from fedsq_flwr.data import DataSource, LabelledImages
 from tests.endtoend.conftest import read_history, read_summary
 

@@ -4,10 +4,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.shares import lay_out_data
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.executors.environment import command_path, isolated_environment
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.superlink import LocalSuperLink, free_port

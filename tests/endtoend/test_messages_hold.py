@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 import torch
+from fedsq_flwr.config.files import read_config
 from flwr.serverapp import Grid
 
 from fedsq_flwr.assembly import build_model
-from fedsq_flwr.config.files import read_config
 from fedsq_flwr.executors.grid import InProcessGrid
 from tests.endtoend.conftest import read_summary
 
@@ -89,6 +89,7 @@ def test_traffic_is_the_bytes_that_the_records_hold(run, overheard):
 
 def build_model_of(run):
     from fedsq_flwr.config import compose_config
+
     from tests.endtoend.conftest import SMALL
 
     return build_model(compose_config(SMALL), 10)

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-import pytest
-
 import fedsq_flwr.conf
+import pytest
 from fedsq_flwr.config import compose_config
+
 from tests.data.published import parquet, pictures
 from tests.endtoend.conftest import read_summary, run_in
 

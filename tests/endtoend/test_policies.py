@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fedsq_flwr.config.files import read_config
 
 from fedsq_flwr.assembly import build_model
-from fedsq_flwr.config.files import read_config
 from fedsq_flwr.records.checkpoints import Checkpoints
 from tests.endtoend.conftest import read_history, read_summary
 

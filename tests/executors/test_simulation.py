@@ -8,8 +8,8 @@ from typing import Any
 
 import psutil
 import pytest
-
 from fedsq_flwr.config.schema import Config, ExecutorConfig
+
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.flower_app import FlowerApp
 from fedsq_flwr.executors.processes import is_alive

@@ -3,8 +3,8 @@
 import os
 
 import pytest
-
 from fedsq_flwr.config import compose_config
+
 from fedsq_flwr.executors.inprocess import workers_of
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from fedsq_flwr.config.schema import MethodConfig
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedMedian
 
 from fedsq_flwr import FedSQ
-from fedsq_flwr.config.schema import MethodConfig
 from fedsq_flwr.federation.aggregation import AGGREGATIONS, build_aggregation
 from fedsq_flwr.federation.local_models import LocalModels
 from fedsq_flwr.federation.roster import Roster

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
+from fedsq_flwr.config.backbones import NETWORKS
 from torch import nn
 
-from fedsq_flwr.config.backbones import NETWORKS
 from fedsq_flwr.gating import DualCopy
 from fedsq_flwr.models import BACKBONES, build_backbone
 from fedsq_flwr.models.head import find_head

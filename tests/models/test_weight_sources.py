@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from fedsq_flwr.config.backbones import NETWORKS
+
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models import build_backbone, load_weights, locate_weights, save_weights, state_digest
 

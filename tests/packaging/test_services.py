@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fedsq_flwr.config.silo import SiloConfig, read_silo_config
 from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
 from flwr.superlink.main import create_app
 from flwr.supernode import fleet_http_client
 
-from fedsq_flwr.config.silo import SiloConfig, read_silo_config
 from fedsq_flwr.executors.environment import _FIXED
 from tests.packaging.deployment import EXAMPLES, commands, options, unit
 

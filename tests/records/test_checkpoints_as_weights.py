@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from fedsq_flwr.config import Config, compose_config
 
 from fedsq_flwr.assembly import load_start
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data import LabelledImages, ServerData
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models import build_backbone, locate_weights

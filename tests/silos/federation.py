@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.commands.shares import lay_out_data
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.data import DataSource, load_source
 from fedsq_flwr.executors.superlink import LocalSuperLink
 from fedsq_flwr.silos.keys import make_node_key

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.assembly import build_model
 from fedsq_flwr.assembly.network import random_network
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.doctor import lines_of
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.superlink import LocalSuperLink, free_port
 from fedsq_flwr.gating import DualCopy

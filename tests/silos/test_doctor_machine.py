@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-
 from fedsq_flwr.config import compose_config
+
 from fedsq_flwr.silos.checks import versions
 from fedsq_flwr.silos.checks.finding import Mark
 from fedsq_flwr.silos.checks.machine import check_device, check_disk, check_memory

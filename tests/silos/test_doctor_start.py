@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from fedsq_flwr.config import Config, compose_config
 
 from fedsq_flwr.assembly import build_model
 from fedsq_flwr.assembly.network import random_network
-from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.gating import DualCopy
 from fedsq_flwr.models import save_weights
 from fedsq_flwr.models.torch_files import file_sha256

@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
-
-import fedsq_flwr
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.silo import node_config, read_silo_config
 from fedsq_flwr.config.site import GROUPS, Site, at_site, read_site, refuse_unsafe_overrides
+from omegaconf import OmegaConf
+
+import fedsq_flwr
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.run_config import config_of
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from fedsq_flwr.cli import main
 from fedsq_flwr.config import Config
 from fedsq_flwr.config.files import write_config
+
+from fedsq_flwr.cli import main
 
 
 class FakeRuns:

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-
 from fedsq_flwr.config.files import read_config
+
 from fedsq_flwr.errors import RunFailedError
 from tests.endtoend.conftest import SMALL
 

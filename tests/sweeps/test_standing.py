@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
-
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.files import write_config
+from safetensors.torch import save_file
+
 from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.sweeps.standing import OccupiedError, Standing, read_figures, standing
 from tests.sweeps.conftest import finish, leave_rounds

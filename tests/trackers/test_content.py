@@ -4,6 +4,7 @@ import dataclasses
 
 from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.schema import Config
+
 from fedsq_flwr.trackers.content import PLACES, metrics_of, settings_of, summary_of
 
 HIDDEN = "/home/dr-who"

@@ -5,8 +5,8 @@ import logging
 from pathlib import Path
 
 import pytest
-
 from fedsq_flwr.config import compose_config
+
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.trackers import Tracking

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.run import RunSettings
-from fedsq_flwr.settings.silo import SiloSettings, at_site, for_real_silos, read_silo_settings
+from fedsq_flwr.settings.silo import SiloSettings, at_site, for_real_silos
+from fedsq_flwr.settings.silo_file import read_silo_settings
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok
 
 # What holds for every run of real silos.

@@ -1,8 +1,8 @@
 """Which settings make a condition, a method, or a setting of it."""
 
 import pytest
-
 from fedsq_flwr.data.partition_plan import PARAMETERS, PARTITIONS
+
 from fedsq_flwr.report.comparison.settings import comparable, describe, flatten, is_condition, is_tuned, varying
 
 
