@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.composition import without_calibration
-from fedsq_flwr.config.site import refuse_unsafe_overrides
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.silo import refuse_unsafe_overrides
 
 FILE = """
 schema: 1
 methods:
-  fedsq: {learning_rate: 0.25, batch_norm: frozen, diagnostics: true, min_silos: null}
+  fedsq: {learning_rate: 0.25, batch_norm: frozen, diagnostics: true, min_available_silos: null}
   fedavg: {learning_rate: 0.125}
 """
 
@@ -30,20 +30,20 @@ def named(file: Path) -> str:
 
 def complaint(file: Path, *overrides: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        compose_config([named(file), *overrides])
+        compose_settings([named(file), *overrides])
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
 
 def test_the_values_of_the_method_in_force_are_used(file: Path) -> None:
-    fedsq, fedavg = (compose_config([named(file), f"method={method}"]) for method in ("fedsq", "fedavg"))
+    fedsq, fedavg = (compose_settings([named(file), f"method={method}"]) for method in ("fedsq", "fedavg"))
     assert (fedsq.learning_rate, fedsq.batch_norm, fedsq.diagnostics) == (0.25, "frozen", True)
     assert (fedavg.learning_rate, fedavg.batch_norm, fedavg.diagnostics) == (0.125, "batch", False)
     assert fedsq.calibration is None  # it has done its work; what counts are the values
 
 
 def test_what_the_command_line_sets_stays(file: Path) -> None:
-    config = compose_config([named(file), "learning_rate=0.5"])
+    config = compose_settings([named(file), "learning_rate=0.5"])
     assert (config.learning_rate, config.batch_norm) == (0.5, "frozen")
 
 
@@ -51,7 +51,7 @@ def test_overrides_without_the_file_compose_the_same(file: Path) -> None:
     overrides = [named(file), "rounds=3", "learning_rate=0.5", "output=runs/same"]  # the default holds the time
     plain = without_calibration(overrides)
     assert not any("calibration" in override for override in plain)
-    assert compose_config(plain) == compose_config(overrides)
+    assert compose_settings(plain) == compose_settings(overrides)
     assert without_calibration(["rounds=3"]) == ["rounds=3"]
 
 

@@ -1,7 +1,6 @@
 """The words that the settings allow are those that the rooms implement."""
 
 import pytest
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.config.allowed import CHOICES
 from fedsq_flwr.config.allowed import TRACKERS as TRACKERS_ALLOWED
 from fedsq_flwr.config.backbones import NETWORKS
@@ -16,6 +15,7 @@ from fedsq_flwr.learning.schedule import SCHEDULES
 from fedsq_flwr.models import BACKBONES
 from fedsq_flwr.models.batch_norm import POLICIES
 from fedsq_flwr.models.head import INITIALISATIONS
+from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.trackers.registry import TRACKERS
 
 IMPLEMENTED = {
@@ -44,7 +44,7 @@ def test_the_trackers_that_may_be_listed_are_those_there_are() -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_a_file_of_settings_that_composes(name: str) -> None:
-    backbone = compose_config([f"backbone={name}"]).backbone
+    backbone = compose_settings([f"backbone={name}"]).backbone
     assert backbone.name == name
     assert (backbone.weights == "IMAGENET1K_V1") is NETWORKS[name].torchvision
-    assert (backbone.mean, backbone.deviation) == (None, None)
+    assert (backbone.mean, backbone.std) == (None, None)

@@ -11,11 +11,11 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import compose_config, validate
 from fedsq_flwr.config.allowed import CHOICES, LOWER_BOUNDS, UPPER_BOUNDS
-from fedsq_flwr.config.files import read_config, write_config
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.records.config import read_config, write_config
+from fedsq_flwr.settings.composition import compose_settings
 
 #: overrides -> what the line must hold: the setting, the value, what is allowed
 BAD = {
@@ -31,11 +31,11 @@ BAD = {
     "learning_rate=inf": ("learning_rate=inf", "above 0"),
     "learning_rate=nan": ("learning_rate=nan", "above 0"),
     "momentum=1": ("momentum=1.0", "at least 0 and below 1"),
-    "participation=1.5": ("participation=1.5", "above 0 and at most 1"),
+    "fraction_train=1.5": ("fraction_train=1.5", "above 0 and at most 1"),
     "batch_size=1": ("batch_size=1", "at least 2"),
     "seed=-1": ("seed=-1", "at least 0"),
     "min_replies=11": ("min_replies=11", "at most the 10 silos"),
-    "participation=0.25 min_replies=3": ("min_replies=3", "at most the 2 silos"),
+    "fraction_train=0.25 min_replies=3": ("min_replies=3", "at most the 2 silos"),
     "partition.alpha=0": ("partition.alpha=0.0", "above 0"),
     "partition.alpha=-1": ("partition.alpha=-1.0", "above 0"),
     "partition.alpha=nan": ("partition.alpha=nan", "above 0"),
@@ -64,7 +64,7 @@ BAD = {
     "method.server_learning_rate=0.5": ("method.server_learning_rate=0.5", "1 unless", "fedavgm or fedadam"),
     "method=fedprox method.server_momentum=0.9": ("method.server_momentum=0.9", "0 unless", "fedavgm or fedadam"),
     "method=fedavgm method.server_momentum=1": ("method.server_momentum=1.0", "below 1"),
-    "method=fedavgm method.beta2=0.9": ("method.beta2=0.9", "must be 0 unless method.aggregation is fedadam"),
+    "method=fedavgm method.beta_2=0.9": ("method.beta_2=0.9", "must be 0 unless method.aggregation is fedadam"),
     "method=fedavgm method.tau=0.1": ("method.tau=0.1", "must be 0 unless method.aggregation is fedadam"),
     "method=fedadam method.tau=0": ("method.tau=0.0", "must be above 0"),
     "method=fedavg method.pool_gates=false": ("method.pool_gates=False", "true where method.gates is none"),
@@ -76,7 +76,7 @@ BAD = {
     "batch_norm=local resume=true": ("resume=True", "not with batch_norm=local"),
     "batch_norm=local method.refresh_every=2": ("method.refresh_every=2", "must be 0 with batch_norm=local"),
     "batch_norm=local method.freeze_after=2": ("method.freeze_after=2", "must be 0 with batch_norm=local"),
-    "head_first_rounds=-1": ("head_first_rounds=-1", "at least 0"),
+    "linear_probing_rounds=-1": ("linear_probing_rounds=-1", "at least 0"),
     "method.refresh_every=-1": ("method.refresh_every=-1", "at least 0"),
     "method=fedavg method.refresh_every=2": ("method.refresh_every=2", "0 where method.gates is none"),
     "method=fedprox method.release_after=2": ("method.release_after=2", "0 where method.gates is none"),
@@ -109,11 +109,11 @@ BAD = {
     "backbone=resnet18 backbone.in_channels=1": ("backbone.in_channels=1", "must be 3 for resnet18"),
     "backbone=vgg11 backbone.image_size=31": ("backbone.image_size=31", "at least 32 for vgg11"),
     "backbone=squeezenet1_1 backbone.head=zeros": ("backbone.head=zeros", "must be keep", "convolution"),
-    "backbone.mean=[0.5]": ("backbone.deviation=None", "given together"),
-    "backbone.deviation=[0.5]": ("backbone.mean=None", "given together"),
-    "backbone.mean=[0.5,0.5] backbone.deviation=[1]": ("backbone.mean=[0.5, 0.5]", "each of the 1 channels"),
-    "backbone.mean=[nan] backbone.deviation=[1]": ("backbone.mean=[nan]", "finite"),
-    "backbone.mean=[0.5] backbone.deviation=[0]": ("backbone.deviation=[0.0]", "above 0"),
+    "backbone.mean=[0.5]": ("backbone.std=None", "given together"),
+    "backbone.std=[0.5]": ("backbone.mean=None", "given together"),
+    "backbone.mean=[0.5,0.5] backbone.std=[1]": ("backbone.mean=[0.5, 0.5]", "each of the 1 channels"),
+    "backbone.mean=[nan] backbone.std=[1]": ("backbone.mean=[nan]", "finite"),
+    "backbone.mean=[0.5] backbone.std=[0]": ("backbone.std=[0.0]", "above 0"),
     "backbone.mean=auto": ("backbone.mean", "auto"),
     "executor=inprocess executor.workers=2 backbone=alexnet": ("executor.workers=2", "0 or 1", "alexnet", "dropout"),
     "backbone.weights=random backbone.head=keep": ("backbone.head=keep", "pretrained weights"),
@@ -164,7 +164,7 @@ BAD = {
 
 def complaint(*overrides: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        compose_config(overrides)
+        compose_settings(overrides)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     assert message == message.strip()
@@ -198,32 +198,32 @@ def test_weights_that_are_a_directory_or_of_another_format_are_refused(tmp_path:
 def test_weights_that_are_there_are_taken(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"weights{suffix}"
     file.touch()
-    assert compose_config([f"backbone.weights={file}"]).backbone.weights == str(file)
+    assert compose_settings([f"backbone.weights={file}"]).backbone.weights == str(file)
 
 
 @pytest.mark.parametrize(
     "name", ["hf:owner/name", "hf:owner/name@v1.0", "hf:o/n/a/b.safetensors", "hf:o/n/b.safetensors@refs/pr/1"]
 )
 def test_weights_on_the_hub_may_be_named(name: str) -> None:
-    assert compose_config([f"backbone.weights={name}"]).backbone.weights == name
+    assert compose_settings([f"backbone.weights={name}"]).backbone.weights == name
 
 
 def test_a_folder_of_images_must_be_a_folder_and_is_taken_if_it_is_one(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = complaint("data=imagefolder", f"data.path={tmp_path}/file")
     assert told == f"data.path={tmp_path}/file: there is no such folder"
-    data = compose_config(["data=imagefolder", f"data.path={tmp_path}", "data.classes=[b,a]"]).data
+    data = compose_settings(["data=imagefolder", f"data.path={tmp_path}", "data.classes=[b,a]"]).data
     assert (data.path, data.classes) == (str(tmp_path), ["b", "a"])
 
 
 def test_real_silos_have_folders_of_their_own_and_the_server_needs_none() -> None:
-    assert compose_config(["data=imagefolder", "executor=silos"]).data.path is None
+    assert compose_settings(["data=imagefolder", "executor=silos"]).data.path is None
 
 
 def test_settings_of_a_run_whose_folder_is_gone_are_valid_still(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    write_config(tmp_path / "config.yaml", compose_config(["data=imagefolder", f"data.path={folder}"]))
+    write_config(tmp_path / "config.yaml", compose_settings(["data=imagefolder", f"data.path={folder}"]))
     folder.rmdir()
     assert read_config(tmp_path / "config.yaml").data.path == str(folder)
 
@@ -231,11 +231,13 @@ def test_settings_of_a_run_whose_folder_is_gone_are_valid_still(tmp_path: Path) 
 @pytest.mark.parametrize("backbone", ["alexnet", "squeezenet1_1"])
 @pytest.mark.parametrize("overrides", [["executor.workers=0"], ["executor.workers=1"], ["executor=simulation"]])
 def test_dropout_may_be_trained_one_silo_at_a_time_or_in_processes(backbone: str, overrides: list[str]) -> None:
-    assert compose_config([f"backbone={backbone}", "executor=inprocess", *overrides])
+    assert compose_settings([f"backbone={backbone}", "executor=inprocess", *overrides])
 
 
 def test_silos_without_dropout_may_train_side_by_side() -> None:
-    assert compose_config(["backbone=densenet121", "executor=inprocess", "executor.workers=4"]).executor.workers == 4
+    assert (
+        compose_settings(["backbone=densenet121", "executor=inprocess", "executor.workers=4"]).executor.workers == 4
+    )
 
 
 def test_a_value_with_a_quote_is_shown_quoted() -> None:
@@ -245,7 +247,7 @@ def test_a_value_with_a_quote_is_shown_quoted() -> None:
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_word_that_is_not_among_the_choices_is_refused(name: str) -> None:
-    config = compose_config()
+    config = compose_settings()
     holder, _, last = name.rpartition(".")
     setattr(getattr(config, holder) if holder else config, last, "nonsense")
     with pytest.raises(ConfigurationError) as caught:
@@ -256,7 +258,7 @@ def test_a_word_that_is_not_among_the_choices_is_refused(name: str) -> None:
 @pytest.fixture(scope="module")
 def check() -> Callable[[str, float], None]:
     """A function that changes one setting of the defaults, and checks them all."""
-    defaults = compose_config()
+    defaults = compose_settings()
 
     def change_and_validate(name: str, value: float) -> None:
         config = copy.deepcopy(defaults)
@@ -302,13 +304,13 @@ def numbers(settings: object, prefix: str = "") -> list[str]:
 
 
 def test_every_number_has_a_lower_bound() -> None:
-    assert set(numbers(compose_config())) == set(LOWER_BOUNDS)
+    assert set(numbers(compose_settings())) == set(LOWER_BOUNDS)
 
 
 def test_of_two_bad_settings_the_same_one_is_named_each_time() -> None:
     program = (
-        "from fedsq_flwr.config import compose_config\n"
-        "try: compose_config(['rounds=0', 'silos=0', 'seed=-1', 'batch_size=0', 'momentum=2', 'partition.alpha=0'])\n"
+        "from fedsq_flwr.settings.composition import compose_settings\n"
+        "try: compose_settings(['rounds=0', 'silos=0', 'seed=-1', 'batch_size=0', 'momentum=2', 'partition.alpha=0'])\n"
         "except Exception as error: print(error)"
     )
     told = {
@@ -328,14 +330,14 @@ def test_of_two_bad_settings_the_same_one_is_named_each_time() -> None:
 def test_a_run_does_not_lie_among_its_images_where_its_folders_would_be_classes(tmp_path: Path, inside: str) -> None:
     told = complaint("data=imagefolder", f"data.path={tmp_path}", f"output={tmp_path}{inside}")
     assert told == f"output={tmp_path}{inside}: must not lie in the folder of images, data.path={tmp_path}"
-    assert compose_config(["data=imagefolder", f"data.path={tmp_path}", f"output={tmp_path}-runs"])
+    assert compose_settings(["data=imagefolder", f"data.path={tmp_path}", f"output={tmp_path}-runs"])
 
 
 def test_a_directory_of_many_runs_is_no_partition(tmp_path: Path) -> None:
     told = complaint("partition=file", f"partition.file={tmp_path}")
     assert told == f"partition.file={tmp_path}: has no partition.json; name one run's directory, or its file"
     (tmp_path / "partition.json").touch()
-    assert compose_config(["partition=file", f"partition.file={tmp_path}"])
+    assert compose_settings(["partition=file", f"partition.file={tmp_path}"])
 
 
 @pytest.mark.parametrize("path", ["/home/me/photos", "./photos", "my/photos"])

@@ -3,21 +3,21 @@
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.files import read_config, write_config
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.records.config import read_config, write_config
+from fedsq_flwr.settings.composition import compose_settings
 
 
 @pytest.mark.parametrize("overrides", [[], ["method=fedprox", "partition=iid", "output='a ${silos} \"b\"'"]])
 def test_settings_are_read_back_as_they_were_written(tmp_path: Path, overrides: list[str]) -> None:
-    config = compose_config(overrides)
+    config = compose_settings(overrides)
     write_config(tmp_path / "config.yaml", config)
     assert read_config(tmp_path / "config.yaml") == config
 
 
 def test_values_are_written_resolved(tmp_path: Path) -> None:
-    write_config(tmp_path / "config.yaml", compose_config(["silos=7", "min_replies=${silos}"]))
+    write_config(tmp_path / "config.yaml", compose_settings(["silos=7", "min_replies=${silos}"]))
     assert "min_replies: 7" in (tmp_path / "config.yaml").read_text(encoding="utf-8")
 
 
@@ -46,7 +46,7 @@ def test_a_file_that_lacks_settings_is_one_line(tmp_path: Path, content: str) ->
 
 def test_a_file_that_lacks_a_setting_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    write_config(path, compose_config())
+    write_config(path, compose_settings())
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("\nlearning_rate: 0.1\n", "\n"), encoding="utf-8")
     with pytest.raises(ConfigurationError, match=rf"{path}.*learning_rate"):
@@ -73,7 +73,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_bad_value_in_a_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    write_config(path, compose_config())
+    write_config(path, compose_settings())
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("rounds: 10", "rounds: 0"), encoding="utf-8")
     with pytest.raises(ConfigurationError, match="rounds=0: must be at least 1"):
