@@ -8,11 +8,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.files import write_whole
+from fedsq_flwr.errors import ConfigurationError, DataError
+from fedsq_flwr.files import read_bytes, write_whole
 from fedsq_flwr.settings.run import RENAMED, RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
+CONFIG = "config.yaml"
+#: The most bytes of the file that are read; real ones have about 2,000.
+LARGEST = 2**20
 #: Settings of version 0.1 that are gone, with the value at which they had no effect.
 _REMOVED: Mapping[str, Any] = {"method.release_over": 0}
 #: A setting that every run of version 0.1 states, and none of a later version.
@@ -38,19 +41,37 @@ def read_config(path: Path) -> RunSettings:
     ConfigurationError
         If there is no such file, or it holds no valid settings.
     """
-    if not path.is_file():
-        raise ConfigurationError(f"{path} does not exist")
     try:
-        loaded = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
+        text = config_text(path)
+        # An alias may stand for gigabytes, and none was ever written.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ConfigurationError(f"{path}: cannot be read as settings: it has aliases of YAML")
+        loaded = OmegaConf.to_container(OmegaConf.create(text))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as settings: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, dict):
-        raise ConfigurationError(f"{path} holds no settings")
+        raise ConfigurationError(f"{path}: holds no settings")
     data = {str(name): value for name, value in loaded.items()}
     try:
         return RunSettings.parse(_of_0_1(data) if _OF_0_1 in data else data)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
+
+
+def config_text(path: Path) -> str:
+    """Return the text of the settings of a run.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such file, or it holds no text.
+    """
+    try:
+        return read_bytes(path, at_most=LARGEST).decode()
+    except DataError as error:
+        raise ConfigurationError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: cannot be read as settings: {error}") from error
 
 
 def _of_0_1(data: dict[str, Any]) -> dict[str, Any]:
