@@ -113,10 +113,24 @@ def parse_as(model: type[Model], content: bytes | str, where: str) -> Model:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        raise DataError(explain(error, where)) from error
+        raise DataError(_explain(error, where)) from error
 
 
-def explain(error: ValidationError, where: str) -> str:
+def check_as(model: type[Model], data: Any, where: str) -> Model:
+    """Return mappings, lists and single values as a model.
+
+    Raises
+    ------
+    DataError
+        As `parse_as`.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise DataError(_explain(error, where)) from error
+
+
+def _explain(error: ValidationError, where: str) -> str:
     """Return one line that begins with ``where`` and names the first field that is not as it should be."""
     first: Any = error.errors(include_url=False)[0]
     told, limits = first["type"], first.get("ctx", {})

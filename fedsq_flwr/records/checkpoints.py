@@ -5,11 +5,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import Field, Json, ValidationError
+from pydantic import Field, Json
 from torch import Tensor
 
-from fedsq_flwr.errors import WeightsError
-from fedsq_flwr.files import FileModel, explain
+from fedsq_flwr.errors import DataError, WeightsError
+from fedsq_flwr.files import FileModel, check_as
 from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.models.weights import read_metadata, read_weights, save_weights
 from fedsq_flwr.records.history import Line, line_text
@@ -129,6 +129,6 @@ class Checkpoints:
         if "line" not in metadata:
             raise WeightsError(f"{path} is no checkpoint: it does not say which round it is of")
         try:
-            return Metadata.model_validate(dict(metadata))
-        except ValidationError as error:
-            raise WeightsError(explain(error, f"{path}, metadata")) from error
+            return check_as(Metadata, dict(metadata), f"{path}, metadata")
+        except DataError as error:
+            raise WeightsError(str(error)) from error

@@ -56,6 +56,8 @@ def duration(seconds: float | None) -> str:
 
 def clock(seconds: float) -> str:
     """Write minutes and seconds as a clock shows them, with hours where there are any."""
+    if not math.isfinite(seconds):
+        return NOTHING
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -73,7 +73,7 @@ class PartitionFile(FileModel):
         return tuple(sum(row) for row in self.counts)
 
     def drawn(self) -> dict[str, Any]:
-        """Return how the silos were drawn: the kind, its parameter and the seed. ``alpha`` is None without meaning."""
+        """Return how the silos were drawn: the kind, its parameter, the seed; ``alpha`` is None without meaning."""
         variants = variants_of(RunSettings.model_fields["partition"])
         own = {field for kind in variants if self.name in tags_of(kind, "name") for field in kind.model_fields}
         given = {name: getattr(self, name) for name in _PARAMETERS if name in own & self.model_fields_set}

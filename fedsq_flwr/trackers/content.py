@@ -48,7 +48,9 @@ def summary_of(summary: Summary) -> dict[str, float]:
     A round's ``test_accuracy`` and the summary's, that of the best round, are two things.
     """
     settings = RunSettings.model_fields
-    results = {name: value for name, value in _numbers(plain(summary)).items() if name not in {*settings, *_NO_RESULTS}}
+    results = {
+        name: value for name, value in _numbers(plain(summary)).items() if name not in {*settings, *_NO_RESULTS}
+    }
     return {f"summary/{name}": value for name, value in results.items()}
 
 

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedsq_flwr.files import check_as
+from fedsq_flwr.records.history import Line, parse_line
+from fedsq_flwr.records.summary import Summary
+
 CONFIG = """\
 experiment: digits
 seed: 0
@@ -55,7 +59,7 @@ class RunFiles:
             "held_out": held_out.tolist(),
             "validation": 144,
             "test": 360,
-            "indices": [[] for _ in range(silos)],
+            "indices": [list(map(int, range(sizes[:silo].sum(), sizes[: silo + 1].sum()))) for silo in range(silos)],
         }
         levels = draw.uniform(-0.2, 0.05, silos)
         self.history = [
@@ -64,9 +68,9 @@ class RunFiles:
         ]
         self.summary: dict[str, Any] | None = self._summary(rounds, silos, sizes, held_out)
 
-    def _round(self, number: int, silos: int, judged: list[int], levels: Any) -> dict[str, Any]:
+    def _round(self, number: int, silos: int, evaluated: list[int], levels: Any) -> dict[str, Any]:
         reached = 0.95 - 0.6 * 0.6**number - 0.01 * (number % 3)
-        accuracies = {str(silo): round(min(1.0, reached + levels[silo]), 4) for silo in judged}
+        accuracies = {str(silo): round(min(1.0, reached + levels[silo]), 4) for silo in evaluated}
         values = list(accuracies.values())
         return {
             "round": number,
@@ -160,6 +164,14 @@ class RunFiles:
         """Let the run die: no summary, fewer rounds."""
         self.history = self.history[:rounds]
         self.summary = None
+
+    def lines(self) -> list[Line]:
+        """The rounds as a run's own process has them."""
+        return [parse_line(json.dumps(line), "a line") for line in self.history]
+
+    def summed(self) -> Summary:
+        """The summary as a run's own process has it."""
+        return check_as(Summary, self.summary, "the summary")
 
     def write(self) -> Path:
         """Write the directory and say where it is."""

@@ -54,7 +54,7 @@ def test_a_server_without_data_says_whose_samples_stand_for_a_validation_set(sil
 def test_what_was_not_measured_is_not_in_the_closing_lines(silos_run):
     files = silos_run("null")
     console = Console(record=True, width=80)
-    print_summary(files.summary, files.write(), console)
+    print_summary(files.summed(), files.write(), console)
     said = console.export_text()
     assert "best validation accuracy" in said
     assert "test accuracy" not in said
@@ -62,4 +62,4 @@ def test_what_was_not_measured_is_not_in_the_closing_lines(silos_run):
 
 def test_a_run_of_which_the_partition_is_unknown_is_read(silos_run):
     run = read_run(silos_run("null").write())
-    assert (run.partition, run.settings.partition, run.settings.alpha) == (None, "silos", None)
+    assert (run.partition, run.settings.has_real_silos, run.silos_validate) == (None, True, True)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedsq_flwr.report import svg
-from fedsq_flwr.report.comparison.cells import Arm
+from fedsq_flwr.report.comparison.grouping import Arm
 from fedsq_flwr.report.figures import DASHED, DOTTED
 
 # Seven colours, four lines and nine markers: no two of the first 252 methods look the same, and neighbours
