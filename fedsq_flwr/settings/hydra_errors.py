@@ -5,7 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.mistakes import unknown
@@ -39,6 +45,8 @@ def explain(error: Exception) -> str:
         return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
     if isinstance(error, OverrideParseException):
         return _cannot_be_read(error.override)
+    if isinstance(error, InterpolationKeyError):
+        return f"{error.full_key}: refers to a setting that does not exist, {str(error).splitlines()[0]}"
     if isinstance(error, ValidationError) and error.full_key:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     sweep = r"\1: several values are a sweep, which needs -m; a list is \2=[\3]"
