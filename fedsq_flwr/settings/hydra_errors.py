@@ -41,13 +41,11 @@ def explain(error: Exception) -> str:
     for known in (cause, error):
         if isinstance(known, ConfigKeyError | ConfigAttributeError):
             return unknown(RunSettings, str(known.full_key or error))
-    if isinstance(cause, OmegaConfBaseException):
-        return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
     if isinstance(error, OverrideParseException):
         return _cannot_be_read(error.override)
-    if isinstance(error, InterpolationKeyError):
-        return f"{error.full_key}: refers to a setting that does not exist, {str(error).splitlines()[0]}"
-    if isinstance(error, ValidationError) and error.full_key:
+    if isinstance(cause, OmegaConfBaseException):
+        return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
+    if isinstance(error, ValidationError | InterpolationKeyError) and error.full_key:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     sweep = r"\1: several values are a sweep, which needs -m; a list is \2=[\3]"
     return re.sub(r"(?s)^Ambiguous value for argument '((.*?)=(.*?))'.*", sweep, str(error).partition("See https")[0])

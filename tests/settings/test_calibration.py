@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.silo import for_real_silos

@@ -75,13 +75,18 @@ def test_real_silos_are_told_no_path_and_no_address(tmp_path: Path) -> None:
     weights, partition = tmp_path / "own.safetensors", tmp_path / "partition.json"
     weights.touch()
     partition.touch()
-    settings = compose_settings(
-        [
-            "executor=silos", "executor.superlink=server.example:9092", f"executor.root_certificates={tmp_path}/ca.crt",
-            f"backbone.weights={weights}", "partition=file", f"partition.file={partition}", f"output={tmp_path}/run",
-            f"cache_dir={tmp_path}", f"executor.gate_cache_dir={tmp_path}", "trackers=[mlflow]",
-        ]
-    )  # fmt: skip
+    own = {
+        "executor.superlink": "server.example:9092",
+        "executor.root_certificates": f"{tmp_path}/ca.crt",
+        "executor.gate_cache_dir": str(tmp_path),
+        "backbone.weights": str(weights),
+        "partition.file": str(partition),
+        "output": f"{tmp_path}/run",
+        "cache_dir": str(tmp_path),
+        "trackers": "[mlflow]",
+    }
+    overrides = [f"{name}={value}" for name, value in own.items()]
+    settings = compose_settings(["executor=silos", "partition=file", *overrides])
     told = for_real_silos(settings)
     assert str(tmp_path) not in told.to_json()
     assert "server.example" not in told.to_json()

@@ -350,7 +350,7 @@ def test_no_number_may_be_infinite_or_none(name: str, value: float) -> None:
 def test_of_two_bad_settings_the_same_one_is_named_each_time() -> None:
     program = (
         "from fedsq_flwr.settings.composition import compose_settings\n"
-        "try: compose_settings(['rounds=0', 'silos=0', 'seed=-1', 'batch_size=0', 'momentum=2', 'partition.alpha=0'])\n"
+        "try: compose_settings(['rounds=0', 'silos=0', 'seed=-1', 'momentum=2', 'partition.alpha=0'])\n"
         "except Exception as error: print(error)"
     )
     told = {
