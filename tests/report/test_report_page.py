@@ -82,7 +82,7 @@ def test_the_numbers_are_the_files_numbers(make_run, no_figures):
     assert "3f" * 32 in text
     assert "flwr 1.41.0" in text
     assert f"fedsq report {files.directory}" in text
-    assert "participation: 1.0" in text  # the configuration
+    assert "fraction_train: 1.0" in text  # the configuration
 
     for line, row in zip(files.history, rows(page, "Rounds"), strict=True):
         assert row[0].split()[0] == str(line["round"])
@@ -134,7 +134,7 @@ def test_hostile_texts_stay_texts(make_run):
     files.partition["class_names"] = [evil, 'a" onload="x', '$x$ & style="font-family: ']
     files.summary["versions"] = {evil: evil}
     files.summary["fingerprint"] = evil
-    files.config = files.config.replace("name: fedsq", f'name: "{evil}"')
+    files.set(method__name=evil, experiment=evil)
     page = page_of(files)
     seen = Visible(page)
     assert "script" not in seen.tags
@@ -246,7 +246,7 @@ def test_a_run_that_diverged_is_drawn(make_run):
 
 def test_methods_without_fixed_gates(make_run, no_figures):
     files = make_run(rounds=1)
-    files.config = files.config.replace("name: fedsq", "name: fedavg").replace("gates: pretrained", "gates: none")
+    files.set(method__name="fedavg", method__gates="none")
     files.summary.update(method="fedavg", fingerprint="")
     assert "none: this method has no fixed gates" in page_of(files)
 
@@ -300,7 +300,7 @@ def test_diagnostics_are_drawn_and_their_numbers_are_the_files(make_run):
 
 def test_diagnostics_of_a_method_without_fixed_gates_name_the_start(make_run):
     files = make_run(rounds=1, silos=2, classes=2)
-    files.config = files.config.replace("name: fedsq", "name: fedavg").replace("gates: pretrained", "gates: none")
+    files.set(method__name="fedavg", method__gates="none")
     files.diagnose(LAYERS[:1], 1)
     text = Visible(page_of(files)).text
     assert "own ReLU signs that differ from the gates of the start" in text

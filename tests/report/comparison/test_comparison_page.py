@@ -65,7 +65,7 @@ def test_the_page_needs_nothing_else_and_links_to_the_runs_pages(small):
 
 def test_hostile_names_stay_texts(sweep):
     evil = "<script>alert(1)</script>"
-    sweep.add("javascript:alert(1)", method=f"'{evil}'")
+    sweep.add("javascript:alert(1)", method=evil)
     (sweep.directory / "javascript:alert(1)" / "report.html").write_text("its own")
     sweep.add("x | y", "fedavg")
     seen = Visible(written(sweep))
@@ -202,7 +202,7 @@ def test_the_csv_has_a_row_a_run_and_the_settings_that_vary(small):
 
 
 def test_markdown_has_the_tables(small):
-    small.add("pipe", "'a|b'")
+    small.add("pipe", "a|b")
     written(small)
     text = (small.directory / "report.md").read_text()
     assert "| fedsq | 3 of 4 | **0.750** ± 0.000 +0.188 [+0.125, +0.250] |" in text
