@@ -136,7 +136,7 @@ def _explain(error: ValidationError, where: str) -> str:
     told, limits = first["type"], first.get("ctx", {})
     names = [str(name) for name in first["loc"] if name != "[key]"]
     if told == "json_invalid":
-        return f"{where}: not JSON: {limits['error']}"
+        return f"{_place(where, names)}: not JSON: {limits['error']}"
     if told == "value_error":
         return f"{_place(where, names)}: {limits['error']}"
     if not names:

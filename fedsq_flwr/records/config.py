@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.files import read_bytes, write_whole
@@ -23,6 +21,21 @@ _REMOVED: Mapping[str, Any] = {"method.release_over": 0}
 _LATER = ("fraction_evaluate", "method.gated_from", "method.gated_to")
 #: A setting that every run of version 0.1 states, and none of a later version.
 _OF_0_1 = "participation"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what no run ever wrote: a setting that is there twice, and aliases, which may stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases of YAML")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        made = super().construct_mapping(node, deep)
+        if len(made) < len(node.value):
+            raise yaml.YAMLError("a setting is there twice")
+        return made
 
 
 def write_config(path: Path, settings: RunSettings) -> None:
@@ -45,12 +58,8 @@ def read_config(path: Path) -> RunSettings:
         If there is no such file, or it holds no valid settings.
     """
     try:
-        text = config_text(path)
-        # An alias may stand for gigabytes, and none was ever written.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ConfigurationError(f"{path}: cannot be read as settings: it has aliases of YAML")
-        loaded = OmegaConf.to_container(OmegaConf.create(text))
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        loaded = yaml.load(config_text(path), _Loader)  # noqa: S506 - makes nothing but plain values
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: cannot be read as settings: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, dict):
         raise ConfigurationError(f"{path}: holds no settings")

@@ -192,5 +192,8 @@ class RunDirectory:
         state, line = self.checkpoints.load("last")
         structure, server = self.checkpoints.load_structure("last"), self.checkpoints.load_server("last")
         self.history.repair(line)
-        self._earlier_seconds = total(earlier.seconds for earlier in self.history.read()) or 0.0
+        lines = self.history.read()
+        if best_line(lines).round == line.round:  # the run may have died before it was kept as the best
+            self.checkpoints.save("best", state, line, structure)
+        self._earlier_seconds = total(earlier.seconds for earlier in lines) or 0.0
         return Start(line.round + 1, state, structure, server)

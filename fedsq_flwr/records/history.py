@@ -116,7 +116,7 @@ class Line(FileModel):
     @property
     def accuracies(self) -> dict[int, float]:
         """The accuracies of the silos that were evaluated, by their numbers, in order."""
-        return {silo: value for silo, value in self.silo_accuracies.items() if is_finite(value)}
+        return {silo: value for silo, value in self.silo_accuracies.items() if is_accuracy(value)}
 
 
 class History:
@@ -219,8 +219,13 @@ def best_line(lines: Sequence[Line]) -> Line:
 
     Where no round was measured, it is the last.
     """
-    measured = [line for line in lines if is_finite(line.accuracy)]
+    measured = [line for line in lines if is_accuracy(line.accuracy)]
     return max(measured, key=lambda line: (line.accuracy or 0.0, -line.round)) if measured else lines[-1]
+
+
+def is_accuracy(value: float | None) -> TypeGuard[float]:
+    """Tell whether a value is the accuracy of something that was measured; a silo may say anything."""
+    return value is not None and 0 <= value <= 1
 
 
 def is_finite(value: float | None) -> TypeGuard[float]:

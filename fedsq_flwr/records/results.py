@@ -13,7 +13,7 @@ from fedsq_flwr.federation.messages import UNREADABLE, WEIGHT
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.files import MOST, finite
 from fedsq_flwr.learning import Evaluation
-from fedsq_flwr.records.history import Line, best_line
+from fedsq_flwr.records.history import Line, best_line, is_accuracy
 from fedsq_flwr.records.summary import LAYOUT, Summary, figures
 from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
@@ -27,7 +27,7 @@ def line_of(finished: Round) -> Line:
     """
     validation = finished.server.get("validation") or finished.held_out()
     test = finished.server.get("test")
-    accuracies = {silo: float(m["accuracy"]) for silo, m in sorted(finished.evaluation.metrics.items())}
+    said = {silo: float(metrics["accuracy"]) for silo, metrics in sorted(finished.evaluation.metrics.items())}
     dropped = [
         {"silo": silo, "reason": reason, "while": kind}
         for kind, exchange in (("training", finished.training), ("evaluating", finished.evaluation))
@@ -50,8 +50,8 @@ def line_of(finished: Round) -> Line:
         "silo_samples": _by_silo(finished.training, WEIGHT),
         "silo_held_out": _by_silo(finished.evaluation, WEIGHT),
         "silo_unreadable": unreadable,
-        "silo_accuracies": accuracies,
-        **_spread(list(accuracies.values())),
+        "silo_accuracies": said,
+        **_spread([accuracy for accuracy in said.values() if is_accuracy(accuracy)]),
         "bytes_up": finished.bytes_up,
         "bytes_down": finished.bytes_down,
         "fingerprint": finished.fingerprint,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, field_validator
 
 from fedsq_flwr.files import Count, FileModel, Several, finite, read_as
-from fedsq_flwr.records.history import Line, best_line, is_finite
+from fedsq_flwr.records.history import Line, best_line, is_accuracy
 
 #: Version of the layout of summary.json.
 LAYOUT = 1
@@ -138,7 +138,7 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
     accuracy curve, a round being the unit.
     """
     best, last = best_line(lines), lines[-1]
-    measured = [line.accuracy for line in lines if is_finite(line.accuracy)]
+    measured = [line.accuracy for line in lines if is_accuracy(line.accuracy)]
     found = {
         "best_accuracy": best.accuracy,
         "rounds_to_best": best.round,

@@ -1,5 +1,6 @@
 """Figures of what happens by round and by silo, each an inline SVG element."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -7,16 +8,13 @@ from matplotlib.figure import Figure
 
 from fedsq_flwr.records.history import Diagnostics, Line
 from fedsq_flwr.records.summary import SiloSummary, Summary
-from fedsq_flwr.report import svg
+from fedsq_flwr.report import numerals, svg
 
 HEIGHT = 3.9
 FEW_ROUNDS = 30  # with a dot a round; more of them would hide the line
 FEW_SILOS = 30  # named under their bars; more names would not fit
 DOTTED = (0, (1, 2))
 DASHED = (0, (4, 2))
-#: Beyond this a number is left out: matplotlib computes with its multiples.
-FARTHEST = 1e30
-NAN = float("nan")
 
 
 def accuracy_by_round(rounds: Sequence[Line], best: int | None) -> str:
@@ -107,7 +105,8 @@ def averaging_by_round(diagnoses: Sequence[tuple[int, Diagnostics]]) -> str:
 
 def drawable(value: float | None) -> float:
     """Return a number that can be drawn, and NaN, which leaves a gap, for any other."""
-    return value if value is not None and abs(value) < FARTHEST else NAN
+    near = numerals.within_reach(value)
+    return math.nan if near is None else near
 
 
 def _axes_by_round(figure: Figure, rounds: Sequence[Line], best: int | None, label: str) -> Axes:

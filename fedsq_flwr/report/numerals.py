@@ -3,6 +3,12 @@
 import math
 
 NOTHING = "-"  # was not measured
+FARTHEST = 1e30  # a number beyond it is left out of means and figures
+
+
+def within_reach(value: float | None) -> float | None:
+    """Return a number that can be drawn and averaged, and None for any other."""
+    return value if value is not None and abs(value) < FARTHEST else None
 
 
 def accuracy(value: float | None) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fedsq_flwr.records.history import is_finite
 from fedsq_flwr.report.comparison.statistics import first_reached
+from fedsq_flwr.report.numerals import within_reach
 from fedsq_flwr.report.run import Run
 
 MEGABYTE = 1e6
@@ -71,6 +71,6 @@ SPLITS = {"validation": "Validation", "test": "Test", "silos": "Silos' own sampl
 
 
 def read(measure: Measure, run: Run, target: float) -> float | None:
-    """Read a figure; None if it was not measured or is not finite."""
-    value = measure.read(run, target)
-    return float(value) if is_finite(value) else None
+    """Read a figure; None if it was not measured or has run away."""
+    value = within_reach(measure.read(run, target))
+    return None if value is None else float(value)

@@ -68,6 +68,8 @@ def label_of(arm: Arm, arms: int) -> str:
 def legend(figure: Figure, axes: Axes) -> None:
     """Put the legend above the figure, in as many columns as its labels let fit."""
     handles, labels = axes.get_legend_handles_labels()
+    if not labels:  # nothing was measured
+        return
     figure.legend(handles, labels, loc="outside upper left", ncols=_columns(labels), handlelength=2.6)
 
 

@@ -115,6 +115,19 @@ def test_nothing_is_tuned_where_each_method_has_one_rate(sweep):
     assert captions.about_choice(comparison) == ""
 
 
+def test_runs_that_measured_nothing_are_drawn_all_the_same(sweep):
+    for seed in range(2):
+        files = sweep.files(f"{seed}", seed=seed)
+        files.diagnose(["relu"], 1, 2, 3)
+        for line in files.history:
+            line.update(accuracy=None)
+            line["diagnostics"].update(flip_rate=None, averaging={"gap": None, "spread": None, "relative": None})
+        files.summary.update(best_accuracy=None, accuracy_auc=None)
+        files.write()
+    (section,) = draw_sections(compared(sweep))
+    assert len(section) == 2
+
+
 def test_many_methods_with_long_names_are_told_apart(sweep):
     names = [f"method_number_{number}_with_a_name_that_goes_on_and_on" for number in range(12)]
     for name in names:
