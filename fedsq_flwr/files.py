@@ -225,7 +225,9 @@ def _place(where: str, names: list[str]) -> str:
 
 def _brief(value: Any) -> str:
     """Show a value on one short line, whatever it is."""
-    text = repr(value) if not isinstance(value, list | dict) or not value else f"{len(value)} items"
+    if isinstance(value, list | dict) and value:
+        return f"a list of {len(value)}" if isinstance(value, list) else f"an object of {len(value)}"
+    text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

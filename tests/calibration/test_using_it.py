@@ -24,17 +24,16 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_is_given_plain_overrides(file, runs):
+def test_a_run_is_given_plain_values(file, runs):
     assert main(["run", "executor=inprocess", f"calibration={file}", "output=out", "seed=1"]) == 0
-    ((config, overrides),) = runs.done
-    assert (config.learning_rate, config.calibration) == (0.25, None)
-    assert overrides == ["learning_rate=0.25", "executor=inprocess", "output=out", "seed=1"]
+    (settings,) = runs.done
+    assert (settings.learning_rate, settings.calibration, settings.seed) == (0.25, None, 1)
 
 
 def test_a_sweep_uses_the_values_method_by_method(file, runs):
     words = ["run", "-m", "executor=inprocess", "output=out", f"calibration={file}", "method=fedsq,fedavg"]
     assert main(words) == 0
-    assert [(c.method.name, c.learning_rate) for c, _ in runs.done] == [("fedsq", 0.25), ("fedavg", 0.125)]
+    assert [(c.method.name, c.learning_rate) for c in runs.done] == [("fedsq", 0.25), ("fedavg", 0.125)]
     assert main(words) == 0
     assert len(runs.done) == 2  # done, with these values
 
