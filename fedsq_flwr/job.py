@@ -21,7 +21,7 @@ from fedsq_flwr.models import locate_weights
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.records.summary import read_summary
-from fedsq_flwr.report import RoundTable, print_summary
+from fedsq_flwr.report import RoundTable, print_summary, report_run
 from fedsq_flwr.settings.backbone import is_run
 from fedsq_flwr.settings.files import with_absolute_paths
 from fedsq_flwr.settings.run import RunSettings
@@ -68,6 +68,7 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
 
             EXECUTORS[settings.executor.name](settings, on_round)
             summary = read_summary(output)
+            report_run(output)
             tracking.finish(summary)
     print_summary(summary, output, console)
     return math.nan if summary.best_accuracy is None else summary.best_accuracy

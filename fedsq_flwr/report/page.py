@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from fedsq_flwr.errors import DataError, FedSQError
 from fedsq_flwr.files import write_whole
+from fedsq_flwr.records.summary import SUMMARY
 from fedsq_flwr.report import captions, numerals
 from fedsq_flwr.report.run import Run, read_run
 
@@ -43,10 +44,16 @@ def write_report(directory: Path) -> Path:
 
 
 def report_run(directory: Path) -> None:
-    """Make the page of a run that has just ended. The run does not fail if it cannot be made."""
+    """Make the page of a run that has just ended, unless it is made already. The run does not fail for want of it.
+
+    The server app makes the page where the run's directory is. In Flower's bundle of a checkout it has no templates,
+    and the command that started the run makes the page.
+    """
+    page, summary = directory / REPORT_NAME, directory / SUMMARY
     try:
-        log.info("the report is %s", write_report(directory))
-    except FedSQError as error:
+        if not page.exists() or page.stat().st_mtime_ns < summary.stat().st_mtime_ns:
+            log.info("the report is %s", write_report(directory))
+    except (FedSQError, OSError) as error:
         log.warning("there is no report: %s; fedsq report %s makes it", error, shlex.quote(str(directory)))
 
 

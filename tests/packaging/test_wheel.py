@@ -8,15 +8,16 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[2]
 
 
-def test_the_wheel_holds_settings_template_and_type_marker(tmp_path):
+def test_the_wheel_holds_settings_templates_and_type_marker(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=CHECKOUT, check=True
     )
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
     source = CHECKOUT / "fedsq_flwr"
-    wanted = [p for p in source.rglob("*") if p.suffix in {".py", ".yaml", ".typed"}]
+    wanted = [p for p in source.rglob("*") if p.suffix in {".py", ".yaml", ".html", ".css", ".md", ".typed"}]
     assert {p.relative_to(CHECKOUT).as_posix() for p in wanted} <= held
+    assert {"page.html", "style.css"} <= {p.name for p in wanted}
     assert not any(name.startswith(("tests/", "scripts/", "runs/")) for name in held)
 
 

@@ -15,6 +15,7 @@ from fedsq_flwr.records.summary import Summary
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
+
 class RunFiles:
     """The contents of a run's directory, to be changed before they are written."""
 

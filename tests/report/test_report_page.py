@@ -2,6 +2,7 @@
 
 import html
 import math
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.errors import DataError
-from fedsq_flwr.report import captions, figures, heat_maps, numerals, read_run, write_report
+from fedsq_flwr.report import captions, figures, heat_maps, numerals, read_run, report_run, write_report
 from fedsq_flwr.report import page as page_module
 
 
@@ -266,6 +267,26 @@ def test_nothing_but_the_page_is_left_behind(make_run, no_figures, monkeypatch):
         write_report(directory)
     assert (directory / "report.html").read_text() == whole
     assert {path.name for path in directory.iterdir()} == before | {"report.html"}
+
+
+def test_a_run_does_not_fail_for_want_of_templates(make_run, no_figures, monkeypatch, tmp_path, caplog):
+    """Flower's bundle of a checkout leaves HTML and CSS files out."""
+    directory = make_run(rounds=1).write()
+    with monkeypatch.context() as bundle:
+        bundle.setattr(page_module, "TEMPLATES", tmp_path / "none")
+        with pytest.raises(DataError, match=r"has no page\.html, as in Flower's bundle"):
+            write_report(directory)
+        report_run(directory)
+    assert f"fedsq report {directory} makes it" in caplog.text
+    assert not (directory / "report.html").exists()
+    report_run(directory)
+    page = directory / "report.html"
+    made = page.stat().st_mtime_ns
+    report_run(directory)
+    assert page.stat().st_mtime_ns == made  # it was there
+    os.utime(page, (0, 0))  # of the run before it was resumed
+    report_run(directory)
+    assert page.stat().st_mtime_ns > 0
 
 
 LAYERS = ["relu", "maxpool", "layer1.0.relu", "layer1.0.relu#2"]

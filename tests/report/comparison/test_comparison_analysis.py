@@ -15,7 +15,6 @@ from fedsq_flwr.report.comparison.statistics import Spread
 from fedsq_flwr.report.comparison.tables import figure
 from fedsq_flwr.report.comparison.writing import runs_csv
 
-
 OLDER = Path(__file__).parents[2] / "records" / "older" / "before_gated_from.yaml"
 
 
