@@ -1,16 +1,18 @@
 """Aggregations beside FedAvg, on toys whose averages are known by hand: silo k adds k and has k + 1 examples."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
-from fedsq_flwr.config.schema import MethodConfig
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedMedian
 
 from fedsq_flwr import FedSQ
-from fedsq_flwr.federation.aggregation import AGGREGATIONS, build_aggregation
+from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
 from fedsq_flwr.federation.local_models import LocalModels
 from fedsq_flwr.federation.roster import Roster
 from fedsq_flwr.federation.server_optimiser import ServerOptimiser
+from fedsq_flwr.settings import method
 from tests.federation.toys import FINGERPRINT, toy_app
 
 SAMPLING = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 4}
@@ -146,10 +148,8 @@ def test_without_aggregation_each_silo_goes_on_with_its_own(make_grid):
             np.testing.assert_array_equal(resumed.models[silo][name].numpy(), model[name].numpy())
 
 
-def test_every_aggregation_is_built():
-    for name in AGGREGATIONS:
-        method = MethodConfig(
-            aggregation=name, mu=0.1, server_learning_rate=0.5, server_momentum=0.9, beta2=0.9, tau=1
-        )
-        inner = build_aggregation(method, start(), frozenset({"bn.running_var"}), Roster(), **SAMPLING)
-        assert not isinstance(inner, ServerOptimiser) or inner.parameters == ["w", "b"]
+@pytest.mark.parametrize("variant", get_args(get_args(method.Averaging)[0]), ids=lambda variant: variant.__name__)
+def test_every_aggregation_is_built(variant):
+    run = Surroundings(start(), frozenset({"bn.running_var"}), Roster(), SAMPLING)
+    inner = build_aggregation(variant(), run)
+    assert not isinstance(inner, ServerOptimiser) or inner.parameters == ["w", "b"]

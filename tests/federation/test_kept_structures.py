@@ -107,7 +107,7 @@ def test_asked_first_a_silo_that_has_it_is_not_sent_it_again(tmp_path):
         return answer_query(message, where, DiskStructures(tmp_path / str(silo)))
 
     for expected in ([0, 1, 2], []):
-        with InProcessGrid(app, silos=3, run_config={}) as grid:
+        with InProcessGrid(app, silos=3) as grid:
             handout = Handout(10, ask=True)
             nodes = list(grid.get_node_ids())
             for _ in range(2):  # a later round of the same run asks nobody
@@ -115,13 +115,13 @@ def test_asked_first_a_silo_that_has_it_is_not_sent_it_again(tmp_path):
             assert sent == expected
             sent.clear()
     (tmp_path / "1" / f"{'ef' * 32}.safetensors").unlink()
-    with InProcessGrid(app, silos=3, run_config={}) as grid:
+    with InProcessGrid(app, silos=3) as grid:
         Handout(10, ask=True).send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: arrays)
     assert sent == [1]
 
 
 def test_an_answer_that_says_nothing_confirms_nothing():
-    with InProcessGrid(lambda message, _: Message(RecordDict(), reply_to=message), silos=2, run_config={}) as grid:
+    with InProcessGrid(lambda message, _: Message(RecordDict(), reply_to=message), silos=2) as grid:
         handout = Handout(10, ask=True)
         handout.send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: to_arrays(state(3)))
     assert handout._fingerprints == {}
@@ -135,7 +135,7 @@ def test_a_silo_says_that_it_has_a_structure_only_if_it_has(tmp_path):
         message.metadata.__dict__["_message_id"] = "1"
         return dict(answer_query(message, context(), structures).content["config"])
 
-    with InProcessGrid(lambda *_: None, silos=1, run_config={}):  # gives messages a sender
+    with InProcessGrid(lambda *_: None, silos=1):  # gives messages a sender
         assert "fingerprint" not in ask()
         structures.keep("ab12", state(1))
         assert ask()["fingerprint"] == "ab12"
