@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 
 from fedsq_flwr.federation.messages import CONFIG, FINGERPRINT, ROUND
+from fedsq_flwr.flower_internals import ErrorCode
 
 
 @dataclass(frozen=True)

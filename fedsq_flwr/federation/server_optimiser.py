@@ -7,11 +7,10 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvgM, Strategy
-from flwr.serverapp.strategy.fedopt import FedOpt
-from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from torch import Tensor
 
 from fedsq_flwr.federation.replies import copy_reply
+from fedsq_flwr.flower_internals import FedOpt, aggregate_arrayrecords
 
 
 class ServerOptimiser(Strategy):

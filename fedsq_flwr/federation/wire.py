@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Mapping
 
 from flwr.app import ArrayRecord, Error, Message, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.messages import ARRAYS, count_bytes
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
 from fedsq_flwr.federation.waiting import waits
+from fedsq_flwr.flower_internals import ErrorCode
 
 log = logging.getLogger(__name__)
 
