@@ -10,17 +10,9 @@ from flwr.clientapp import ClientApp
 from fedsq_flwr.assembly.data import load_silo, load_task
 from fedsq_flwr.assembly.model import build_silo_model, gate_cache, load_kernels, training_settings
 from fedsq_flwr.data import FederatedData, SiloData
-from fedsq_flwr.federation import FedSQClient
+from fedsq_flwr.federation import FedSQClient, answer_evaluate, answer_query, answer_train
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import (
-    CONFIG,
-    METRICS,
-    SETTINGS,
-    UNREADABLE,
-    answer_evaluate,
-    answer_query,
-    answer_train,
-)
+from fedsq_flwr.federation.protocol import CONFIG, METRICS, SETTINGS, UNREADABLE
 from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, Structures
 from fedsq_flwr.gating import QuantitativeCopy
 from fedsq_flwr.learning.precision import choose_device

@@ -16,7 +16,7 @@ from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
 from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.local_models import LocalModels
-from fedsq_flwr.federation.messages import SETTINGS, UNREADABLE
+from fedsq_flwr.federation.protocol import SETTINGS, UNREADABLE
 from fedsq_flwr.federation.roster import Roster
 from fedsq_flwr.federation.rounds import MEASURED, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from fedsq_flwr import DualCopy, FedSQ, FedSQClient, check_affine
-from fedsq_flwr.federation.messages import answer_evaluate, answer_query, answer_train
+from fedsq_flwr.federation import answer_evaluate, answer_query, answer_train
 from fedsq_flwr.learning import PretrainingSettings, TrainingSettings, evaluate, pretrain
 from fedsq_flwr.learning.threads import torch_threads
 

@@ -9,7 +9,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from fedsq_flwr.federation.messages import NUM_PARTITIONS, PARTITION_ID
+from fedsq_flwr.federation.protocol import NUM_PARTITIONS, PARTITION_ID
 from fedsq_flwr.flower_internals import ErrorCode, give_message_id, send_messages_as
 
 RUN_ID = 1

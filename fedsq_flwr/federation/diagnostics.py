@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_state
-from fedsq_flwr.federation.messages import WEIGHT
+from fedsq_flwr.federation.protocol import WEIGHT
 from fedsq_flwr.gating import (
     AveragingGap,
     DualCopy,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from fedsq_flwr.federation.messages import CONFIG, FINGERPRINT, STRUCTURE
+from fedsq_flwr.federation.protocol import CONFIG, FINGERPRINT, STRUCTURE
 
 log = logging.getLogger(__name__)
 

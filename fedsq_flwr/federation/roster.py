@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.grid_view import GridView
-from fedsq_flwr.federation.messages import CONFIG, NUM_PARTITIONS, PARTITION_ID
+from fedsq_flwr.federation.protocol import CONFIG, NUM_PARTITIONS, PARTITION_ID
 from fedsq_flwr.federation.waiting import waits
 
 log = logging.getLogger(__name__)

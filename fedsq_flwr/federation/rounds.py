@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.exchange import Exchange
-from fedsq_flwr.federation.messages import WEIGHT
+from fedsq_flwr.federation.protocol import WEIGHT
 from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning import Evaluation

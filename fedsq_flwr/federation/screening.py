@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from fedsq_flwr.federation.messages import CONFIG, FINGERPRINT, ROUND
+from fedsq_flwr.federation.protocol import CONFIG, FINGERPRINT, ROUND
 from fedsq_flwr.flower_internals import ErrorCode
 
 

@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.handout import Handout
-from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
+from fedsq_flwr.federation.protocol import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND, WEIGHT
 from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.federation.roster import OrderedGrid, Roster, seeded_sampling
 from fedsq_flwr.federation.screening import Expectation, abstains, describe_arrays, find_fault, usual_metrics

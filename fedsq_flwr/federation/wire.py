@@ -15,8 +15,8 @@ from torch import Tensor
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.federation.grid_view import GridView
-from fedsq_flwr.federation.messages import ARRAYS, count_bytes
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
+from fedsq_flwr.federation.protocol import ARRAYS, count_bytes
 from fedsq_flwr.federation.waiting import waits
 from fedsq_flwr.flower_internals import ErrorCode
 

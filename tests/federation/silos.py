@@ -8,8 +8,8 @@ from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from fedsq_flwr import FedSQClient, QuantitativeCopy
+from fedsq_flwr.federation import answer_evaluate, answer_query, answer_train
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import answer_evaluate, answer_query, answer_train
 from fedsq_flwr.learning import TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=4, learning_rate=0.1)

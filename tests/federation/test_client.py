@@ -122,7 +122,7 @@ def test_the_rate_of_a_round_is_as_the_schedule_says():
     def trained(server_round, **settings):
         model = QuantitativeCopy(network())
         silo = client(model)
-        silo.settings = TrainingSettings(epochs=1, batch_size=4, **settings)
+        silo.core.settings = TrainingSettings(epochs=1, batch_size=4, **settings)
         result, _, _ = silo.fit(arrays(model), {"server-round": server_round})
         return b"".join(array.tobytes() for array in result)
 

@@ -8,10 +8,10 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from fedsq_flwr import DualCopy
 from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.federation import answer_query
 from fedsq_flwr.federation.arrays import to_arrays
 from fedsq_flwr.federation.handout import Handout
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import answer_query
 from fedsq_flwr.federation.structures import KEPT_ON_DISK, ContextStructures, DiskStructures
 from tests.federation.silos import network
 

@@ -4,8 +4,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 
 from fedsq_flwr.errors import RunFailedError
-from fedsq_flwr.federation import FedSQ
-from fedsq_flwr.federation.messages import CONFIG, NUM_PARTITIONS, PARTITION_ID, answer_query
+from fedsq_flwr.federation import FedSQ, answer_query
+from fedsq_flwr.federation.protocol import CONFIG, NUM_PARTITIONS, PARTITION_ID
 from fedsq_flwr.federation.roster import OrderedGrid, Roster
 from tests.federation.toys import toy_app
 

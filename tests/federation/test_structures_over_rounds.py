@@ -14,7 +14,7 @@ from fedsq_flwr.data.federated import FederatedData
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.federation.arrays import to_arrays
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import count_bytes
+from fedsq_flwr.federation.protocol import count_bytes
 from fedsq_flwr.federation.rounds import Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.structures import ContextStructures

@@ -12,8 +12,8 @@ from flwr.serverapp.strategy import FedAvg
 from fedsq_flwr import DualCopy, FedSQ
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
-from fedsq_flwr.federation.messages import count_bytes
 from fedsq_flwr.federation.packing import FORMAT, PACKED, is_packed, pack, unpack
+from fedsq_flwr.federation.protocol import count_bytes
 from fedsq_flwr.federation.rounds import run_rounds
 from fedsq_flwr.federation.wire import Wire
 from tests.federation.silos import client_of, network, silo_app

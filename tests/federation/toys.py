@@ -6,7 +6,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedsq_flwr.federation.messages import ARRAYS, CONFIG, METRICS, answer_query
+from fedsq_flwr.federation import answer_query
+from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, METRICS
 
 Change = Callable[[int, RecordDict], None]
 FINGERPRINT = "f" * 64
