@@ -17,10 +17,9 @@ from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
 from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.local_models import LocalModels
 from fedsq_flwr.federation.protocol import SETTINGS, UNREADABLE
-from fedsq_flwr.federation.roster import Roster
+from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.rounds import MEASURED, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
-from fedsq_flwr.federation.server_optimiser import ServerOptimiser
 from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.precision import choose_device
@@ -87,10 +86,10 @@ def run_federation(
 def _run(grid: Grid, settings: RunSettings, directory: RunDirectory, on_round: Callable[[Line], None]) -> None:
     real = settings.has_real_silos
     wire = wire_of(grid, settings)
-    roster = Roster(settings.executor.join_timeout)
-    nodes = roster.wait_for(wire, settings.silos if real else None, settings.min_available_silos)
+    registry = NodeRegistry(settings.executor.join_timeout)
+    nodes = registry.wait_for(wire, settings.silos if real else None, settings.min_available_silos)
     if not real:  # Flower decides how many silos a simulation has
-        settings = settings.changed(silos=roster.num_partitions or len(nodes))
+        settings = settings.changed(silos=registry.num_partitions or len(nodes))
     task = load_server_data(settings)
     start = directory.open(settings, task)
     classes = len(task.class_names)
@@ -106,7 +105,7 @@ def _run(grid: Grid, settings: RunSettings, directory: RunDirectory, on_round: C
         settings.executor.precision,
         schedule=structure_schedule(settings),
         gates=gate_cache(settings),
-        hands_out_start=settings.executor.structure == "sent" and settings.method.gates == "pretrained",
+        distributes_start=settings.executor.structure == "sent" and settings.method.gates == "pretrained",
     )
     # Made before a resumed state is loaded: FedAvg's gates are compared with those of its start.
     if settings.diagnostics and len(task.validation) == 0:
@@ -120,27 +119,25 @@ def _run(grid: Grid, settings: RunSettings, directory: RunDirectory, on_round: C
         "min_evaluate_nodes": 1 if settings.fraction_evaluate else 0,
         "min_available_nodes": settings.min_available_silos or settings.silos,
     }
-    run = Surroundings(model.arrays(), frozenset(model.statistics_names()), roster, sampling)
+    run = Surroundings(model.arrays(), registry, sampling)
     inner = build_aggregation(settings.method.averaging, run)
-    remembering = inner if isinstance(inner, ServerOptimiser | LocalModels) else None
-    if start.state is not None:
-        if remembering is not None:
-            remembering.load_state(start.server or {})
-        model.resume(start.round - 1, start.state, start.structure)
     strategy = FedSQ(
         inner,
         fingerprint="" if settings.method.gates == "none" else lambda _: model.fingerprint,
         structure=lambda _: model.structure_arrays(),
         ask_for_structure=settings.executor.structure == "sent",
-        head_first_rounds=settings.linear_probing_rounds,
+        linear_probing_rounds=settings.linear_probing_rounds,
         head=model.head_names(),
         metrics={**MEASURED, "train": (*MEASURED["train"], UNREADABLE)} if real else MEASURED,
         uniform=settings.method.weighting == "uniform",
         min_replies=settings.min_replies,
         seed=settings.seed,
         timeout=settings.executor.round_timeout,
-        roster=roster,
+        registry=registry,
     )
+    if start.state is not None:
+        strategy.load_state(start.server or {})
+        model.resume(start.round - 1, start.state, start.structure)
     strategy.summary()
     rounds = run_rounds(
         strategy,
@@ -156,8 +153,7 @@ def _run(grid: Grid, settings: RunSettings, directory: RunDirectory, on_round: C
         examine=examiner.examine if examiner is not None else None,
     )
     for finished in rounds:
-        server = remembering.state() if remembering is not None else None
-        on_round(directory.keep(finished, model.state(), model.structure(), server))
+        on_round(directory.keep(finished, model.state(), model.structure(), strategy.state() or None))
     directory.finish(settings, task, model, weights)
     log.info("the report is %s", write_report(directory.path))
 

@@ -132,7 +132,7 @@ def run_rounds(
         If a round has too few usable replies, or too few silos connect.
     """
     wire = grid if isinstance(grid, Wire) else Wire(grid)
-    strategy.roster.update(wire)  # that silos say who they are is no round's traffic
+    strategy.registry.update(wire)  # that silos say who they are is no round's traffic
     for number in range(first, last + 1):
         started, up_before, down_before = time.perf_counter(), wire.bytes_up, wire.bytes_down
         enter(number)

@@ -6,7 +6,7 @@ to it that a reply is one to a message that was sent.
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from flwr.app import ArrayRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.asked import Asked
 from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
 from fedsq_flwr.federation.protocol import ARRAYS, count_bytes
 from fedsq_flwr.federation.waiting import waits
-from fedsq_flwr.flower_internals import ErrorCode
+from fedsq_flwr.flower_internals import ErrorCode, give_message_id
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +71,10 @@ class Wire(GridView):
         sent = messages if self._dtype is None else self._pack_all(messages, self._dtype)
         self.bytes_down += count_bytes(sent)
         replies = list(self._exchange(sent, timeout))
+        for message, own in zip(sent, messages, strict=True):  # replies name the message that travelled
+            give_message_id(own, message.metadata.message_id)
         self.bytes_up += count_bytes(replies)
-        asked = {message.metadata.message_id: (message, own) for message, own in zip(sent, messages, strict=True)}
-        return [
-            self._check(reply, *asked.pop(reply.metadata.reply_to_message_id)) for reply in _known(replies, asked)
-        ]
+        return [self._check(reply, sent[place], messages[place]) for place, reply in _first_answers(replies, sent)]
 
     def _exchange(self, messages: list[Message], timeout: float | None) -> Iterable[Message]:
         if self._poll is None:
@@ -125,12 +125,16 @@ class Wire(GridView):
         return reply
 
 
-def _known(replies: Iterable[Message], asked: Mapping[str, object]) -> Iterable[Message]:
+def _first_answers(replies: Iterable[Message], sent: list[Message]) -> Iterator[tuple[int, Message]]:
+    """Yield the first reply to each message that is answered, with the message's place."""
+    asked, answered = Asked(sent), set[int]()
     for reply in replies:
-        if reply.metadata.reply_to_message_id in asked:
-            yield reply
-        else:
+        place = asked.place(reply)
+        if place is None or place in answered:
             log.warning("node %d answered what it was not asked, or twice", reply.metadata.src_node_id)
+            continue
+        answered.add(place)
+        yield place, reply
 
 
 def _with_arrays(message: Message, records: Mapping[str, ArrayRecord]) -> Message:
