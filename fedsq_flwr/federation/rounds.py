@@ -8,28 +8,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.exchange import Exchange
-from fedsq_flwr.federation.protocol import WEIGHT
+from fedsq_flwr.federation.protocol import ACCURACY, LOSS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
 from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning import Evaluation
 
 Enter = Callable[[int], None]
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
-Examine = Callable[[ArrayRecord, ArrayRecord, Sequence[RecordDict]], Diagnostics]
 
 #: What `Round` reads of the silos' replies: for `FedSQ`, which then uses no reply without it.
 MEASURED: Mapping[str, Sequence[str]] = MappingProxyType(
-    {"train": ("train_loss", "train_seconds"), "evaluate": ("loss", "accuracy")}
+    {"train": (TRAIN_LOSS, TRAIN_SECONDS), "evaluate": (LOSS, ACCURACY)}
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Round:
     """A finished round.
 
@@ -51,8 +51,14 @@ class Round:
         Of these, until all replies were there that came, to ``train`` and to ``evaluate``.
     fingerprint : str
         Of the structure in force; empty where the ReLUs were the network's own.
+    start : ArrayRecord
+        The model that was sent to the silos.
+    replies : sequence of RecordDict
+        What the silos sent that was averaged, by partition id; gone when the next round begins.
     diagnostics : Diagnostics or None
-        If they were asked for.
+        Added after the round, if they are asked for.
+    line : dict or None
+        The round's line of the history; added after the round, once it is kept.
     """
 
     number: int
@@ -65,12 +71,15 @@ class Round:
     seconds: float
     exchange_seconds: dict[str, float] = field(default_factory=dict)
     fingerprint: str = ""
+    start: ArrayRecord = field(default_factory=ArrayRecord, repr=False)
+    replies: Sequence[RecordDict] = field(default=(), repr=False)
     diagnostics: Diagnostics | None = None
+    line: dict[str, Any] | None = None
 
     def train_loss(self) -> float:
         """Return the mean training loss over all samples of the silos that were averaged."""
         examples: int = sum(m[WEIGHT] for m in self.training.metrics.values())
-        total: float = sum(m[WEIGHT] * m["train_loss"] for m in self.training.metrics.values())
+        total: float = sum(m[WEIGHT] * m[TRAIN_LOSS] for m in self.training.metrics.values())
         return total / examples
 
     def held_out(self) -> Evaluation | None:
@@ -79,12 +88,12 @@ class Round:
         examples: int = sum(m[WEIGHT] for m in metrics)
         if examples == 0:
             return None
-        loss, accuracy = (sum(m[WEIGHT] * m[name] for m in metrics) / examples for name in ("loss", "accuracy"))
+        loss, accuracy = (sum(m[WEIGHT] * m[name] for m in metrics) / examples for name in (LOSS, ACCURACY))
         return Evaluation(loss, accuracy, examples)
 
     def train_seconds(self) -> float:
         """Return the seconds of local training, summed over the silos."""
-        total: float = sum(m["train_seconds"] for m in self.training.metrics.values())
+        total: float = sum(m[TRAIN_SECONDS] for m in self.training.metrics.values())
         return total
 
 
@@ -100,7 +109,6 @@ def run_rounds(
     evaluate: Evaluate,
     evaluate_every: int = 1,
     config: ConfigRecord | None = None,
-    examine: Examine | None = None,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
 
@@ -122,9 +130,6 @@ def run_rounds(
         Rounds after which the silos evaluate; they do after the last in any case.
     config : ConfigRecord, optional
         What every message says beside what the strategy says.
-    examine : callable, optional
-        Diagnoses a round, given the model it started from, the average, and the contents of the replies
-        that were averaged.
 
     Raises
     ------
@@ -153,8 +158,7 @@ def run_rounds(
             strategy.aggregate_evaluate(number, answers)
 
         server = evaluate(arrays)
-        diagnostics = examine(start, arrays, strategy.averaged(up)) if examine is not None else None
-        yield Round(
+        finished = Round(
             number=number,
             arrays=arrays,
             training=strategy.training,
@@ -165,5 +169,9 @@ def run_rounds(
             seconds=time.perf_counter() - started,
             exchange_seconds=took,
             fingerprint=strategy.fingerprint_of(number),
-            diagnostics=diagnostics,
+            start=start,
+            replies=strategy.averaged(up),
         )
+        up = []
+        yield finished
+        finished.replies = ()  # else the next round's would be held beside them
