@@ -97,8 +97,8 @@ def test_kept_gates_change_no_number_and_are_found_again():
         for number in (1, 2, 3):
             config = {"server-round": number, "fingerprint": model.fingerprint}
             state, _, _ = silo.fit(state, config)
-            judged = silo.evaluate(state, config)
-        return b"".join(a.tobytes() for a in state), judged
+            evaluated = silo.evaluate(state, config)
+        return b"".join(a.tobytes() for a in state), evaluated
 
     cache = GateCache()
     assert rounds(cache) == rounds(None)

@@ -97,7 +97,7 @@ class Layer(Strategy):
     Attributes
     ----------
     messages : dict
-        The messages that were handed out last, by their kind.
+        The messages that `configure` returned last, by their kind.
     kind, server_round
         What the exchange is that replies are taken of.
     asked : Asked
