@@ -15,12 +15,12 @@ from fedsq_flwr.federation.registry import NodeRegistry
 class LocalModels(FedAvg):
     """A strategy that sends each silo back its own last model, so that nothing is learnt from others.
 
-    The silos do as in every method, and the messages are the same; only the models are theirs.
+    The silos train and evaluate as under every method; only the models are their own.
 
     Parameters
     ----------
     start : ArrayRecord
-        What a silo starts from, in whatever round it first trains.
+        The model that a silo starts from, in whatever round it first trains.
     registry : NodeRegistry
         Knows which node is which silo.
     **options

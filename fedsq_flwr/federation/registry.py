@@ -1,4 +1,4 @@
-"""Which node is which silo: ordered by partition id, since Flower's node ids are random in every run."""
+"""Which node is which silo. Flower's node ids are random in every run, so silos are known by their partition ids."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a node has to say who it is: one that hangs must not hold up every round for long.
 ANSWER_SECONDS = 60.0
-_LONGEST_WAIT = 1.0  # seconds between two looks for silos; whoever takes no part is asked each time
+_LONGEST_WAIT = 1.0  # seconds between two polls; nodes that take no part are asked each time
 
 
 class NoAnswerError(RunFailedError):

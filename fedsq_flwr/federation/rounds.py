@@ -1,7 +1,7 @@
-"""The rounds: train, average, evaluate, and hand each finished round on.
+"""The rounds: train, average, evaluate.
 
-Flower's own ``Strategy.start`` has no hook for resuming, checkpoints or the best model, and counts its
-rounds from 1 in every call; this loop makes the same calls in the same order, from any round on.
+Flower's own ``Strategy.start`` has no hook for resuming, checkpoints or the best model, and counts its rounds from 1
+in every call. This loop makes the same calls in the same order, from any round on.
 """
 
 import time
@@ -23,7 +23,7 @@ from fedsq_flwr.learning import Evaluation
 Enter = Callable[[int], None]
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
 
-#: What `Round` reads of the silos' replies: for `FedSQ`, which then uses no reply without it.
+#: Metrics that `Round` reads of the replies. `FedSQ` is told, and uses no reply that lacks one.
 MEASURED: Mapping[str, Sequence[str]] = MappingProxyType(
     {"train": (TRAIN_LOSS, TRAIN_SECONDS), "evaluate": (LOSS, ACCURACY)}
 )
@@ -129,7 +129,7 @@ def run_rounds(
     evaluate_every : int
         Rounds after which the silos evaluate; they do after the last in any case.
     config : ConfigRecord, optional
-        What every message says beside what the strategy says.
+        What every message says, beside what the strategy adds.
 
     Raises
     ------

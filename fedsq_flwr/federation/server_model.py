@@ -21,7 +21,7 @@ class ServerModel:
     ----------
     model : QuantitativeCopy
         As every silo builds it.
-    task : ServerData
+    data : ServerData
         Gives the validation and test sets; those that are empty are not evaluated.
     device : torch.device
         Where to evaluate.
@@ -43,7 +43,7 @@ class ServerModel:
     def __init__(
         self,
         model: QuantitativeCopy,
-        task: ServerData,
+        data: ServerData,
         device: torch.device,
         precision: str = "float32",
         *,
@@ -52,8 +52,8 @@ class ServerModel:
         distributes_start: bool = False,
     ) -> None:
         self._model = model.to(device)
-        sets = {"validation": task.validation, "test": task.test}
-        self._sets = {name: data.to(device) for name, data in sets.items() if len(data)}
+        sets = {"validation": data.validation, "test": data.test}
+        self._sets = {name: samples.to(device) for name, samples in sets.items() if len(samples)}
         self._precision = precision
         self._schedule = schedule
         self._gates = gates

@@ -1,7 +1,7 @@
-"""The server's end of the wire: what every message to and from the silos passes through.
+"""The server's end of the wire, which every message to and from the silos passes through.
 
-It counts bytes, packs what is to cross a network, asks for replies more often than Flower does, and sees
-to it that a reply is one to a message that was sent.
+The wire counts bytes, packs what crosses a network, polls for replies more often than Flower does, and returns only
+replies to messages that were sent.
 """
 
 import logging
@@ -32,11 +32,11 @@ class Wire(GridView):
     grid : Grid
         Carries the messages.
     dtype : {"float32", "float16", "bfloat16"}, optional
-        Pack the arrays of each message into one, and what the silos train rounded to this; a silo answers
-        in kind. By default messages go as they are.
+        Pack the arrays of each message into one, rounded to this dtype; a silo answers in kind. By default messages
+        travel as they are.
     poll : float, optional
-        The most seconds between two looks for replies, for a grid over a network. By default the grid waits
-        as it likes: Flower's looks every three seconds.
+        The most seconds between two polls for replies, for a grid over a network. By default the grid polls by
+        itself: Flower's does so every 3 seconds.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class Wire(GridView):
 
     Notes
     -----
-    Rounded weights of a silo travel as their difference from those that it was sent, which is added to the
-    unrounded ones here: the error of a reply is relative to what was learnt, and the global model is never
-    rounded itself (our choice). In float32 the weights themselves travel, so that no bit changes.
+    A silo's rounded weights travel as their difference from the weights that it was sent. The wire adds the
+    difference to the unrounded weights. The rounding error of a reply is thus relative to what was learnt, and the
+    global model itself is never rounded (our choice). In float32 the weights themselves travel, so that no bit changes.
     """
 
     def __init__(self, grid: Grid, *, dtype: str | None = None, poll: float | None = None) -> None:
@@ -89,7 +89,7 @@ class Wire(GridView):
             waiting -= {reply.metadata.reply_to_message_id for reply in new}
             if not waiting or (deadline is not None and time.monotonic() > deadline):
                 return replies
-            if new:  # one silo's reply is a sign that others come soon
+            if new:  # the other silos' replies often follow soon
                 seconds = waits(self._poll)
             time.sleep(next(seconds))
 
@@ -101,7 +101,7 @@ class Wire(GridView):
                 try:
                     packed[id(record)] = pack(to_state(record), dtype if name == ARRAYS else "float32")
                 except ValueError as error:
-                    raise RunFailedError(f"wire={dtype}: {error}") from error
+                    raise RunFailedError(f"wire_dtype={dtype}: {error}") from error
             return packed[id(record)]
 
         return [_with_arrays(m, {name: of(name, r) for name, r in m.content.array_records.items()}) for m in messages]

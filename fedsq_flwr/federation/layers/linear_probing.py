@@ -45,6 +45,8 @@ class LinearProbing(Layer):
         RunFailedError
             If the arrays lack the head's.
         """
+        if kind == "train":
+            self._sent = ArrayRecord()
         if kind == "train" and server_round <= self.rounds:
             if not self.head <= arrays.keys():
                 raise RunFailedError(f"round {server_round}: the arrays lack {sorted(self.head - arrays.keys())}")

@@ -60,7 +60,7 @@ class Screening(Layer):
         self.min_replies = min_replies
         self.exchanges: dict[Kind, Exchange] = {"train": Exchange(), "evaluate": Exchange()}
         self._expected: dict[Kind, Expectation] = {"train": _NOTHING, "evaluate": _NOTHING}
-        self._unanswered: list[int] = []
+        self._unanswered: set[int] = set()
 
     def configure(
         self, kind: Kind, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -82,7 +82,7 @@ class Screening(Layer):
     def begin(self, kind: Kind, server_round: int) -> None:
         """Begin with every silo's reply missing."""
         super().begin(kind, server_round)
-        self._unanswered = list(self.exchanges[kind].sampled)
+        self._unanswered = set(self.exchanges[kind].sampled)
 
     def add(self, reply: Message) -> None:
         """Pass ``reply`` on if it can be used.
@@ -118,7 +118,7 @@ class Screening(Layer):
         """
         for silo in sorted(self._unanswered):
             self._drop(silo, "did not answer in time")
-        self._unanswered = []
+        self._unanswered = set()
         exchange = self.exchanges[self.kind]
         usable = len(exchange.metrics)
         if self.kind == "train" and usable < self.min_replies:
