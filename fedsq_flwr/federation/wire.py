@@ -47,7 +47,7 @@ class Wire(GridView):
     -----
     A silo's rounded weights travel as their difference from the weights that it was sent. The wire adds the
     difference to the unrounded weights. The rounding error of a reply is thus relative to what was learnt, and the
-    global model itself is never rounded (our choice). In float32 the weights themselves travel, so that no bit changes.
+    global model itself is never rounded (our choice). In float32 the weights themselves travel: no bit changes.
     """
 
     def __init__(self, grid: Grid, *, dtype: str | None = None, poll: float | None = None) -> None:
