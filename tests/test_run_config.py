@@ -2,10 +2,9 @@
 
 import threading
 
-from fedsq_flwr.config.site import Site
-
 from fedsq_flwr import run_config
 from fedsq_flwr.run_config import config_of
+from fedsq_flwr.settings.silo import Site
 
 
 def test_threads_that_ask_at_once_get_the_same_settings(monkeypatch):

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.report.fields import Fields

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.overrides import Value

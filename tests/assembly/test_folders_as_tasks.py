@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fedsq_flwr.config import Config, compose_config
 from PIL import Image
 
-from fedsq_flwr.assembly import load_folder, load_task
-from fedsq_flwr.data import LabelledImages, load_source, share_out
+from fedsq_flwr.assembly.data import load_folder, load_task
+from fedsq_flwr.data import LabelledImages, distribute, load_source
 from fedsq_flwr.data.folder_writing import write_folder
 from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.run import RunSettings
 from tests.assembly.fitted import fit_images
 from tests.data.plans import plan
 
@@ -26,8 +27,8 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def settings(folder: Path, *overrides: str) -> Config:
-    return compose_config(["data=imagefolder", f"data.path={folder}", "backbone.weights=random", *overrides])
+def settings(folder: Path, *overrides: str) -> RunSettings:
+    return compose_settings(["data=imagefolder", f"data.path={folder}", "backbone.weights=random", *overrides])
 
 
 def same(first: LabelledImages, second: LabelledImages) -> bool:
@@ -86,7 +87,7 @@ def test_a_folder_is_shared_out_as_the_same_images_in_memory(digits):
         **{place: fit_images(config, parts[part]) for place, part in (("pool", "train"), ("test", "test"))},
         validation=fit_images(config, parts["validation"]),
     )
-    expected = share_out(
+    expected = distribute(
         source,
         plan("dirichlet", silos=3, alpha=5.0, min_size=10),
         validation_fraction=0.1,

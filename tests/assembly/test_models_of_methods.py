@@ -8,14 +8,15 @@ from pathlib import Path
 import fedsq_flwr.conf
 import pytest
 import torch
-from fedsq_flwr.config import compose_config
 from torch import nn
 
-from fedsq_flwr.assembly import build_model, describe_weights, load_network, load_start, training_settings
+from fedsq_flwr.assembly.model import build_model, training_settings
+from fedsq_flwr.assembly.network import describe_weights, load_network, load_start
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
 from fedsq_flwr.models import build_backbone, save_weights, state_digest
+from fedsq_flwr.settings.composition import compose_settings
 
 METHODS = sorted(file.stem for file in Path(next(iter(fedsq_flwr.conf.__path__))).glob("method/*.yaml"))
 IMAGES = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -245,7 +246,7 @@ def test_a_file_that_is_not_what_torchvision_publishes_is_told(tmp_path: Path, m
     path.parent.mkdir(parents=True)
     published = build_backbone("resnet18", in_channels=3, classes=1000, seed=1)
     torch.save(published.state_dict(), path)
-    config = compose_config(["backbone=resnet18", "backbone.image_size=32"])
+    config = compose_settings(["backbone=resnet18", "backbone.image_size=32"])
     model = build_model(config, 10)
     assert torch.equal(model.quantitative.layer4[1].conv2.weight, published.layer4[1].conv2.weight)
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
@@ -256,7 +257,7 @@ def test_a_file_that_is_not_what_torchvision_publishes_is_told(tmp_path: Path, m
 
 
 def test_a_silo_trains_as_the_settings_say() -> None:
-    config = compose_config(
+    config = compose_settings(
         ["local_epochs=3", "batch_size=7", "learning_rate=0.25", "momentum=0.5", "weight_decay=0.125",
          "executor.precision=bfloat16"]
     )  # fmt: skip

@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from fedsq_flwr.config import compose_config
 
-from fedsq_flwr.assembly import load_task
+from fedsq_flwr.assembly.data import load_task
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.data import load_source
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.models import save_weights
+from fedsq_flwr.settings.composition import compose_settings
 
 MNIST = (0.1307,), (0.3081,)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def of(*overrides: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return normalisation(compose_config(overrides).backbone)
+    return normalisation(compose_settings(overrides).backbone)
 
 
 def test_mnists_weights_want_mnists() -> None:
@@ -41,7 +41,7 @@ def test_random_weights_want_those_of_the_weights_they_stand_in_for() -> None:
 
 @pytest.mark.parametrize("weights", ["mnist", "random"])
 def test_settings_win(weights: str) -> None:
-    own = ["backbone.mean=[0.1,0.2,0.3]", "backbone.deviation=[2]", "backbone.in_channels=3"]
+    own = ["backbone.mean=[0.1,0.2,0.3]", "backbone.std=[2]", "backbone.in_channels=3"]
     assert of(f"backbone.weights={weights}", *own) == ((0.1, 0.2, 0.3), (2.0,))
 
 
@@ -52,7 +52,7 @@ def test_a_file_states_them_or_the_settings_must(tmp_path: Path) -> None:
     assert of(f"backbone.weights='{said}'") == ((0.5,), (0.25,))
     with pytest.raises(ConfigurationError, match=r"^backbone\.mean=null: .*silent.safetensors does not state how"):
         of(f"backbone.weights='{silent}'")
-    assert of(f"backbone.weights='{silent}'", "backbone.mean=[0]", "backbone.deviation=[1]") == ((0.0,), (1.0,))
+    assert of(f"backbone.weights='{silent}'", "backbone.mean=[0]", "backbone.std=[1]") == ((0.0,), (1.0,))
 
 
 def test_those_of_a_file_must_fit_the_channels(tmp_path: Path) -> None:
@@ -64,9 +64,9 @@ def test_those_of_a_file_must_fit_the_channels(tmp_path: Path) -> None:
 
 def test_a_tasks_images_are_normalised_by_channel() -> None:
     task = load_task(
-        compose_config(
+        compose_settings(
             ["backbone.in_channels=3", "backbone.image_size=8", "backbone.mean=[0.1,0.2,0.3]",
-             "backbone.deviation=[1,2,4]"]
+             "backbone.std=[1,2,4]"]
         ),
         10,
     )  # fmt: skip

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import compose_config
 
-from fedsq_flwr.assembly import load_task
+from fedsq_flwr.assembly.data import load_task
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.records.directory import describe_partition
+from fedsq_flwr.settings.composition import compose_settings
 from tests.data.folders import make
 
 SMALL = ("executor=inprocess", "backbone.weights=random", "backbone.image_size=8", "silos=2", "partition.min_size=2")
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def task(folder: Path | None, *overrides: str) -> FederatedData:
     data = () if folder is None else ("data=imagefolder", f"data.path={folder}")
-    config = compose_config([*SMALL, *data, *overrides])
+    config = compose_settings([*SMALL, *data, *overrides])
     return load_task(config, config.silos)
 
 

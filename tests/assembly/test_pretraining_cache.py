@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsq_flwr.assembly import load_network
+from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.assembly.pretraining import pretrained_file
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.models import save_weights, state_digest

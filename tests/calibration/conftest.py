@@ -6,19 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import Config
-from fedsq_flwr.config.files import write_config
+
+from fedsq_flwr.records.config import write_config
+from fedsq_flwr.settings.run import RunSettings
 
 
 class FakeRuns:
     """Stands in for `run_job`; ``accuracy`` says what a run reaches, or raises."""
 
     def __init__(self) -> None:
-        self.done: list[tuple[Config, list[str]]] = []
-        self.accuracy: Callable[[Config], float | None] = lambda _: 0.5
-        self.mean: Callable[[Config], float] = lambda _: 0.25
+        self.done: list[tuple[RunSettings, list[str]]] = []
+        self.accuracy: Callable[[RunSettings], float | None] = lambda _: 0.5
+        self.mean: Callable[[RunSettings], float] = lambda _: 0.25
 
-    def __call__(self, config: Config, overrides: Sequence[str], output: Path, console: object = None) -> float:
+    def __call__(self, config: RunSettings, overrides: Sequence[str], output: Path, console: object = None) -> float:
         write_config(output / "config.yaml", replace(config, output=str(output)))
         best = self.accuracy(config)
         (output / "history.jsonl").write_text("".join('{"round": 1}\n' for _ in range(config.rounds)))

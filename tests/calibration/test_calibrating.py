@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.calibrate import ValidationProgress
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.settings.composition import compose_settings
 
-SMALL = ("learning_rate=0.1,0.2", "weight_decay=0", "head_first_rounds=0")
+SMALL = ("learning_rate=0.1,0.2", "weight_decay=0", "linear_probing_rounds=0")
 
 
 def calibrate(*words: str, methods: str = "fedsq,fedavg", grid: tuple[str, ...] = SMALL) -> int:
@@ -55,7 +55,7 @@ def test_each_method_gets_the_values_that_validate_best(runs, capsys):
 
 
 def test_a_choice_to_be_doubted_is_told(runs, capsys):
-    rates = ("learning_rate=0.1,0.2,0.3", "weight_decay=0,1", "head_first_rounds=0")
+    rates = ("learning_rate=0.1,0.2,0.3", "weight_decay=0,1", "linear_probing_rounds=0")
     runs.accuracy = lambda c: c.learning_rate if c.method.name == "fedsq" else 0.5
     assert calibrate(grid=rates) == 0
     said = capsys.readouterr().out.splitlines()
@@ -90,19 +90,19 @@ def test_ties_of_the_best_are_decided_by_the_mean_over_rounds_and_then_by_the_or
 
 def test_the_default_grid_varies_what_its_file_says_and_an_override_may_add(runs):
     calibrate("learning_rate=0.1", "momentum=0.5,0.9", grid=(), methods="fedsq")
-    assert {(c.weight_decay, c.head_first_rounds, c.momentum) for c, _ in runs.done} == {
+    assert {(c.weight_decay, c.linear_probing_rounds, c.momentum) for c, _ in runs.done} == {
         (decay, head, momentum) for decay in (0, 0.0001) for head in (0, 1) for momentum in (0.5, 0.9)
     }
-    assert written()["methods"]["fedsq"].keys() == {"weight_decay", "head_first_rounds", "momentum"}
+    assert written()["methods"]["fedsq"].keys() == {"weight_decay", "linear_probing_rounds", "momentum"}
     assert "learning_rate=0.1" in written()["common"]
 
 
 def test_what_makes_a_method_is_left_out_of_the_default_grid_for_all_and_refused_if_asked_for(runs, capsys):
     calibrate("learning_rate=0.1,0.2", grid=(), methods="fedavg,head_only")
     assert written()["methods"]["fedavg"].keys() == {"learning_rate", "weight_decay"}
-    assert {c.head_first_rounds for c, _ in runs.done if c.method.name == "head_only"} == {10}
-    assert calibrate("head_first_rounds=0,1", grid=(), methods="fedavg,head_only") == 1
-    assert "head_first_rounds: is set by head_only itself" in capsys.readouterr().err
+    assert {c.linear_probing_rounds for c, _ in runs.done if c.method.name == "head_only"} == {10}
+    assert calibrate("linear_probing_rounds=0,1", grid=(), methods="fedavg,head_only") == 1
+    assert "linear_probing_rounds: is set by head_only itself" in capsys.readouterr().err
 
 
 def test_a_second_call_runs_only_what_is_missing(runs):
@@ -173,12 +173,12 @@ def test_bad_words_are_told_in_one_line(runs, words, told, capsys):
 
 
 def test_a_grid_without_a_choice_is_refused(runs, capsys):
-    assert calibrate(grid=("learning_rate=0.1", "weight_decay=0", "head_first_rounds=0")) == 1
+    assert calibrate(grid=("learning_rate=0.1", "weight_decay=0", "linear_probing_rounds=0")) == 1
     assert "needs a setting with several values" in capsys.readouterr().err
 
 
 def test_what_is_written_can_be_used(runs):
     runs.accuracy = lambda c: c.learning_rate
     calibrate("batch_norm=batch,frozen")
-    config = compose_config(["calibration=c.yaml", "method=fedavg"])
+    config = compose_settings(["calibration=c.yaml", "method=fedavg"])
     assert (config.learning_rate, config.batch_norm) == (0.2, "batch")

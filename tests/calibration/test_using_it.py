@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config.files import read_config
 
 from fedsq_flwr.cli import main
+from fedsq_flwr.records.config import read_config
 from tests.endtoend.conftest import SMALL, few_digits
 
 FILE = """
@@ -51,7 +51,7 @@ def test_from_a_calibration_to_a_federation(tmp_path, monkeypatch):
     few_digits(monkeypatch)
     taken = ("silos", "learning_rate", "rounds", "validation_fraction")
     small = [word for word in SMALL if not word.startswith(taken)] + ["rounds=1", "validation_fraction=0.2"]
-    grid = ["learning_rate=0.02,0.05", "weight_decay=0", "head_first_rounds=0"]
+    grid = ["learning_rate=0.02,0.05", "weight_decay=0", "linear_probing_rounds=0"]
     assert main(["calibrate", "--methods", "fedavg", "--output", "c.yaml", *small, *grid]) == 0
     assert main(["run", *small, "silos=2", "method=fedavg", "calibration=c.yaml", "output=run"]) == 0
     used = json.loads((tmp_path / "run/summary.json").read_text())["learning_rate"]

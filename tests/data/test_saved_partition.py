@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedsq_flwr.data import DataSource, FederatedData, LabelledImages, read_partition, reuse_partition, share_out
+from fedsq_flwr.data import DataSource, FederatedData, LabelledImages, distribute, read_partition, reuse_partition
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.records.directory import describe_partition
 from tests.data.plans import plan
@@ -28,7 +28,7 @@ SOURCE = DataSource(numbered(300), numbered(40, start=1000), ("a", "b", "c", "d"
 @cache
 def share(source: DataSource = SOURCE) -> FederatedData:
     wanted = plan(silos=4, min_size=8)
-    return share_out(source, wanted, validation_fraction=0.1, held_out_fraction=0.2, min_held_out=5, seed=3)
+    return distribute(source, wanted, validation_fraction=0.1, held_out_fraction=0.2, min_held_out=5, seed=3)
 
 
 def reuse(path: Path, source: DataSource = SOURCE, silos: int = 4, min_size: int = 8) -> FederatedData:

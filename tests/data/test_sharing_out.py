@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fedsq_flwr.data import DataSource, FederatedData, LabelledImages, share_out
+from fedsq_flwr.data import DataSource, FederatedData, LabelledImages, distribute
 from fedsq_flwr.data.federated import held_out_size
 from fedsq_flwr.errors import DataError
 from tests.data.plans import plan
@@ -31,7 +31,7 @@ def shared(
     seed: int = 0,
     **changes: Any,
 ) -> FederatedData:
-    return share_out(
+    return distribute(
         SOURCE,
         plan(**{"silos": 4, "min_size": 8, **changes}),
         validation_fraction=validation_fraction,

@@ -50,7 +50,7 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
         whole = load_source(name)
         return replace(whole, pool=whole.pool.subset(range(200)), test=whole.test.subset(range(40)))
 
-    monkeypatch.setattr("fedsq_flwr.assembly.sources.load_source", load)
+    monkeypatch.setattr("fedsq_flwr.assembly.data.load_source", load)
 
 
 def read_summary(directory: Path) -> dict:

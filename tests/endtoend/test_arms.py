@@ -5,15 +5,16 @@ from pathlib import Path
 
 import fedsq_flwr.conf
 import pytest
-from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.files import read_config
 
-from fedsq_flwr.assembly import build_model, load_server_data
+from fedsq_flwr.assembly.data import load_server_data
+from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.cli import main
 from fedsq_flwr.federation import silo as core
 from fedsq_flwr.learning import derive_seed, evaluate
 from fedsq_flwr.models import state_digest
 from fedsq_flwr.records.checkpoints import Checkpoints
+from fedsq_flwr.records.config import read_config
+from fedsq_flwr.settings.composition import compose_settings
 from tests.endtoend.conftest import read_history, read_summary
 
 METHODS = sorted(path.stem for path in (Path(next(iter(fedsq_flwr.conf.__path__))) / "method").glob("*.yaml"))
@@ -57,13 +58,13 @@ def test_every_method_runs_from_the_same_start_with_the_same_draws(run, method, 
     draws = [derive_seed(0, "train", number, silo) for number in (1, 2) for silo in range(silos)]
     assert [seed for seed, _ in trained] == draws
     settings = read_config(directory / "config.yaml")
-    fedavg = replace(settings, method=compose_config(["method=fedavg"]).method)
+    fedavg = replace(settings, method=compose_settings(["method=fedavg"]).method)
     assert {digest for _, digest in trained[:silos]} == {start_of(build_model(fedavg, 10))}
 
 
 @pytest.mark.parametrize("method", ["fedadam", "local_only"])
 def test_what_the_server_remembers_survives_a_resumed_run(run, method):
-    plan = (f"method={method}", "silos=3", "participation=0.7")
+    plan = (f"method={method}", "silos=3", "fraction_train=0.7")
     whole = run("rounds=3", *plan, name="whole")
     run("rounds=1", *plan, name="broken")
     resumed = run("rounds=3", *plan, "resume=true", name="broken")

@@ -90,11 +90,11 @@ def test_kernels_that_cannot_be_compiled_are_told_in_one_line(run, monkeypatch, 
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(run):
-    whole = run("rounds=4", "participation=0.7", name="whole")
-    broken = run("rounds=2", "participation=0.7", name="broken")
+    whole = run("rounds=4", "fraction_train=0.7", name="whole")
+    broken = run("rounds=2", "fraction_train=0.7", name="broken")
     with (broken / "history.jsonl").open("a") as file:
         file.write('{"round": 3, "train_lo')  # it died while it wrote
-    resumed = run("rounds=4", "participation=0.7", "resume=true", name="broken")
+    resumed = run("rounds=4", "fraction_train=0.7", "resume=true", name="broken")
     assert timeless(read_history(resumed)) == timeless(read_history(whole))
     same = ("weights_sha256", "best_accuracy", "rounds_to_best", "bytes_up", "bytes_down", "per_silo")
     assert all(read_summary(resumed)[key] == read_summary(whole)[key] for key in same)
@@ -166,5 +166,5 @@ def test_the_report_is_made_again_from_the_directory(run, capsys):
 
 
 def test_participation_is_of_the_silos(run):
-    lines = read_history(run("silos=4", "participation=0.5"))
+    lines = read_history(run("silos=4", "fraction_train=0.5"))
     assert [(line["sampled"], line["replies"]) for line in lines] == [(2, 2), (2, 2)]

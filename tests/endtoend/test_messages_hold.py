@@ -4,11 +4,11 @@ import hashlib
 
 import pytest
 import torch
-from fedsq_flwr.config.files import read_config
 from flwr.serverapp import Grid
 
-from fedsq_flwr.assembly import build_model
+from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.records.config import read_config
 from tests.endtoend.conftest import read_summary
 
 
@@ -88,8 +88,7 @@ def test_traffic_is_the_bytes_that_the_records_hold(run, overheard):
 
 
 def build_model_of(run):
-    from fedsq_flwr.config import compose_config
-
+    from fedsq_flwr.settings.composition import compose_settings
     from tests.endtoend.conftest import SMALL
 
-    return build_model(compose_config(SMALL), 10)
+    return build_model(compose_settings(SMALL), 10)

@@ -18,7 +18,7 @@ def test_rounded_to_half_the_bits_half_the_bytes_travel_and_the_run_goes_on_alik
 
 def test_another_wire_cannot_be_resumed_with(run, capsys):
     run(name="run")
-    run("wire=float16", "resume=true", "rounds=3", name="run", status=1)
+    run("wire_dtype=float16", "resume=true", "rounds=3", name="run", status=1)
     assert "wire: differs from the run" in capsys.readouterr().err
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import fedsq_flwr.conf
 import pytest
-from fedsq_flwr.config import compose_config
 
+from fedsq_flwr.settings.composition import compose_settings
 from tests.data.published import parquet, pictures
 from tests.endtoend.conftest import read_summary, run_in
 
@@ -24,7 +24,7 @@ def test_there_is_one_for_each_network_data_set_and_partition() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_is_what_its_name_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDSQ_DATA", raising=False)
-    config = compose_config([f"experiment=paper/{name}"])
+    config = compose_settings([f"experiment=paper/{name}"])
     assert "_".join((config.backbone.name, config.data.name, config.partition.name)) == name
     assert config.experiment == f"paper/{name}"
     assert config.backbone.weights == "IMAGENET1K_V1"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fedsq_flwr.config.files import read_config
 
-from fedsq_flwr.assembly import build_model
+from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.records.checkpoints import Checkpoints
+from fedsq_flwr.records.config import read_config
 from tests.endtoend.conftest import read_history, read_summary
 
 
@@ -20,7 +20,7 @@ def numbers(directory: Path) -> list[dict]:
 
 
 def test_a_resumed_run_goes_on_under_the_structure_that_was_in_force(run):
-    plan = ("silos=2", "method.freeze_after=1", "participation=0.5")
+    plan = ("silos=2", "method.freeze_after=1", "fraction_train=0.5")
     whole, broken = run("rounds=3", *plan, name="whole"), run("rounds=2", *plan, name="broken")
     resumed = run("rounds=3", *plan, "resume=true", name="broken")
     assert resumed == broken
@@ -39,7 +39,7 @@ def test_a_resumed_run_goes_on_under_the_structure_that_was_in_force(run):
 
 @pytest.mark.parametrize("method", ["fedsq", "fedavg"])
 def test_head_first_the_body_is_the_starts_to_the_bit(run, method):
-    directory = run(f"method={method}", "head_first_rounds=2", "rounds=2")
+    directory = run(f"method={method}", "linear_probing_rounds=2", "rounds=2")
     state, _ = Checkpoints(directory / "checkpoints").load("last")
     start = build_model(read_config(directory / "config.yaml"), 10).quantitative_state()
     assert {name for name in start if not torch.equal(start[name], state[name])} == {"fc.weight", "fc.bias"}
@@ -47,7 +47,7 @@ def test_head_first_the_body_is_the_starts_to_the_bit(run, method):
 
 @pytest.mark.parametrize("method", ["fedsq", "fedprox"])
 def test_local_batch_norm_is_in_no_checkpoint_and_the_outcome_says_whose_figures_are_fair(run, method, capsys):
-    directory = run(f"method={method}", "batch_norm=local", "participation=0.7")
+    directory = run(f"method={method}", "batch_norm=local", "fraction_train=0.7")
     state, _ = Checkpoints(directory / "checkpoints").load("last")
     assert not any("bn" in name or "running" in name for name in state)
     assert len(state) > 10

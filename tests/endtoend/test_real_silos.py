@@ -62,7 +62,7 @@ def test_silos_without_weights_of_a_server_without_data(tmp_path, capsys, nothin
     root, output = digits_folders(tmp_path / "folders"), tmp_path / "run"
     classes = ",".join(f"'{digit}'" for digit in range(10))
     chosen = ["data=imagefolder", f"data.path={root}", f"data.classes=[{classes}]", "data.unreadable=skip"]
-    policies = ["executor.structure=sent", "wire=bfloat16", "evaluate_every=2", "rounds=3"]
+    policies = ["executor.structure=sent", "wire_dtype=bfloat16", "evaluate_every=2", "rounds=3"]
     assert main(["rehearse", "2", *TINY, *chosen, *policies, f"output={output}"]) == 0
     lines, summary = read_history(output), read_summary(output)
     assert [line["replies"] for line in lines] == [2, 2, 2]
@@ -104,7 +104,7 @@ def test_a_class_that_is_not_agreed_ends_the_run_and_the_silos_log_names_the_fol
         (["0"], "silos=0: must be at least 1"),
         (["2", "executor.superlink=localhost:1"], "executor.superlink=localhost:1: a rehearsal starts its own"),
         (["2", "executor.structure=lent"], "executor.structure=lent: allowed are own, sent"),
-        (["2", "min_silos=3"], "min_silos=3: must be null or 1 to 2, the number of silos"),
+        (["2", "min_available_silos=3"], "min_available_silos=3: must be null or 1 to 2, the number of silos"),
     ],
 )
 def test_bad_input_is_told_in_one_line_before_anything_is_started(tmp_path, monkeypatch, capsys, words, line):

@@ -8,12 +8,12 @@ from typing import Any
 
 import psutil
 import pytest
-from fedsq_flwr.config.schema import Config, ExecutorConfig
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.flower_app import FlowerApp
 from fedsq_flwr.executors.processes import is_alive
 from fedsq_flwr.executors.simulation import run_simulation
+from fedsq_flwr.settings.run import ExecutorConfig
 
 TOY = FlowerApp("toyapp.server_app:app", "toyapp.client_app:app")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fedsq_flwr.config import compose_config
 
 from fedsq_flwr.commands.shares import lay_out_data
 from fedsq_flwr.data import DataSource, load_source
 from fedsq_flwr.executors.superlink import LocalSuperLink
+from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.silos.keys import make_node_key
 
 SILOS = 3
@@ -53,8 +53,8 @@ class Federation:
 def make_federation(superlink: LocalSuperLink, authority: Path, directory: Path) -> Federation:
     """Write images and keys below ``directory``, and have the SuperLink know the keys."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedsq_flwr.assembly.sources.load_source", few_digits)
-        images, data = lay_out_data(compose_config(TINY), directory)
+        patch.setattr("fedsq_flwr.assembly.data.load_source", few_digits)
+        images, data = lay_out_data(compose_settings(TINY), directory)
     certificate = f"{authority / 'ca.crt'}"
     silos = []
     for silo, folder in enumerate(images):

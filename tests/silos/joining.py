@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from fedsq_flwr.config.silo import SiloConfig
+from fedsq_flwr.settings.silo import SiloSettings
 
 
-def silo_of(folder: Path, **settings: object) -> SiloConfig:
+def silo_of(folder: Path, **settings: object) -> SiloSettings:
     """A silo whose data and state lie in ``folder``, and which has no key and no authority."""
-    plain = SiloConfig(superlink="localhost:9092", silo=0, silos=2, data_path=str(folder))
+    plain = SiloSettings(superlink="localhost:9092", silo=0, silos=2, data_path=str(folder))
     return replace(plain, state_dir=str(folder / "state"), **settings)
 
 

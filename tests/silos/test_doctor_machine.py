@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from fedsq_flwr.config import compose_config
 
+from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.silos.checks import versions
 from fedsq_flwr.silos.checks.finding import Mark
 from fedsq_flwr.silos.checks.machine import check_device, check_disk, check_memory
@@ -49,7 +49,7 @@ def test_too_little_room_for_gates_is_warned_of(tmp_path: Path, monkeypatch: pyt
 
 
 def test_images_are_compared_with_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = compose_config(["backbone=resnet18"])
+    run = compose_settings(["backbone=resnet18"])
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**9))
     finding = check_memory(run, 1000)  # of 3 x 224 x 224 pixels, 4 bytes each
     assert (finding.mark, finding.found) == (

@@ -3,20 +3,21 @@
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import Config, compose_config
 
-from fedsq_flwr.assembly import build_model
+from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.assembly.network import random_network
 from fedsq_flwr.gating import DualCopy
 from fedsq_flwr.models import save_weights
 from fedsq_flwr.models.torch_files import file_sha256
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.silos.checks.finding import Mark
 from fedsq_flwr.silos.checks.settings import check_run, check_settings
 from fedsq_flwr.silos.checks.start import check_gates, check_weights
 from tests.silos.joining import silo_of
 
 
-def run_at(folder: Path, *overrides: str, **settings: object) -> Config:
+def run_at(folder: Path, *overrides: str, **settings: object) -> RunSettings:
     finding, run = check_run(silo_of(folder, **settings), overrides)
     assert run is not None, finding.found
     return run
@@ -26,7 +27,7 @@ def run_at(folder: Path, *overrides: str, **settings: object) -> Config:
 def weights(tmp_path: Path) -> Path:
     """Weights of a ResNet-20 with ten classes."""
     path = tmp_path / "weights.safetensors"
-    network = random_network(compose_config(["seed=7"]), 10, "start")
+    network = random_network(compose_settings(["seed=7"]), 10, "start")
     save_weights(path, network.state_dict(), {})
     return path
 
@@ -68,7 +69,7 @@ def test_weights_are_told_by_file_and_sha256_and_gates_by_fingerprint(tmp_path: 
         Mark.OK,
         [str(weights), "sha256 of the file:", file_sha256(weights)],
     )
-    servers = build_model(compose_config([f"backbone.weights={weights}"]), 10)
+    servers = build_model(compose_settings([f"backbone.weights={weights}"]), 10)
     assert isinstance(servers, DualCopy)
     gates = check_gates(run, 2)
     assert gates.mark == Mark.OK

@@ -5,14 +5,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.silo import node_config, read_silo_config
-from fedsq_flwr.config.site import GROUPS, Site, at_site, read_site, refuse_unsafe_overrides
 from omegaconf import OmegaConf
 
 import fedsq_flwr
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.run_config import config_of
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.silo import GROUPS, Site, at_site, read_site, refuse_unsafe_overrides
+from fedsq_flwr.settings.silo_file import read_silo_settings
 
 CONF = Path(fedsq_flwr.__file__).parent / "conf"
 
@@ -65,7 +65,7 @@ def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def complaint(*words: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        read_silo_config(words)
+        read_silo_settings(words)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     return message
@@ -88,7 +88,7 @@ def test_what_must_be_given_is_named(good: list[str], name: str) -> None:
     "address", ["localhost:9092", "127.0.0.1:1", "fed-1.example.org:65535", "'[2001:db8::7]:9092'"]
 )
 def test_addresses_of_every_kind_are_taken(good: list[str], address: str) -> None:
-    assert read_silo_config([*good, f"superlink={address}"]).superlink == address.strip("'")
+    assert read_silo_settings([*good, f"superlink={address}"]).superlink == address.strip("'")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_read_as_settings_is_named(good: list[str], conten
 
 def test_an_empty_file_says_nothing_and_that_is_all_right(good: list[str]) -> None:
     Path("silo.yaml").touch()
-    assert read_silo_config(["silo.yaml", *good]).silo == 0
+    assert read_silo_settings(["silo.yaml", *good]).silo == 0
 
 
 def test_paths_in_a_file_are_relative_to_it_and_words_to_the_current_folder(
@@ -126,25 +126,25 @@ def test_paths_in_a_file_are_relative_to_it_and_words_to_the_current_folder(
     OmegaConf.save(OmegaConf.create(lines), there / "silo.yaml")
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(tmp_path))
-    config = read_silo_config(["../there/silo.yaml", "root_certificates=ca.crt"])
+    config = read_silo_settings(["../there/silo.yaml", "root_certificates=ca.crt"])
     assert config.data_path == str(there / "images")
     assert config.private_key == str(there / "key")
     assert config.root_certificates == str(here / "ca.crt")
     assert config.weights == str(there / "weights.pth")
     assert config.state_dir == str(tmp_path / "state")
-    assert read_silo_config(["../there/silo.yaml", "data_path=images"]).data_path == str(here / "images")
+    assert read_silo_settings(["../there/silo.yaml", "data_path=images"]).data_path == str(here / "images")
 
 
 def test_what_comes_later_wins(good: list[str]) -> None:
     Path("one.yaml").write_text("silo: 1\nsilos: 3\n")
     Path("two.yaml").write_text("silos: 4\n")
-    assert read_silo_config([*good, "one.yaml", "two.yaml"]).silos == 4
-    assert read_silo_config(["one.yaml", "two.yaml", *good]).silos == 2
-    assert read_silo_config([*good, "one.yaml"]).silo == 1
+    assert read_silo_settings([*good, "one.yaml", "two.yaml"]).silos == 4
+    assert read_silo_settings(["one.yaml", "two.yaml", *good]).silos == 2
+    assert read_silo_settings([*good, "one.yaml"]).silo == 1
 
 
 def test_the_apps_read_what_the_silo_was_told(good: list[str]) -> None:
-    config = read_silo_config([*good, "silo=1", "weights=file", "device=cpu", "gate_cache_bytes=5", "state_dir=s"])
+    config = read_silo_settings([*good, "silo=1", "weights=file", "device=cpu", "gate_cache_bytes=5", "state_dir=s"])
     told = node_config(config)
     assert (told["partition-id"], told["num-partitions"]) == (1, 2)
     site = read_site(told)
@@ -156,19 +156,19 @@ def test_the_apps_read_what_the_silo_was_told(good: list[str]) -> None:
         gate_cache_bytes=5,
     )
     assert site.is_real
-    assert read_site(node_config(read_silo_config(good))).weights is None
+    assert read_site(node_config(read_silo_settings(good))).weights is None
 
 
 def test_nothing_of_the_connection_is_handed_to_a_run(good: list[str]) -> None:
     """Neither the key's path nor the server's address concerns the app."""
-    config = read_silo_config([*good, "private_key=file", "root_certificates=file"])
+    config = read_silo_settings([*good, "private_key=file", "root_certificates=file"])
     assert not [value for value in node_config(config).values() if value in (config.private_key, config.superlink)]
 
 
 def test_nodes_of_a_simulation_have_no_settings_of_their_own() -> None:
     site = read_site({"partition-id": 0, "num-partitions": 2})
     assert not site.is_real
-    config = compose_config(["backbone.weights=random"])
+    config = compose_settings(["backbone.weights=random"])
     assert at_site(config, site) is config
 
 
@@ -193,7 +193,7 @@ SITE = Site("/data", "/silo/weights.pth", "/silo/state", "cpu", 7)
 
 
 def test_a_silos_own_settings_win_over_the_runs() -> None:
-    run = compose_config(
+    run = compose_settings(
         [
             "executor=silos",
             "data=imagefolder",
@@ -215,7 +215,7 @@ def test_a_silos_own_settings_win_over_the_runs() -> None:
 
 
 def test_what_a_silo_leaves_open_is_never_the_servers_disk_or_device() -> None:
-    run = compose_config(
+    run = compose_settings(
         [
             "executor=silos",
             "data=imagefolder",
@@ -243,7 +243,7 @@ def server_weights(tmp_path: Path) -> str:
 
 
 def test_a_file_of_the_servers_weights_is_refused_and_its_folder_is_not_told(server_weights: str) -> None:
-    run = compose_config(["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}"])
+    run = compose_settings(["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}"])
     with pytest.raises(ConfigurationError) as caught:
         at_site(run, Site(data_path="/data"))
     assert str(caught.value).startswith("backbone.weights=server.pth: is a file of the server's")
@@ -256,7 +256,7 @@ def test_a_servers_directory_is_refused_whether_this_silo_has_such_a_one_or_not(
     def told(weights: str) -> str:
         change = partial(at_site, site=Site(data_path="/data"))
         with pytest.raises(ConfigurationError) as caught:
-            compose_config(["executor=silos", "data=imagefolder", f"backbone.weights={weights}"], change)
+            compose_settings(["executor=silos", "data=imagefolder", f"backbone.weights={weights}"], change)
         return str(caught.value).replace(Path(weights).name, "NAME")
 
     assert told(str(tmp_path)) == told(str(tmp_path / "nowhere"))
@@ -269,22 +269,22 @@ def test_where_the_server_has_a_partition_a_silo_does_not_look(tmp_path: Path) -
     for words in (["executor=silos", "data=imagefolder"], ["executor=simulation", "data=imagefolder"]):
         for name in ("there.json", "nowhere.json"):
             reused = [*words, "partition=file", f"partition.file={tmp_path / name}"]
-            config = compose_config(reused, partial(at_site, site=Site(data_path=str(tmp_path / "images"))))
+            config = compose_settings(reused, partial(at_site, site=Site(data_path=str(tmp_path / "images"))))
             assert config.partition.file is None
             with pytest.raises(ConfigurationError) as caught:
-                compose_config(reused, partial(at_site, site=Site(device="cpu")))
+                compose_settings(reused, partial(at_site, site=Site(device="cpu")))
             assert str(caught.value).startswith(f"partition.file={name}: is a file of the server's")
 
 
 def test_weights_of_its_own_stand_in_for_the_servers(server_weights: str) -> None:
-    run = compose_config(["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}"])
+    run = compose_settings(["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}"])
     assert at_site(run, SITE).backbone.weights == "/silo/weights.pth"
 
 
 @pytest.mark.parametrize("site", [Site(data_path="/data"), SITE])
 def test_a_structure_that_is_sent_needs_no_weights_at_all(server_weights: str, site: Site) -> None:
     words = ["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}", "executor.structure=sent"]
-    assert at_site(compose_config(words), site).backbone.weights == "random"
+    assert at_site(compose_settings(words), site).backbone.weights == "random"
 
 
 UNSAFE = [

@@ -1,14 +1,14 @@
 """Overrides in one string, as Flower's run config carries them."""
 
 import pytest
-from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.override_strings import quoted, split_overrides
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.overrides import quoted, split_overrides
 
 SPLITS = {
     "": [],
@@ -31,23 +31,23 @@ SPLITS = {
     "a='[' b=1": ["a='['", "b=1"],
     "output=runs/${now:%Y-%m-%d} seed=1": ["output=runs/${now:%Y-%m-%d}", "seed=1"],
     "+a=1 ++b=2 ~c": ["+a=1", "++b=2", "~c"],
-    "output=a b\nrounds=3": ["output=a b", "rounds=3"],
+    "output='a b'\nrounds=3": ["output='a b'", "rounds=3"],
     "\nrounds=3\n\nseed=1\n": ["rounds=3", "seed=1"],
     "\n  rounds=3\n  seed=1\n  ": ["rounds=3", "seed=1"],
     "rounds=3\r\nseed=1\r\n": ["rounds=3", "seed=1"],
-    "output=a]\nrounds=3'": ["output=a]", "rounds=3'"],
+    "output='a\nb' rounds=3": ["output='a\nb'", "rounds=3"],
 }
 
 
 @pytest.mark.parametrize("text", SPLITS)
-def test_overrides_are_one_a_line_or_split_at_blanks_that_nothing_encloses(text: str) -> None:
+def test_overrides_are_split_at_blanks_and_line_ends_that_nothing_encloses(text: str) -> None:
     assert split_overrides(text) == SPLITS[text]
 
 
 @pytest.mark.parametrize("text", ["rounds=3'", "rounds=3]", "rounds=3 }", "output='a b", "rounds='3", 'rounds=3 "'])
 def test_a_quote_or_bracket_without_its_other_half_is_an_error_and_not_dropped(text: str) -> None:
     with pytest.raises(ConfigurationError):
-        compose_config(split_overrides(text))
+        compose_settings(split_overrides(text))
 
 
 #: Characters that mean something to Hydra, to OmegaConf, to the shell, to TOML or to `str.splitlines`.
@@ -84,4 +84,4 @@ def test_quoted_overrides_are_split_into_themselves_from_one_line_and_from_many(
 @pytest.mark.parametrize("between", [" ", "\n"], ids=["one line", "many lines"])
 def test_a_path_with_blanks_and_quotes_reaches_the_settings(between: str) -> None:
     path = """runs/it's a "run", [no 1] = {x}"""
-    assert compose_config(split_overrides(f"rounds=3{between}output={quoted(path)}")).output == path
+    assert compose_settings(split_overrides(f"rounds=3{between}output={quoted(path)}")).output == path

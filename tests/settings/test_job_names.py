@@ -1,7 +1,8 @@
 """The directory of a sweep's job says what makes it another job, and fits any file system."""
 
 import pytest
-from fedsq_flwr.config.job_names import job_name
+
+from fedsq_flwr.settings.job_names import job_name
 
 
 def test_a_job_is_named_by_its_overrides_in_order():
