@@ -6,7 +6,7 @@ from flwr.app import Message
 
 
 class Asked:
-    """The messages of one exchange, once they have been sent.
+    """The messages of one exchange.
 
     Parameters
     ----------
@@ -22,15 +22,16 @@ class Asked:
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self.messages = list(messages)
-        identified = {m.metadata.message_id: place for place, m in enumerate(self.messages) if m.metadata.message_id}
-        self._by_id = identified or None
         self._by_node = {m.metadata.dst_node_id: place for place, m in enumerate(self.messages)}
+        self._by_id: dict[str, int] = {}
 
     def place(self, reply: Message) -> int | None:
         """Return the place of the message that ``reply`` answers, or None if it answers none of these."""
-        if self._by_id is not None:
-            return self._by_id.get(reply.metadata.reply_to_message_id)
-        return self._by_node.get(reply.metadata.src_node_id)
+        answered = reply.metadata.reply_to_message_id
+        if answered not in self._by_id and len(self._by_id) < len(self.messages):  # some were not sent before
+            identified = {m.metadata.message_id: place for place, m in enumerate(self.messages)}
+            self._by_id = {message_id: place for message_id, place in identified.items() if message_id}
+        return self._by_id.get(answered) if self._by_id else self._by_node.get(reply.metadata.src_node_id)
 
     def node(self, reply: Message) -> int | None:
         """Return the node that was sent the message that ``reply`` answers, or None if it answers none of these."""

@@ -10,30 +10,7 @@ from collections.abc import Iterable
 
 from flwr.app import ConfigRecord, Message
 
-from fedsq_flwr.settings.silo import NUM_PARTITIONS, PARTITION_ID
-
-__all__ = [
-    "ACCURACY",
-    "ARRAYS",
-    "CONFIG",
-    "FINGERPRINT",
-    "HEAD_ONLY",
-    "LOSS",
-    "METRICS",
-    "NUM_PARTITIONS",
-    "OWN_RELUS",
-    "PARTITION_ID",
-    "PROXIMAL_MU",
-    "ROUND",
-    "SETTINGS",
-    "STRUCTURE",
-    "TRAIN_LOSS",
-    "TRAIN_SECONDS",
-    "UNREADABLE",
-    "WEIGHT",
-    "count_bytes",
-    "round_of",
-]
+from fedsq_flwr.settings import silo
 
 # Records.
 ARRAYS = "arrays"
@@ -50,6 +27,9 @@ OWN_RELUS = "own-relus"
 HEAD_ONLY = "head-only"
 PROXIMAL_MU = "proximal-mu"
 SETTINGS = "settings"
+
+# In the node config of a silo, and in its answer to a query.
+PARTITION_ID, NUM_PARTITIONS = silo.PARTITION_ID, silo.NUM_PARTITIONS
 
 # Metrics of a reply.
 WEIGHT = "num-examples"

@@ -95,22 +95,16 @@ class Silo:
     model : QuantitativeCopy
         A `DualCopy` for FedSQ, a plain `QuantitativeCopy` for FedAvg and FedProx. Each call overwrites all of its
         travelling state.
-    train : (Tensor, Tensor)
-        Images ``(N, C, H, W)``, prepared, and labels ``(N,)`` to learn from, on the model's device. Images that are
-        too large to be held prepared may be `LazyImages`.
-    held_out : (Tensor, Tensor)
-        Images and labels that are never learnt from; may be empty.
+    train, held_out : (Tensor, Tensor)
+        Images and labels to learn from, and those that are never learnt from, on the model's device.
     settings : TrainingSettings
-        How to train. The learning rate of a round follows the schedule.
-    number : int
-        Partition id. With ``seed`` and the round it seeds the order of the samples and their views.
-    seed : int
-        The run's seed.
+        How to train.
+    number, seed : int
+        Partition id, and the run's seed.
     memory : Memory, optional
-        What the silo keeps between rounds. It is needed where batch norm is local, or where the structure changes
-        during the run.
+        What the silo keeps between rounds.
     gates : GateCache, optional
-        Keeps the gates of the silo's images, so that each is computed once. It changes no number.
+        Keeps the gates of the silo's images. It changes no number.
 
     Raises
     ------

@@ -44,3 +44,14 @@ def test_if_copies_were_sent_the_node_decides(make_grid):
 def test_nobody_was_asked(make_grid):
     _, replies = exchange(make_grid(toy_app()))
     assert Asked().place(replies[0]) is None
+
+
+def test_messages_may_be_sent_one_after_the_other_while_replies_come(make_grid):
+    """A grid may give a message its id only when it comes to it."""
+    grid = make_grid(toy_app())
+    messages = [Message(RecordDict(), node, "query") for node in grid.get_node_ids()]
+    asked = Asked(messages)
+    for place in (2, 0, 3, 1):
+        (reply,) = grid.send_and_receive([messages[place]])
+        assert asked.place(reply) == place
+        assert asked.place(of_node_gone(messages[place])) == place

@@ -56,8 +56,8 @@ class Remembering(Protocol):
 class AllAtOnce:
     """Gives a strategy all replies of an exchange at once, as Flower's strategies want them.
 
-    The strategy is given copies. Flower refuses a round whose replies do not all have the same metrics; so what is
-    not in all of them, or not of one kind in all of them, is left out of the copies, and no reply is lost over it.
+    The strategy is given copies. Flower refuses a round whose replies do not all have the same metrics. So a metric
+    that one reply lacks, or has as a list of another length, is left out of the copies; no reply is lost over it.
     """
 
     def __init__(self, strategy: Strategy) -> None:
