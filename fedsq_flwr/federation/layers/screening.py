@@ -67,9 +67,8 @@ class Screening(Layer):
     ) -> list[Message]:
         """Have each message name its round, and note whom the messages go to."""
         messages = super().configure(kind, server_round, arrays, ConfigRecord({**config, ROUND: server_round}), grid)
-        nodes = [message.metadata.dst_node_id for message in messages]
-        self.registry.know(nodes, grid)
-        self.exchanges[kind] = Exchange(sampled=sorted(map(self.registry.silo, nodes)))
+        self.registry.know((message.metadata.dst_node_id for message in messages), grid)
+        self.exchanges[kind] = self._open_exchange(kind)
         self._expected[kind] = Expectation(
             server_round,
             str(config.get(FINGERPRINT, "")),
@@ -82,6 +81,7 @@ class Screening(Layer):
     def begin(self, kind: Kind, server_round: int) -> None:
         """Begin with every silo's reply missing."""
         super().begin(kind, server_round)
+        self.exchanges[kind] = self._open_exchange(kind)
         self._unanswered = set(self.exchanges[kind].sampled)
 
     def add(self, reply: Message) -> None:
@@ -127,6 +127,10 @@ class Screening(Layer):
                 f"min_replies={self.min_replies} ({exchange.reasons()})"
             )
         return super().finish() if usable else (None, None)
+
+    def _open_exchange(self, kind: Kind) -> Exchange:
+        nodes = [message.metadata.dst_node_id for message in self.messages.get(kind, ())]
+        return Exchange(sampled=sorted(map(self.registry.silo, nodes)))
 
     def _drop(self, silo: int, reason: str) -> None:
         self.exchanges[self.kind].dropped[silo] = reason

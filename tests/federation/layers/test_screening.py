@@ -273,3 +273,20 @@ def test_a_node_that_does_not_say_which_silo_it_is_ends_the_run_with_a_reason(ma
     app._registered_funcs["query.default"] = query
     with pytest.raises(RunFailedError, match=r"no node said which silo it is.*no partition id"):
         flowers_loop(alone(), make_grid(app), arrays)
+
+
+@pytest.mark.parametrize("make", [alone, whole])
+def test_an_exchange_that_was_not_finished_leaves_nothing_to_the_next(make_grid, arrays, make):
+    grid, strategy = make_grid(toy_app()), make(min_replies=3)
+    replies = list(grid.send_and_receive(strategy.configure_train(1, arrays, ConfigRecord(), grid)))
+    strategy.begin("train", 1)
+    for reply in replies[:2]:
+        strategy.add(reply)
+    strategy.begin("train", 1)
+    strategy.add(replies[0])
+    strategy.add(replies[1])
+    with pytest.raises(RunFailedError, match="round 1: 2 usable replies of 4, min_replies=3"):
+        strategy.finish()
+    averaged, _ = strategy.aggregate_train(1, replies)
+    assert is_mean_of(averaged, 0, 1, 2, 3)
+    assert strategy.training.dropped == {}
