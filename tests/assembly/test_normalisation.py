@@ -35,7 +35,7 @@ def test_torchvisions_weights_want_imagenets(tmp_path: Path, monkeypatch: pytest
 def test_random_weights_want_those_of_the_weights_they_stand_in_for() -> None:
     assert of("backbone.weights=random") == MNIST
     assert of("backbone=resnet18", "backbone.weights=random") == IMAGENET
-    with pytest.raises(ConfigurationError, match=r"^backbone\.mean=null: .*give backbone\.mean and backbone\.dev"):
+    with pytest.raises(ConfigurationError, match=r"^backbone\.mean=null: .*give backbone\.mean and backbone\.std, a"):
         of("backbone.weights=random", "backbone.in_channels=4")
 
 
