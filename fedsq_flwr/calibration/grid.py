@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.composition import compose_settings, conf_directory
+from fedsq_flwr.settings.fields import catalogue
+from fedsq_flwr.settings.mistakes import unknown
 from fedsq_flwr.settings.overrides import Value, key_of, quoted
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.sweeps.plan import Plan, plan_sweep
@@ -77,11 +79,12 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
     settings = tuple(sorted(plan.varied - {_METHOD, _SEED}))
     if not settings:
         raise ConfigurationError("a calibration needs a setting with several values, such as learning_rate=0.05,0.1")
-    config = compose_settings(plan.fixed)
+    composed = [compose_settings([*plan.fixed, f"{_METHOD}={method}"]) for method in methods]
     for name in settings:
         if name in plan.compound:
             raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
-        value_of(config, name)
+        for each in composed:
+            value_of(each, name)
         if (owner := _owner(name, methods)) is not None:
             raise ConfigurationError(f"{name}: is set by {owner} itself, and would make another method of it")
     return Grid(plan, settings)
@@ -93,15 +96,17 @@ def value_of(settings: RunSettings, name: str) -> Value:
     Raises
     ------
     ConfigurationError
-        If there is none of this name, or it is not a single value.
+        If there is none of this name, or what was chosen has none, or it is not a single value.
     """
     values = flat(settings.plain())
-    if name not in values:
-        raise ConfigurationError(f"{name}: there is no such setting")
-    value = values[name]
-    if not isinstance(value, Value):
+    if name in values and isinstance(value := values[name], Value):
+        return value
+    if name in values or any(each.startswith(f"{name}.") for each in values):
         raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
-    return value
+    group = name.partition(".")[0]
+    if name in catalogue(RunSettings):
+        raise ConfigurationError(f"{name}: is no setting of {group}={getattr(settings, group).name}")
+    raise ConfigurationError(unknown(RunSettings, name))
 
 
 def _owner(name: str, methods: Sequence[str]) -> str | None:
