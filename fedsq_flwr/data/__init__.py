@@ -4,7 +4,8 @@ from fedsq_flwr.data.federated import FederatedData, ServerData, SiloData, distr
 from fedsq_flwr.data.folder_splits import folder_source, silo_parts
 from fedsq_flwr.data.image_folder import ImageFolder, read_folder
 from fedsq_flwr.data.images import LabelledImages
-from fedsq_flwr.data.published import PUBLISHED, load_published
+from fedsq_flwr.data.published import load_published
+from fedsq_flwr.data.published_facts import PUBLISHED
 from fedsq_flwr.data.saved_partition import SavedPartition, read_partition, reuse_partition
 from fedsq_flwr.data.selection import select
 from fedsq_flwr.data.sources import SOURCES, DataSource, load_source

@@ -12,7 +12,7 @@ import torch
 
 from fedsq_flwr.data.decoded import Decoded
 from fedsq_flwr.data.images import LabelledImages
-from fedsq_flwr.data.published import BinaryArchive
+from fedsq_flwr.data.published_facts import BinaryArchive
 from fedsq_flwr.errors import DataError
 
 

@@ -10,7 +10,7 @@ import torch
 from fedsq_flwr.data.decoded import Decoded
 from fedsq_flwr.data.image_files import decode_rgb
 from fedsq_flwr.data.images import LabelledImages
-from fedsq_flwr.data.published import Published
+from fedsq_flwr.data.published_facts import Published
 from fedsq_flwr.errors import DataError
 
 if TYPE_CHECKING:

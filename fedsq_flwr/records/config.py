@@ -10,11 +10,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.files import write_whole
+from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.run import RENAMED, RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
 #: Settings of version 0.1 that are gone, with the value at which they had no effect.
 _REMOVED: Mapping[str, Any] = {"method.release_over": 0}
+#: Settings that runs of older versions do not have. Their defaults are what was done then; all others must be there.
+_LATER = ("fraction_evaluate", "method.gated_from", "method.gated_to")
 #: A setting that every run of version 0.1 states, and none of a later version.
 _OF_0_1 = "participation"
 
@@ -48,9 +51,14 @@ def read_config(path: Path) -> RunSettings:
         raise ConfigurationError(f"{path} holds no settings")
     data = {str(name): value for name, value in loaded.items()}
     try:
-        return RunSettings.parse(_of_0_1(data) if _OF_0_1 in data else data)
+        data = _of_0_1(data) if _OF_0_1 in data else data
+        settings = RunSettings.parse(data)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
+    missing = flat(settings.plain()).keys() - flat(data).keys() - set(_LATER)
+    if missing:  # a default in its place would say of the run what nobody knows
+        raise ConfigurationError(f"{path}: {min(missing)}: is missing; a run's file holds all settings")
+    return settings
 
 
 def _of_0_1(data: dict[str, Any]) -> dict[str, Any]:
@@ -62,8 +70,8 @@ def _of_0_1(data: dict[str, Any]) -> dict[str, Any]:
         If a setting that is gone was used.
     """
     for name, unused in _REMOVED.items():
-        if _pop(data, name, unused) != unused:
-            raise ConfigurationError(f"{name}: was removed; fedsq-flwr 0.1 reads this run")
+        if (value := _pop(data, name, unused)) != unused:
+            raise ConfigurationError(f"{name}={value}: was removed; fedsq-flwr 0.1 reads this run")
     method = data.get("method")
     if isinstance(method, dict) and method.get("aggregation") == "fedadam":
         method["beta_1"] = method.pop("server_momentum", None)

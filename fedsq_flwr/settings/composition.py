@@ -173,7 +173,7 @@ def _check_words(overrides: Sequence[str]) -> None:
         if override.is_delete() and not override.is_hydra_override():
             raise ConfigurationError(f"{word}: a setting cannot be left out; NAME=VALUE gives it another value")
         if key in groups and not override.is_sweep_override() and not isinstance(override.value(), str):
-            raise ConfigurationError(f"{word}: must name a file of conf/{key}, allowed are {', '.join(_files(key))}")
+            raise ConfigurationError(f"{word}: allowed are {', '.join(_files(key))}")
 
 
 def _files(group: str) -> list[str]:

@@ -17,6 +17,8 @@ def _check_commit(text: str) -> str:
     return text
 
 
+#: A path; it is not empty.
+Folder = Annotated[Text, Field(min_length=1)]
 #: A commit of the Hugging Face hub.
 Commit = Annotated[Text, AfterValidator(_check_commit)]
 
@@ -58,7 +60,7 @@ class Digits(DataSettings):
 class PublishedData(DataSettings):
     """A data set that others publish: local files, or those of the Hugging Face hub."""
 
-    path: Annotated[Text | None, Fact.PATH] = None
+    path: Annotated[Folder | None, Fact.PATH] = None
     """Folder or archive of local files; null: the Hugging Face hub."""
 
 
@@ -98,7 +100,7 @@ class ImageFolderData(DataSettings):
     """Images of a user's own: a folder for each class."""
 
     name: Literal["imagefolder"] = "imagefolder"
-    path: Annotated[Text | None, Fact.PATH] = None
+    path: Annotated[Folder | None, Fact.PATH] = None
     """Folder of the images; with real silos the server's own, or null if it has none."""
     unreadable: Literal["fail", "skip"] = "fail"
     """What to do with a file that cannot be read: end with an error, or leave the file out and count it."""

@@ -5,7 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.mistakes import unknown
@@ -35,11 +41,11 @@ def explain(error: Exception) -> str:
     for known in (cause, error):
         if isinstance(known, ConfigKeyError | ConfigAttributeError):
             return unknown(RunSettings, str(known.full_key or error))
-    if isinstance(cause, OmegaConfBaseException):
-        return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
     if isinstance(error, OverrideParseException):
         return _cannot_be_read(error.override)
-    if isinstance(error, ValidationError) and error.full_key:
+    if isinstance(cause, OmegaConfBaseException):
+        return f"{str(error).removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
+    if isinstance(error, ValidationError | InterpolationKeyError) and error.full_key:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     sweep = r"\1: several values are a sweep, which needs -m; a list is \2=[\3]"
     return re.sub(r"(?s)^Ambiguous value for argument '((.*?)=(.*?))'.*", sweep, str(error).partition("See https")[0])

@@ -27,13 +27,15 @@ def explain_mistake(error: ValidationError, model: Model) -> str:
     """Return the line for the first bad setting of ``model``."""
     first: Any = error.errors()[0]
     name, owner, field = _place(model, first["loc"])
-    told, value = first["type"], first["input"]
-    if told == "extra_forbidden":
+    kind, value = first["type"], first["input"]
+    if kind == "extra_forbidden":
         foreign = only_of(model, name, owner)
         return f"{name}={written(value)}: {foreign}" if foreign else unknown(model, name)
-    if told == "missing":
-        return f"{name}: must be given"
-    if told in ("union_tag_invalid", "union_tag_not_found"):
+    if kind == "missing":
+        described = catalogue(model)[name].description if name in catalogue(model) else ""
+        told = f": {described[0].lower()}{described[1:]}".replace("``", "").rstrip(".") if described else ""
+        return f"{name}: must be given{told}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = first["ctx"]["discriminator"].strip("'")
         allowed = [each for variant in variants_of(owner.model_fields[field]) for each in tags_of(variant, tag)]
         chosen = value.get(tag) if isinstance(value, dict) else value
@@ -89,7 +91,7 @@ def _written(value: Any, levels: int) -> str:
         if isinstance(value, Mapping):
             inner = [f"{_written(each, 0)}: {_written(value[each], levels - 1)}" for each in first]
         else:
-            inner = [_written(each, levels - 1) for each in first]
+            inner = [_written(each, levels - 1) or repr(each) for each in first]
         return f"{start}{', '.join(inner)}{end}"
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a number of many digits"
@@ -129,7 +131,7 @@ def _allowed(error: Any, owner: Model, name: str) -> str:
     if told == "literal_error":
         words = re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))
         return f"allowed are {null}{', '.join(words)}"
-    if told == "string_too_short":
+    if told.endswith("too_short"):
         return "must not be empty"
     if told.startswith(("greater_than", "less_than")) and limits:
         return f"must be {null}{' and '.join(f'{_SIGNS[sign]} {limit:g}' for sign, limit in limits.items())}"

@@ -41,7 +41,10 @@ def markdown() -> str:
     """Return the reference of settings as Markdown: a table for each group."""
     parts = []
     for group, entries in _grouped():
-        rows = [f"| `{e.name}` | {_default(e)} | {allowed_values(e)} | {e.description}{_only(e)} |" for e in entries]
+        rows = [
+            f"| `{e.name}` | {_default(e)} | {allowed_values(e)} | {_markdown(e.description)}{_only(e)} |"
+            for e in entries
+        ]
         heading = f"## `{group}`" if group else "## Every run"
         parts.append("\n".join([heading, "", "| setting | default | values | meaning |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
@@ -71,6 +74,10 @@ def _entry(entry: Entry) -> list[str]:
     if len(head) < _COLUMN - 1:
         return [f"{head:<{_COLUMN}}{wrapped[0]}", *rest[1:]]
     return [head, *rest]
+
+
+def _markdown(description: str) -> str:
+    return description.replace("``", "`").replace("|", "\\|")
 
 
 def _default(entry: Entry) -> str:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config.composition import without_calibration
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.composition import compose_settings
-from fedsq_flwr.settings.silo import refuse_unsafe_overrides
+from fedsq_flwr.settings.silo import for_real_silos
 
 FILE = """
 schema: 1
@@ -47,12 +46,9 @@ def test_what_the_command_line_sets_stays(file: Path) -> None:
     assert (config.learning_rate, config.batch_norm) == (0.5, "frozen")
 
 
-def test_overrides_without_the_file_compose_the_same(file: Path) -> None:
-    overrides = [named(file), "rounds=3", "learning_rate=0.5", "output=runs/same"]  # the default holds the time
-    plain = without_calibration(overrides)
-    assert not any("calibration" in override for override in plain)
-    assert compose_settings(plain) == compose_settings(overrides)
-    assert without_calibration(["rounds=3"]) == ["rounds=3"]
+def test_the_settings_are_those_of_a_run_that_is_told_the_same_values(file: Path) -> None:
+    plain = ["learning_rate=0.25", "batch_norm=frozen", "diagnostics=true", "output=runs/same"]
+    assert compose_settings([named(file), "output=runs/same"]) == compose_settings(plain)
 
 
 def test_what_is_wrong_with_the_file_is_told_in_one_line(file: Path, tmp_path: Path) -> None:
@@ -67,12 +63,11 @@ def test_what_is_wrong_with_the_file_is_told_in_one_line(file: Path, tmp_path: P
         "schema: 1\nmethods: {fedsq: {seed: [1]}}": "fedsq needs settings, each with one value",
         "schema: 1\nmethods: {fedsq: {learning_rte: 1}}": "learning_rte: there is no such setting",
         "schema: 1\nmethods: {fedsq: {learning_rate: fast}}": "learning_rate",
-        "schema: 1\nmethods: {fedsq: {learning_rate: -1}}": "learning_rate=-1.0: must be above 0",
+        "schema: 1\nmethods: {fedsq: {learning_rate: -1}}": "learning_rate=-1: must be above 0",
     }.items():
         file.write_text(text)
         assert told in complaint(file)
 
 
-def test_a_silo_reads_no_file_that_a_run_names(file: Path) -> None:
-    with pytest.raises(ConfigurationError, match="silos read no file that a run names"):
-        refuse_unsafe_overrides(["++calibration=/etc/passwd"])
+def test_a_silo_is_told_no_file_of_the_servers(file: Path) -> None:
+    assert str(file.parent) not in for_real_silos(compose_settings([named(file), "executor=silos"])).to_json()

@@ -1,13 +1,12 @@
 """The words that the settings allow are those that the rooms implement."""
 
+from typing import get_args
+
 import pytest
-from fedsq_flwr.config.allowed import CHOICES
-from fedsq_flwr.config.allowed import TRACKERS as TRACKERS_ALLOWED
-from fedsq_flwr.config.backbones import NETWORKS
-from fedsq_flwr.data.partition_plan import PARTITIONS
 
 from fedsq_flwr.data import PUBLISHED, SOURCES
-from fedsq_flwr.federation.aggregation import AGGREGATIONS
+from fedsq_flwr.data.partitioners import candidates
+from fedsq_flwr.federation.aggregation import build_aggregation
 from fedsq_flwr.job import EXECUTORS
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
@@ -15,36 +14,64 @@ from fedsq_flwr.learning.schedule import SCHEDULES
 from fedsq_flwr.models import BACKBONES
 from fedsq_flwr.models.batch_norm import POLICIES
 from fedsq_flwr.models.head import INITIALISATIONS
+from fedsq_flwr.settings.backbone import TorchvisionBackbone
+from fedsq_flwr.settings.base import Settings
 from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.fields import catalogue, variants_of
+from fedsq_flwr.settings.partition import SavedPartition
+from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.trackers.registry import TRACKERS
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
     "data.name": [*SOURCES, *PUBLISHED, "imagefolder"],
     "data.augmentation": AUGMENTATIONS,
-    "partition.name": [*PARTITIONS, "file"],
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
     "executor.precision": PRECISIONS,
     "executor.name": EXECUTORS,
-    "method.aggregation": AGGREGATIONS,
     "learning_rate_schedule": SCHEDULES,
+    "trackers": TRACKERS,
 }
+CATALOGUE = catalogue(RunSettings)
+
+
+def choices(setting: str) -> list[str]:
+    """Return the words that the settings allow, in any variant."""
+    annotations = {info.annotation: info for info in CATALOGUE[setting].fields.values()}
+    literals = (get_args(kind)[0] if setting == "trackers" else kind for kind in annotations)
+    return [word for literal in literals for word in get_args(literal)]
 
 
 @pytest.mark.parametrize("setting", IMPLEMENTED)
 def test_the_choices_are_what_is_implemented(setting: str) -> None:
-    assert set(CHOICES[setting]) == set(IMPLEMENTED[setting])
-    assert len(CHOICES[setting]) == len(IMPLEMENTED[setting])
+    assert sorted(choices(setting)) == sorted(IMPLEMENTED[setting])
 
 
-def test_the_trackers_that_may_be_listed_are_those_there_are() -> None:
-    assert set(TRACKERS_ALLOWED) == set(TRACKERS)
+def variants(group: str, field: str) -> list[type[Settings]]:
+    return [each for each in variants_of(group_class(group).model_fields[field]) if issubclass(each, Settings)]
+
+
+def group_class(group: str) -> type[Settings]:
+    (owner,) = variants_of(RunSettings.model_fields[group])
+    assert issubclass(owner, Settings)
+    return owner
+
+
+@pytest.mark.parametrize("variant", variants("method", "averaging"))
+def test_every_aggregation_is_implemented(variant: type[Settings]) -> None:
+    assert build_aggregation.dispatch(variant) is not build_aggregation.dispatch(object)
+
+
+@pytest.mark.parametrize("variant", variants_of(RunSettings.model_fields["partition"]))
+def test_every_partition_is_implemented_but_for_a_saved_one(variant: type[Settings]) -> None:
+    implemented = candidates.dispatch(variant) is not candidates.dispatch(object)
+    assert implemented is (variant is not SavedPartition)  # which is read, and not drawn
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_a_file_of_settings_that_composes(name: str) -> None:
     backbone = compose_settings([f"backbone={name}"]).backbone
     assert backbone.name == name
-    assert (backbone.weights == "IMAGENET1K_V1") is NETWORKS[name].torchvision
+    assert (backbone.weights == "IMAGENET1K_V1") is isinstance(backbone, TorchvisionBackbone)
     assert (backbone.mean, backbone.std) == (None, None)

@@ -7,6 +7,7 @@ import pytest
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.records.config import read_config, write_config
 from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.method import PretrainedGates
 
 
 @pytest.mark.parametrize("overrides", [[], ["method=fedprox", "partition=iid", "output='a ${silos} \"b\"'"]])
@@ -54,15 +55,18 @@ def test_a_file_that_lacks_a_setting_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_of_an_older_version_is_read_with_what_was_done_then() -> None:
-    config = read_config(Path(__file__).parent / "older" / "before_gated_from.yaml")
-    assert (config.method.name, config.method.gated_from, config.method.gated_to) == ("fedsq", 0.0, 1.0)
+    settings = read_config(Path(__file__).parent / "older" / "before_gated_from.yaml")
+    assert settings.method.name == "fedsq"
+    assert isinstance(settings.method.gating, PretrainedGates)
+    assert (settings.method.gating.gated_from, settings.method.gating.gated_to) == (0.0, 1.0)
+    assert (settings.fraction_train, settings.fraction_evaluate) == (1.0, 1.0)
 
 
 def test_a_run_of_an_older_version_that_used_a_removed_setting_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     text = (Path(__file__).parent / "older" / "before_gated_from.yaml").read_text(encoding="utf-8")
     path.write_text(text.replace("release_over: 0", "release_over: 3"), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"method\.release_over=3: this version has no such setting"):
+    with pytest.raises(ConfigurationError, match=r"method\.release_over=3: was removed"):
         read_config(path)
 
 

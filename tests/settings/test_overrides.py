@@ -31,16 +31,16 @@ SPLITS = {
     "a='[' b=1": ["a='['", "b=1"],
     "output=runs/${now:%Y-%m-%d} seed=1": ["output=runs/${now:%Y-%m-%d}", "seed=1"],
     "+a=1 ++b=2 ~c": ["+a=1", "++b=2", "~c"],
-    "output=a b\nrounds=3": ["output=a b", "rounds=3"],
+    "output='a b'\nrounds=3": ["output='a b'", "rounds=3"],
     "\nrounds=3\n\nseed=1\n": ["rounds=3", "seed=1"],
     "\n  rounds=3\n  seed=1\n  ": ["rounds=3", "seed=1"],
     "rounds=3\r\nseed=1\r\n": ["rounds=3", "seed=1"],
-    "output=a]\nrounds=3'": ["output=a]", "rounds=3'"],
+    "output='a\nb' rounds=3": ["output='a\nb'", "rounds=3"],
 }
 
 
 @pytest.mark.parametrize("text", SPLITS)
-def test_overrides_are_one_a_line_or_split_at_blanks_that_nothing_encloses(text: str) -> None:
+def test_overrides_are_split_at_blanks_and_line_ends_that_nothing_encloses(text: str) -> None:
     assert split_overrides(text) == SPLITS[text]
 
 
