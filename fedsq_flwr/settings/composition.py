@@ -76,8 +76,19 @@ def register() -> None:
 def compose_settings(
     overrides: Sequence[str] = (),
     sources: Sources = Sources(),
+    *,
+    files: bool = True,
 ) -> RunSettings:
-    """Compose and check the settings that ``overrides`` ask for, and whether the files that a run needs are there.
+    """Compose and check the settings that ``overrides`` ask for.
+
+    Parameters
+    ----------
+    overrides : sequence of str
+        Hydra's.
+    sources : Sources
+        Where Hydra is to look for files.
+    files : bool
+        Whether to check that the files that a run needs are there; they are not on another machine than the run's.
 
     Raises
     ------
@@ -87,7 +98,8 @@ def compose_settings(
     with composing(sources) as composer:
         composed = composer(overrides)
     settings = resolve(composed, composed.hydra.runtime.choices, overrides)
-    check_files(settings)
+    if files:
+        check_files(settings)
     return settings
 
 
