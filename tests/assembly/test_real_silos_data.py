@@ -8,7 +8,7 @@ from fedsq_flwr.assembly.model import build_silo_model
 from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.run import RunSettings
-from fedsq_flwr.settings.silo import at_site, read_site
+from fedsq_flwr.settings.silo import Site, at_site
 from tests.data.folders import make
 
 FOLDER = ["executor=silos", "data=imagefolder", "backbone.weights=random", "backbone.image_size=8"]
@@ -19,7 +19,7 @@ def settings(*overrides: str) -> RunSettings:
 
 
 def at(folder, *overrides: str) -> RunSettings:
-    return at_site(settings("data.classes=[cat,dog]", *overrides), read_site({"data-path": str(folder)}))
+    return at_site(settings("data.classes=[cat,dog]", *overrides), Site(data_path=str(folder)))
 
 
 def test_the_server_reads_validation_and_test_and_nothing_of_train(tmp_path):
@@ -75,8 +75,8 @@ def test_files_that_cannot_be_read_are_counted(tmp_path):
 def test_a_silo_needs_a_run_with_folders_and_classes(tmp_path):
     make(tmp_path, {"cat/1.png": 10, "dog/2.png": 20})
     with pytest.raises(ConfigurationError, match=r"data.classes=null: must be given, since silos have to agree"):
-        load_silo(at_site(settings(), read_site({"data-path": str(tmp_path)})), 0)
-    digits = at_site(compose_settings(["executor=silos"]), read_site({"data-path": str(tmp_path)}))
+        load_silo(at_site(settings(), Site(data_path=str(tmp_path))), 0)
+    digits = at_site(compose_settings(["executor=silos"]), Site(data_path=str(tmp_path)))
     with pytest.raises(ConfigurationError, match=r"data.name=digits: must be imagefolder"):
         load_silo(digits, 0)
 

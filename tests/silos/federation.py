@@ -54,7 +54,9 @@ def make_federation(superlink: LocalSuperLink, authority: Path, directory: Path)
     """Write images and keys below ``directory``, and have the SuperLink know the keys."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fedsq_flwr.assembly.data.load_source", few_digits)
-        images, data = lay_out_data(compose_settings(TINY), directory)
+        images, settings = lay_out_data(compose_settings(TINY), directory)
+    told = {"path": settings.data.path, "classes": list(settings.data.classes or ())}
+    data = ["data=imagefolder", *(f"data.{name}={json.dumps(value)}" for name, value in told.items())]
     certificate = f"{authority / 'ca.crt'}"
     silos = []
     for silo, folder in enumerate(images):
