@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from fedsq_flwr.assembly.data import load_folder, load_task
-from fedsq_flwr.data import LabelledImages, distribute, load_source
+from fedsq_flwr.data import LabelledImages, distribute
 from fedsq_flwr.data.folder_writing import write_folder
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.partition import Dirichlet
@@ -37,7 +38,7 @@ def same(first: LabelledImages, second: LabelledImages) -> bool:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, LabelledImages]]:
-    source = load_source("digits")
+    source = load_digits()
     parts = {
         "train": source.pool.subset(range(150)),
         "validation": source.pool.subset(range(150, 190)),
@@ -83,7 +84,7 @@ def test_a_folder_is_shared_out_as_the_same_images_in_memory(digits):
     config = settings(folder, "silos=3", "partition.alpha=5")
     task = load_task(config, 3)
     source = replace(
-        load_source("digits"),
+        load_digits(),
         **{place: fit_images(config, parts[part]) for place, part in (("pool", "train"), ("test", "test"))},
         validation=fit_images(config, parts["validation"]),
     )

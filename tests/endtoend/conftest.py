@@ -10,6 +10,7 @@ import pytest
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.data import DataSource, load_source
+from fedsq_flwr.settings.data import DataSettings
 
 #: A small federation with random weights; all samples that are not needed for training are for validation.
 SMALL = (
@@ -46,8 +47,8 @@ def run_in(parent: Path, small: tuple[str, ...], *overrides: str, name: str = "r
 
 
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(name: str) -> DataSource:
-        whole = load_source(name)
+    def load(data: DataSettings, cache: Path) -> DataSource:
+        whole = load_source(data, cache)
         return replace(whole, pool=whole.pool.subset(range(200)), test=whole.test.subset(range(40)))
 
     monkeypatch.setattr("fedsq_flwr.assembly.data.load_source", load)

@@ -55,7 +55,7 @@ def colours(monkeypatch):
             return LabelledImages(values if dtype == torch.uint8 else values.float() / 255, labels)
 
         source = DataSource(part(120, 0), part(40, 1), ("a", "b", "c", "d"), part(40, 2))
-        monkeypatch.setattr("fedsq_flwr.assembly.data.load_source", lambda _: source)
+        monkeypatch.setattr("fedsq_flwr.assembly.data.load_source", lambda *_: source)
 
     return set_up
 

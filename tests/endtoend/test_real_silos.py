@@ -7,8 +7,8 @@ import psutil
 import pytest
 
 from fedsq_flwr.cli import main
-from fedsq_flwr.data import load_source
 from fedsq_flwr.data.folder_writing import write_folder
+from fedsq_flwr.data.sources import load_digits
 from tests.endtoend.conftest import read_history, read_summary
 
 #: A network with random weights on few images, so that a round takes a second.
@@ -26,7 +26,7 @@ def nothing_left():
 
 def digits_folders(root: Path) -> Path:
     """Two silos' own folders: 60 and 40 digits, one with a part for validation, one with a file that is no image."""
-    digits = load_source("digits")
+    digits = load_digits()
     few = digits.pool.subset(range(100))
     write_folder(root / "silo-0", {"train": few.subset(range(60))}, digits.class_names)
     parts = {"train": few.subset(range(60, 85)), "validation": few.subset(range(85, 100))}
