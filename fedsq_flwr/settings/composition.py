@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.calibrated import calibrated_values
-from fedsq_flwr.settings.fields import MISSING, catalogue, defaults
+from fedsq_flwr.settings.fields import MISSING, Fact, catalogue, defaults, facts_of
 from fedsq_flwr.settings.files import check_files
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.job_names import register_job_names
@@ -130,7 +130,8 @@ def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequenc
     """Turn what Hydra composed into settings.
 
     Values of a variant that is not chosen are dropped where a YAML file states them, as a preset may, and refused
-    where an override does. The values of a calibration are put in for what no override states.
+    where an override does, unless it says how data are shared among silos and the method has them in one place. The
+    values of a calibration are put in for what no override states.
 
     Parameters
     ----------
@@ -153,6 +154,8 @@ def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequenc
         if own.calibration is not None:
             _calibrate(own, told)
         plain: Any = OmegaConf.to_container(own, resolve=True)
+    if OmegaConf.select(own, "method.pooled") is True:  # a sweep may say how the silos of other methods differ
+        told = {name for name in told if Fact.SHARING not in facts_of(RunSettings, name)}
     chosen = drop_other_variants(_given(plain), told)
     return RunSettings.parse({"experiment": choices.get("experiment"), **chosen, "calibration": None})
 
