@@ -66,5 +66,5 @@ def test_images_prepared_lazily_give_the_bits_of_those_prepared_at_once(run, col
     at_once = run(*settings, name="at_once")
     colours(torch.uint8)
     assert numbers(run(*settings, name="bytes_at_once")) == numbers(at_once)
-    monkeypatch.setattr("fedsq_flwr.assembly.sources.KEEP_PREPARED_BYTES", 0)
+    monkeypatch.setattr("fedsq_flwr.assembly.data.KEEP_PREPARED_BYTES", 0)
     assert numbers(run(*settings, "executor.workers=2", name="lazily")) == numbers(at_once)
