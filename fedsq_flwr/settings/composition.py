@@ -31,6 +31,8 @@ from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
 CONFIG_NAME = "config"
+#: What the experiment is called where a primary file of a user's own takes none.
+NO_PRESET = "none"
 #: Providers of configuration that are not the user's: Hydra, this package, and the defaults of the classes.
 _SHIPPED = ("hydra", "main", "schema")
 
@@ -55,7 +57,9 @@ class Sources:
 
     def options(self) -> list[str]:
         """Return the command-line options that say the same."""
-        told = {"--config-dir": self.config_dir, "--config-path": self.config_path}
+        # Hydra would look for a relative path of `conf` beside this program, and not where the person is.
+        primary = None if self.config_path is None else str(Path(self.config_path).absolute())
+        told = {"--config-dir": self.config_dir, "--config-path": primary}
         named = [word for option, value in told.items() if value is not None for word in (option, value)]
         return [*named, *(() if self.config_name == CONFIG_NAME else ("--config-name", self.config_name))]
 
@@ -157,7 +161,7 @@ def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequenc
     if OmegaConf.select(own, "method.pooled") is True:  # a sweep may say how the silos of other methods differ
         told = {name for name in told if Fact.SHARING not in facts_of(RunSettings, name)}
     chosen = drop_other_variants(_given(plain), told)
-    return RunSettings.parse({"experiment": choices.get("experiment"), **chosen, "calibration": None})
+    return RunSettings.parse({"experiment": choices.get("experiment") or NO_PRESET, **chosen, "calibration": None})
 
 
 def refuse_shadows(composed: DictConfig) -> None:

@@ -102,7 +102,10 @@ def test_a_class_that_is_not_agreed_ends_the_run_and_the_silos_log_names_the_fol
     [
         (["2", "data=imagefolder", "data.path=/no/such"], "/no/such/silo-0: no such folder; a rehearsal needs one"),
         (["0"], "silos=0: must be at least 1"),
-        (["2", "executor.superlink=localhost:1"], "executor.superlink=localhost:1: must be null, since a rehearsal starts its own"),
+        (
+            ["2", "executor.superlink=localhost:1"],
+            "executor.superlink=localhost:1: must be null, since a rehearsal starts its own",
+        ),
         (["2", "executor.structure=lent"], "executor.structure=lent: allowed are own, sent"),
         (["2", "min_available_silos=3"], "min_available_silos=3: must be null or 1 to 2, the number of silos"),
     ],
