@@ -19,7 +19,6 @@ from fedsq_flwr.data import (
     SiloData,
     distribute,
     folder_source,
-    load_published,
     load_source,
     read_folder,
     read_partition,
@@ -185,12 +184,8 @@ def _load_raw_source(settings: RunSettings) -> DataSource:
     """Load the classes and samples that the settings ask for, of a data set that is no folder of the user's own."""
     data = settings.data
     if isinstance(data, PublishedData):
-        path = None if data.path is None else Path(data.path).expanduser()
-        log.info("reading %s from %s", data.name, path or "the Hugging Face hub")
-        cache = Path(settings.cache_dir).expanduser() / "images"
-        source = load_published(data.name, path=path, revision=data.revision, cache=cache)
-    else:
-        source = load_source(data.name)
+        log.info("reading %s from %s", data.name, data.path or "the Hugging Face hub")
+    source = load_source(data, Path(settings.cache_dir).expanduser() / "images")
     return select(source, classes=data.classes, limit=data.limit, test_limit=data.test_limit)
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsq_flwr.assembly.data import load_task
+from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.output import check_target, write_output
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.records.directory import describe_partition
@@ -27,7 +28,7 @@ def partition(overrides: list[str], output: Path | None) -> None:
     Parameters
     ----------
     overrides : list of str
-        Hydra's, as of ``fedsq run``.
+        Hydra's, and its options that say where files are, as of ``fedsq run``.
     output : Path, optional
         Where to write: the picture (``.png``, ``.svg``), or what ``partition.file`` takes (``.json``).
 
@@ -39,7 +40,7 @@ def partition(overrides: list[str], output: Path | None) -> None:
     check_target(output)
     if output is not None and output.suffix not in SUFFIXES:
         raise ConfigurationError(f"--output={output}: must end in {', '.join(SUFFIXES)}")
-    settings = compose_settings(overrides)
+    settings = compose_settings(*parse_overrides(overrides))
     told = describe_partition(load_task(settings, settings.silos))
     record = parse_partition(Fields("the partition", told))
     console = Console()

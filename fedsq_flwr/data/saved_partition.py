@@ -15,6 +15,8 @@ from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.partitions import check_sizes
 from fedsq_flwr.data.sources import DataSource
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.settings.fields import catalogue
+from fedsq_flwr.settings.run import RunSettings
 
 #: What of a saved partition does not say how it was drawn.
 _NOT_DRAWN = ("counts", "held_out", "indices", "class_names", "validation", "test", "labels_sha256", "file")
@@ -131,7 +133,10 @@ def _check_pool(source: DataSource, saved: SavedPartition) -> LabelledImages:
 
 
 def _drawn(saved: Mapping[str, Any]) -> dict[str, Any]:
-    return {"alpha": None} | {name: value for name, value in saved.items() if name not in _NOT_DRAWN}
+    drawn = {"alpha": None} | {name: value for name, value in saved.items() if name not in _NOT_DRAWN}
+    if saved["name"] not in catalogue(RunSettings)["partition.alpha"].fields:  # earlier versions wrote it for any
+        drawn["alpha"] = None
+    return drawn
 
 
 def _refuse(path: Path, why: str) -> NoReturn:

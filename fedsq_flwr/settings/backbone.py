@@ -105,7 +105,7 @@ class BackboneSettings(Settings):
     def _fits(self) -> "BackboneSettings":
         network = self.network
         self._require(self.image_size >= network.smallest, "image_size", f"at least {network.smallest}", self.name)
-        self.require(_is_known(self.weights), "weights", WEIGHTS_ALLOWED, "backbone.")
+        self.require(_may_be_there(self.weights), "weights", WEIGHTS_ALLOWED, "backbone.")
         convolution = f"must be keep for {self.name}, whose last layer is a convolution"
         self.require(self.head == "keep" or network.linear_head, "head", convolution, "backbone.")
         kept = self.head != "keep" or not network.linear_head or self.weights != RANDOM
@@ -179,5 +179,6 @@ def is_anywhere(weights: str) -> bool:
     return weights in (MNIST, RANDOM) or is_published_name(weights) or _HUB.fullmatch(weights) is not None
 
 
-def _is_known(weights: str) -> bool:
-    return is_path(weights) or is_anywhere(weights) or "/" in weights or is_run(weights)
+def _may_be_there(weights: str) -> bool:
+    """Tell whether a text can name weights; the disk is not looked at, since settings are read on every machine."""
+    return weights.strip() != "" and (not weights.startswith("hf:") or is_anywhere(weights))

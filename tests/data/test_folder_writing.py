@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedsq_flwr.data import LabelledImages, load_source, read_folder
+from fedsq_flwr.data import LabelledImages, read_folder
 from fedsq_flwr.data.folder_writing import write_folder
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.errors import DataError
 from tests.data.folders import as_they_are
 
@@ -34,7 +35,7 @@ def suffixes(folder: Path) -> set[str]:
 
 
 def test_the_uci_digits_come_back_to_the_bit(tmp_path):
-    source = load_source("digits")
+    source = load_digits()
     parts = {"train": source.pool.subset(range(60)), "test": source.test.subset(range(20))}
     write_folder(tmp_path / "folder", parts, DIGITS)
     read = back(tmp_path / "folder", DIGITS)

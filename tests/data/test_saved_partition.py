@@ -13,7 +13,7 @@ import torch
 from fedsq_flwr.data import DataSource, FederatedData, LabelledImages, distribute, read_partition, reuse_partition
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.records.directory import describe_partition
-from tests.data.plans import plan
+from fedsq_flwr.settings.partition import Dirichlet
 
 
 def numbered(count: int, start: int = 0) -> LabelledImages:
@@ -27,8 +27,8 @@ SOURCE = DataSource(numbered(300), numbered(40, start=1000), ("a", "b", "c", "d"
 
 @cache
 def share(source: DataSource = SOURCE) -> FederatedData:
-    wanted = plan(silos=4, min_size=8)
-    return distribute(source, wanted, validation_fraction=0.1, held_out_fraction=0.2, min_held_out=5, seed=3)
+    wanted = Dirichlet(min_size=8)
+    return distribute(source, wanted, 4, validation_fraction=0.1, held_out_fraction=0.2, min_held_out=5, seed=3)
 
 
 def reuse(path: Path, source: DataSource = SOURCE, silos: int = 4, min_size: int = 8) -> FederatedData:

@@ -43,11 +43,12 @@ def test_a_context_lasts_from_message_to_message():
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        seen.append((context.node_config["partition-id"], id(context.state)))
+        assert context.run_config == {}  # what a silo must know comes with each message
+        seen.append((context.node_config["partition-id"], context.node_config["num-partitions"], id(context.state)))
         return Message(RecordDict(), reply_to=message)
 
     with InProcessGrid(app, silos=2) as grid:
         for _ in range(2):
             list(grid.send_and_receive([Message(RecordDict(), node, "train") for node in grid.get_node_ids()]))
     assert len(set(seen)) == 2
-    assert [silo for silo, _ in seen] == [0, 1] * 2
+    assert [s[:2] for s in seen] == [(0, 2), (1, 2)] * 2
