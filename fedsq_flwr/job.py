@@ -1,6 +1,5 @@
 """One run from the command line: check what can be checked, start the executor, show what happens."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.models import locate_weights
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
+from fedsq_flwr.records.summary import read_summary
 from fedsq_flwr.report import RoundTable, print_summary
 from fedsq_flwr.settings.backbone import is_run
 from fedsq_flwr.settings.files import with_absolute_paths
@@ -67,11 +67,10 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
                 tracking.catch_up()
 
             EXECUTORS[settings.executor.name](settings, on_round)
-            summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+            summary = read_summary(output)
             tracking.finish(summary)
     print_summary(summary, output, console)
-    best = summary["best_accuracy"]
-    return math.nan if best is None else float(best)
+    return math.nan if summary.best_accuracy is None else summary.best_accuracy
 
 
 def _check_parts(settings: RunSettings) -> None:

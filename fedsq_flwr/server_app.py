@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedsq_flwr.apps.callbacks import Callback, Diagnose, Keep, Report, Tell
+from fedsq_flwr.apps.callbacks import Callback, Diagnose, Keep, Report
 from fedsq_flwr.apps.federation import Federation, connect, wire_of
 from fedsq_flwr.assembly.parts import Parts, load_parts
 from fedsq_flwr.errors import FedSQError
@@ -76,8 +76,7 @@ def run_federation(
         federation.resume(start)
         callbacks: list[Callback] = [
             *([Diagnose(federation.examiner)] if federation.examiner is not None else []),
-            Keep(directory, federation, parts),
-            *([Tell(on_round)] if on_round is not None else []),
+            Keep(directory, federation, parts, on_round or (lambda _: None)),
             Report(directory),
         ]
         for finished in federation.rounds(wire, start.round):

@@ -37,34 +37,38 @@ class Diagnose(Callback):
 
 
 class Keep(Callback):
-    """Keeps each round in the run's directory, and at the end the summary."""
+    """Keeps each round in the run's directory, and at the end the summary.
 
-    def __init__(self, directory: RunDirectory, federation: Federation, parts: Parts) -> None:
+    Parameters
+    ----------
+    directory : RunDirectory
+        Where the run is kept.
+    federation : Federation
+        What runs the rounds.
+    parts : Parts
+        What the run started from.
+    on_round : callable
+        Told the line of each round, once the round is kept: the terminal, for one.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, federation: Federation, parts: Parts, on_round: Callable[[Line], None]
+    ) -> None:
         self._directory = directory
         self._federation = federation
         self._data = parts.data
         self._weights = describe_weights(federation.settings, parts.start)
+        self._on_round = on_round
 
     def after_round(self, finished: Round) -> None:
-        """Write checkpoints and history; give the round its line."""
+        """Write checkpoints and the line of the history; then tell the line."""
         model, strategy = self._federation.model, self._federation.strategy
-        finished.line = self._directory.keep(finished, model.state(), model.structure(), strategy.state() or None)
+        line = self._directory.keep(finished, model.state(), model.structure(), strategy.state() or None)
+        self._on_round(line)
 
     def after_run(self) -> None:
         """Write the summary."""
         self._directory.finish(self._federation.settings, self._data, self._federation.model, self._weights)
-
-
-class Tell(Callback):
-    """Tells somebody the line of each round, once it is kept: the terminal, for one."""
-
-    def __init__(self, on_round: Callable[[Line], None]) -> None:
-        self._on_round = on_round
-
-    def after_round(self, finished: Round) -> None:
-        """Tell the round's line."""
-        if finished.line is not None:
-            self._on_round(finished.line)
 
 
 class Report(Callback):

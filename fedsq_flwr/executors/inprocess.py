@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.records.history import Line
 from fedsq_flwr.settings.executor import InProcess
 from fedsq_flwr.settings.run import RunSettings
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from fedsq_flwr.assembly.parts import Parts
 
 
-def run_inprocess(settings: RunSettings, on_round: Callable[[dict[str, Any]], None]) -> None:
+def run_inprocess(settings: RunSettings, on_round: Callable[[Line], None]) -> None:
     """Run the federation of ``settings`` in this process.
 
     Parameters
@@ -35,7 +36,7 @@ def run_inprocess(settings: RunSettings, on_round: Callable[[dict[str, Any]], No
     run_loaded(settings, on_round, parts)
 
 
-def run_loaded(settings: RunSettings, on_round: Callable[[dict[str, Any]], None], parts: "Parts") -> None:
+def run_loaded(settings: RunSettings, on_round: Callable[[Line], None], parts: "Parts") -> None:
     """Run the federation of ``settings`` in this process, with ``parts`` that were loaded before.
 
     Server and silos share the data. Parameters and errors are those of `run_inprocess`.

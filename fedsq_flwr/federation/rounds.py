@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
@@ -57,8 +56,6 @@ class Round:
         What the silos sent that was averaged, by partition id; gone when the next round begins.
     diagnostics : Diagnostics or None
         Added after the round, if they are asked for.
-    line : dict or None
-        The round's line of the history; added after the round, once it is kept.
     """
 
     number: int
@@ -74,7 +71,6 @@ class Round:
     start: ArrayRecord = field(default_factory=ArrayRecord, repr=False)
     replies: Sequence[RecordDict] = field(default=(), repr=False)
     diagnostics: Diagnostics | None = None
-    line: dict[str, Any] | None = None
 
     def train_loss(self) -> float:
         """Return the mean training loss over all samples of the silos that were averaged."""

@@ -166,7 +166,10 @@ def is_path(weights: str) -> bool:
 
 def is_run(weights: str) -> bool:
     """Tell whether ``backbone.weights`` names a directory that is there: a run's, or a checkpoint in it."""
-    return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
+    try:
+        return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
+    except (OSError, RuntimeError):  # a name that is too long, or of a user who is not there
+        return False
 
 
 def is_published_name(weights: str) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fedsq_flwr.records.lines import line_of
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAvg
 
@@ -11,7 +12,6 @@ from fedsq_flwr.federation.layers import Screening
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.federation.rounds import MEASURED, run_rounds
-from fedsq_flwr.records.lines import line_of
 from tests.federation.grids import Copying, Meddling, losing, of_node_gone
 from tests.federation.loops import everywhere, flowers_loop
 from tests.federation.toys import mean_of, sampling, toy_app

@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from fedsq_flwr.errors import DataError
+from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.report import read_run
 
 
-def fails(directory, *words):
+def fails(directory, *words, error=DataError):
     """Reading fails with one line that has all these words."""
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(error) as caught:
         read_run(directory)
     message = str(caught.value)
     assert "\n" not in message
@@ -26,14 +26,14 @@ def test_reads_what_a_run_wrote(make_run):
 
     assert run.finished
     assert run.notes == ()
-    assert run.settings.method == "fedsq"
+    assert run.settings.method.name == "fedsq"
     assert [line.round for line in run.rounds] == list(range(1, 11))
     assert run.rounds[2].dropped[0].silo == 4
     assert run.rounds[2].replies == 9
     assert run.rounds[4].silo_accuracies[3] == files.history[4]["silo_accuracies"]["3"]
     assert run.summary.best_accuracy == files.summary["best_accuracy"]
     assert run.summary.per_silo[7].train == files.summary["per_silo"][7]["train"]
-    assert run.summary.judged[0].accuracy == files.summary["silo_accuracy_worst"]
+    assert run.summary.evaluated_silos[0].accuracy == files.summary["silo_accuracy_worst"]
     assert run.partition.counts[2] == tuple(files.partition["counts"][2])
 
 
@@ -49,7 +49,7 @@ def test_a_run_that_died_is_told_from_its_history(make_run):
     assert run.failure == "round 5: 0 usable replies"
     assert whole.failure is None
     best = max(files.history, key=lambda line: line["accuracy"])
-    assert run.summary.best_round == best["round"]
+    assert run.best_round == run.summary.rounds_to_best == best["round"]
     assert run.summary.test_accuracy == best["test_accuracy"]
     assert run.summary.final_accuracy == files.history[-1]["test_accuracy"]
     assert run.summary.bytes_up == sum(line["bytes_up"] for line in files.history)
@@ -65,7 +65,7 @@ def test_the_first_of_equally_good_rounds_is_the_best(make_run):
     files.stop_after(4)
     for line in files.history[1:]:
         line["accuracy"] = 0.9
-    assert read_run(files.write()).summary.best_round == 2
+    assert read_run(files.write()).best_round == 2
 
 
 def test_the_summary_of_a_shorter_run_is_not_the_summary_of_this_one(make_run):
@@ -102,7 +102,7 @@ def test_null_and_nan_are_told_apart(make_run):
     )
     line = read_run(files.write()).rounds[0]
     assert math.isnan(line.train_loss)
-    assert line.silo_worst is None
+    assert line.silo_accuracy_worst is None
 
 
 def test_only_the_promised_fields_are_needed(make_run):
@@ -163,6 +163,7 @@ def test_a_wrong_field_of_the_summary_is_named(make_run, change, words):
         ({"counts": []}, ("'counts'",)),
         ({"held_out": [1]}, ("'held_out'", "10 numbers")),
         ({"class_names": ["a"]}, ("'counts'", "1 numbers")),
+        ({"indices": [[0]] * 10}, ("'indices'", "as many samples of each silo")),
     ],
 )
 def test_a_wrong_partition_is_named(make_run, change, words):
@@ -172,20 +173,20 @@ def test_a_wrong_partition_is_named(make_run, change, words):
 
 
 def test_missing_and_unreadable_files_are_named(make_run, tmp_path):
-    fails(tmp_path / "nowhere", "nowhere", "no such directory")
+    fails(tmp_path / "nowhere", "nowhere", "there is no such directory")
     directory = make_run(rounds=1).write()
     (directory / "summary.json").write_text("{")
     fails(directory, "summary.json", "not JSON")
     (directory / "history.jsonl").write_text("")
     fails(directory, "history.jsonl", "no round")
-    (directory / "history.jsonl").write_bytes(b"\xff\xfe")
-    fails(directory, "history.jsonl", "cannot be read")
+    (directory / "history.jsonl").write_bytes(b"\xff\xfe\n")
+    fails(directory, "history.jsonl", "not JSON")
     (directory / "history.jsonl").unlink()
-    fails(directory, "history.jsonl", "no such file")
+    fails(directory, "history.jsonl", "no round is recorded")
     (directory / "config.yaml").write_text("a: [")
-    fails(directory, "config.yaml", "not YAML")
+    fails(directory, "config.yaml", "cannot be read as settings", error=ConfigurationError)
     (directory / "config.yaml").write_text("rounds: 3")
-    fails(directory, "config.yaml", "'partition'", "missing")
+    fails(directory, "config.yaml", "experiment", "must be given", error=ConfigurationError)
 
 
 def test_silos_of_the_history_are_numbers(make_run):
