@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fedsq_flwr.data.float_tiff import write_floats
 from fedsq_flwr.data.folder_layout import PARTS
-from fedsq_flwr.data.image_files import between_0_and_1
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.pipelines import to_pixels
+from fedsq_flwr.data.pixels import between_0_and_1
 from fedsq_flwr.errors import DataError
 
 
