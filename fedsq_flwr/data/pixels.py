@@ -45,8 +45,10 @@ def picture_pixels(picture: Image.Image) -> np.ndarray:
             raise ValueError(f"has values of more than {bits} bits")
         return between_0_and_1(deep, white)
     if upright.mode in _GREY:
-        return between_0_and_1(np.asarray(upright.convert("L")), 255)
-    return between_0_and_1(np.asarray(upright.convert("RGBA").convert("RGB")), 255)
+        upright = upright.convert("L")
+    elif upright.mode != "RGB":
+        upright = upright.convert("RGBA").convert("RGB")
+    return between_0_and_1(np.asarray(upright), 255)
 
 
 def refuse_unclear(picture: Image.Image) -> None:

@@ -1,8 +1,11 @@
 """Where no validation set can have every class in proportion, a line names the class or setting, and a way out."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from fedsq_flwr.data import ImageFolder, folder_source
 from fedsq_flwr.data.federated import _validation
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.sources import DataSource
@@ -49,3 +52,15 @@ def test_nothing_to_split_is_one_line() -> None:
 def test_a_class_that_the_pool_lacks_does_not_matter() -> None:
     rest, validation = _validation(source([0, 1] * 10), 0.2, 0)
     assert (len(rest), torch.bincount(validation.labels).tolist()) == (16, [2, 2])
+
+
+def test_a_class_whose_only_images_are_drawn_for_the_test_set_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    pool = source([0] * 9 + [1]).pool
+    folder = ImageFolder(Path("folder"), {"train": pool}, NAMES, {})
+    told = set()
+    for seed in range(20):
+        caplog.clear()
+        drawn = folder_source(folder, test_fraction=0.2, seed=seed)
+        told.add(1 in drawn.test.labels)
+        assert (1 in drawn.test.labels) == ("the only images of the class dog are in the test set" in caplog.text)
+    assert told == {True, False}
