@@ -57,7 +57,7 @@ def _table(partition: PartitionFile) -> Table:
     few = len(partition.class_names) <= FEW_CLASSES
     table = Table(box=None)
     for name in ("silo", *(partition.class_names if few else ("classes",)), "samples"):
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")  # as it is: a class may be called [red]
     for silo, (counts, size) in enumerate(zip(partition.counts, partition.sizes, strict=True)):
         there = [str(count) if count else "" for count in counts]
         table.add_row(str(silo), *(there if few else [str(len(list(filter(None, there))))]), str(size))
