@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsq_flwr.assembly.data import load_task
+from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.output import check_target, write_output
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.files import plain
@@ -26,7 +27,7 @@ def partition(overrides: list[str], output: Path | None) -> None:
     Parameters
     ----------
     overrides : list of str
-        Hydra's, as of ``fedsq run``.
+        Hydra's, and its options that say where files are, as of ``fedsq run``.
     output : Path, optional
         Where to write: the picture (``.png``, ``.svg``), or what ``partition.file`` takes (``.json``).
 
@@ -38,7 +39,7 @@ def partition(overrides: list[str], output: Path | None) -> None:
     check_target(output)
     if output is not None and output.suffix not in SUFFIXES:
         raise ConfigurationError(f"--output={output}: must end in {', '.join(SUFFIXES)}")
-    settings = compose_settings(overrides)
+    settings = compose_settings(*parse_overrides(overrides))
     drawn = partition_of(load_task(settings, settings.silos))
     console = Console()
     console.print(_table(drawn))
@@ -56,7 +57,7 @@ def _table(partition: PartitionFile) -> Table:
     few = len(partition.class_names) <= FEW_CLASSES
     table = Table(box=None)
     for name in ("silo", *(partition.class_names if few else ("classes",)), "samples"):
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")  # as it is: a class may be called [red]
     for silo, (counts, size) in enumerate(zip(partition.counts, partition.sizes, strict=True)):
         there = [str(count) if count else "" for count in counts]
         table.add_row(str(silo), *(there if few else [str(len(list(filter(None, there))))]), str(size))

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.federation.exchange import Exchange
-from fedsq_flwr.federation.messages import UNREADABLE, WEIGHT
+from fedsq_flwr.federation.protocol import UNREADABLE, WEIGHT
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.files import MOST, finite
 from fedsq_flwr.learning import Evaluation

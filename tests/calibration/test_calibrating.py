@@ -105,6 +105,14 @@ def test_what_makes_a_method_is_left_out_of_the_default_grid_for_all_and_refused
     assert "linear_probing_rounds: is set by head_only itself" in capsys.readouterr().err
 
 
+def test_what_a_method_alone_has_is_chosen_for_this_method(runs):
+    runs.accuracy = lambda c: c.method.averaging.mu
+    assert calibrate("method.mu=0.01,0.1", grid=("learning_rate=0.1", *SMALL[1:]), methods="fedprox,fedsq_prox") == 0
+    assert written()["methods"] == {"fedprox": {"method.mu": 0.1}, "fedsq_prox": {"method.mu": 0.1}}
+    used = compose_settings(["calibration=c.yaml", "method=fedsq_prox"])
+    assert (used.method.averaging.mu, used.calibration) == (0.1, None)
+
+
 def test_a_second_call_runs_only_what_is_missing(runs):
     calibrate(methods="fedsq")
     calibrate("seed=0,1")
@@ -158,8 +166,11 @@ def test_where_all_diverge_or_one_fails_otherwise_there_is_no_file(runs, capsys)
         (("--methods", "fedsq,fedsq"), "--methods fedsq,fedsq: must be methods that differ"),
         (("--methods", "fedsq,nope"), "nope"),
         (("-m",), "-m: there is no such option"),
-        (("learning_rte=0.1,0.2",), "learning_rte: there is no such setting"),
+        (("learning_rte=0.1,0.2",), "learning_rte: there is no such setting; did you mean learning_rate or "),
+        (("wire=float16,float32",), "wire: is called wire_dtype since version 0.2"),
         (("partition=iid,dirichlet",), "partition: is not a single value"),
+        (("partition.alpha=0.1,0.5",), "partition.alpha: is no setting of partition=iid"),
+        (("method.mu=0.1,0.5", "--methods", "fedprox,fedsq"), "method.mu: is no setting of method=fedsq"),
         (("learning_rate=-1,0.1",), "learning_rate=-1: must be above 0"),
         (("--output", "c.txt"), "--output c.txt: must end in .yaml"),
         (("--output", "other.yaml"), "--output other.yaml: is there, and no calibration"),

@@ -119,9 +119,9 @@ def test_a_finished_run_is_not_written_over(run, capsys):
 def test_a_run_that_could_measure_nothing_ends_well(run, monkeypatch, capsys):
     whole = EXECUTORS["inprocess"]
 
-    def unmeasured(config, overrides, on_round):
-        whole(config, overrides, on_round)
-        path = Path(config.output) / "summary.json"
+    def unmeasured(settings, on_round):
+        whole(settings, on_round)
+        path = Path(settings.output) / "summary.json"
         figures = json.loads(path.read_text())
         path.write_text(json.dumps({**figures, "best_accuracy": None, "accuracy_auc": None}))
 
@@ -153,7 +153,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails_and_ends_with_its_error(tmp_path
     few_digits(monkeypatch)
     small = [*SMALL, "validation_fraction=0.2", "rounds=1", f"output={tmp_path / 'sweep'}"]
     assert main(["run", "-m", *small, "partition.alpha=-1,1"]) == 1
-    assert "partition.alpha=-1.0: must be above 0" in capsys.readouterr().err
+    assert "partition.alpha=-1: must be above 0" in capsys.readouterr().err
     assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 1
 
 

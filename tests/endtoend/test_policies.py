@@ -60,7 +60,7 @@ def test_a_run_with_local_batch_norm_is_not_resumed(run, capsys):
     run("batch_norm=local", "rounds=1")
     run("batch_norm=local", "rounds=2", "resume=true", status=1)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("fedsq: resume=True: not with batch_norm=local: the silos keep their batch norm")
+    assert line.startswith("fedsq: resume=true: not with batch_norm=local: the silos keep their batch norm")
 
 
 def test_late_and_released_gates_run(run):

@@ -1,6 +1,7 @@
 """Whatever has become of a file of a run: one line that names the file, and never a traceback."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ VALUES = (
     "a\nb",
 )
 
-YAML_VALUES = (None, True, -1, 10**400, NAN, "text", [], {})
+YAML_VALUES = (None, True, -1, 10**400, math.nan, "text", [], {})
 
 
 @pytest.fixture

@@ -76,7 +76,9 @@ def test_a_run_leaves_rounds_checkpoints_and_a_summary(settings, directory) -> N
     assert sorted(path.name for path in directory.path.iterdir()) == [
         "checkpoints", "config.yaml", "history.jsonl", "partition.json", "summary.json"
     ]  # fmt: skip
-    assert directory.checkpoints.load("best")[1] == best_line(history_of(directory.path)) == directory.history.read()[1]
+    assert (
+        directory.checkpoints.load("best")[1] == best_line(history_of(directory.path)) == directory.history.read()[1]
+    )
     assert directory.checkpoints.load("last")[0]["w"].tolist() == [3.0, 3.0]
     summary = read_summary(directory.path)
     assert (summary.best_accuracy, summary.rounds_to_best, summary.accuracy_auc) == (0.75, 2, 0.625)
@@ -117,7 +119,7 @@ def test_another_run_is_not_written_over(settings, directory) -> None:
         with pytest.raises(ConfigurationError, match=told):
             RunDirectory(settings.output).open(asked, TASK)
     keep(directory, 2)
-    with pytest.raises(ConfigurationError, match="rounds=1: .* has 2 finished rounds"):
+    with pytest.raises(ConfigurationError, match=r"rounds=1: .* has 2 finished rounds"):
         RunDirectory(settings.output).open(settings.changed(resume=True, rounds=1), TASK)
     assert resumed(settings) == 3
 

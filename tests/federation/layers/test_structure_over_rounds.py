@@ -1,4 +1,4 @@
-"""A structure that comes up during the run: handed to each silo once, and the same for all of them."""
+"""A structure that comes up during the run: sent to each silo once, and the same for all of them."""
 
 import re
 
@@ -14,7 +14,7 @@ from fedsq_flwr.data.federated import FederatedData
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.federation.arrays import to_arrays
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import count_bytes
+from fedsq_flwr.federation.protocol import count_bytes
 from fedsq_flwr.federation.rounds import Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.structures import ContextStructures
@@ -67,8 +67,8 @@ def structure_of(arrays: ArrayRecord) -> str:
 
 
 @pytest.fixture
-def handed(monkeypatch, make_grid):
-    """A grid, and a list of (node, bytes down, bytes up) for each structure that is handed out on it."""
+def distributed(monkeypatch, make_grid):
+    """A grid, and a list of (node, bytes down, bytes up) for each structure that is distributed on it."""
     grid, seen = make_grid(gates_app(), silos=3), []
     carry = grid.send_and_receive
 
@@ -159,8 +159,8 @@ def test_a_checkpoint_without_its_structure_is_not_gone_on_from():
         model.enter(4)
 
 
-def test_each_silo_is_handed_a_structure_once_and_the_bytes_are_counted(handed):
-    grid, seen = handed
+def test_each_silo_is_sent_a_structure_once_and_the_bytes_are_counted(distributed):
+    grid, seen = distributed
     model = server_model(refresh_every=2)
     rounds = run(grid, model, strategy(model))
     nodes = list(grid.get_node_ids())
@@ -174,8 +174,8 @@ def test_each_silo_is_handed_a_structure_once_and_the_bytes_are_counted(handed):
         assert (r.bytes_down - usual.bytes_down, r.bytes_up - usual.bytes_up) == extra
 
 
-def test_only_silos_that_are_asked_are_handed_it_and_later_ones_get_it_then(handed):
-    grid, seen = handed
+def test_only_silos_that_are_asked_are_sent_it_and_later_ones_get_it_then(distributed):
+    grid, seen = distributed
     model = server_model(refresh_every=1)
     federation = strategy(model, 0.34, 0.34)
     rounds = run(grid, model, federation, last=6)
@@ -185,8 +185,8 @@ def test_only_silos_that_are_asked_are_handed_it_and_later_ones_get_it_then(hand
     assert any(len(silos) < 3 for silos in asked)
 
 
-def test_a_silo_that_has_lost_the_structure_refuses_once_and_is_handed_it_again(handed):
-    grid, seen = handed
+def test_a_silo_that_has_lost_the_structure_refuses_once_and_is_sent_it_again(distributed):
+    grid, seen = distributed
     model = server_model(freeze_after=1)
     rounds = run_rounds(
         strategy(model), grid, model.arrays(), first=1, last=4, timeout=10, enter=model.enter, evaluate=model.evaluate
@@ -203,8 +203,8 @@ def test_a_silo_that_has_lost_the_structure_refuses_once_and_is_handed_it_again(
     assert len(seen) == 4
 
 
-def test_without_a_plan_no_structure_is_ever_sent(handed):
-    grid, seen = handed
+def test_without_a_plan_no_structure_is_ever_sent(distributed):
+    grid, seen = distributed
     model = server_model()
     run(grid, model, strategy(model), last=2)
     assert seen == []

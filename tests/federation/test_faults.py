@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedsq_flwr.federation.screening import Expectation, describe_arrays, find_fault
+from fedsq_flwr.federation.faults import Expectation, describe_arrays, find_fault
 from tests.federation.toys import FINGERPRINT
 
 SENT = {"w": np.zeros((8, 4), np.float32), "b": np.zeros(4, np.float32)}

@@ -1,8 +1,8 @@
-"""The structure that silos do not have from the start, handed to each that lacks it.
+"""The distribution of a structure that silos do not have from the start to those that lack it.
 
-This is the one exception to "structural tensors are in no message": the pretrained structure is mostly
-every silo's own, a later one only the server has. A silo is sent it once, before the first message of a
-round that needs it, and keeps it.
+This is the one exception to "structural tensors are in no message". Mostly each silo has the pretrained structure of
+its own; a later one only the server has. A silo is sent it once, before the first message of a round that needs it,
+and keeps it.
 """
 
 import logging
@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from fedsq_flwr.federation.messages import CONFIG, FINGERPRINT, STRUCTURE
+from fedsq_flwr.federation.asked import Asked
+from fedsq_flwr.federation.protocol import CONFIG, FINGERPRINT, STRUCTURE
 
 log = logging.getLogger(__name__)
 
 
-class Handout:
+class StructureDistribution:
     """Remembers which node has which structure.
 
     Parameters
@@ -27,7 +28,7 @@ class Handout:
         Ask first whether a node has the structure: it may have kept it from an earlier run.
     """
 
-    def __init__(self, timeout: float, *, ask: bool = False) -> None:
+    def __init__(self, timeout: float = 600.0, *, ask: bool = False) -> None:
         self.timeout = timeout
         self._ask = ask
         self._fingerprints: dict[int, str] = {}  # node id -> the structure that it said it keeps
@@ -61,8 +62,12 @@ class Handout:
 
     def _exchange(self, grid: Grid, nodes: Sequence[int], content: RecordDict) -> None:
         messages = [Message(content, node, MessageType.QUERY) for node in nodes]
-        for reply in grid.send_and_receive(messages, timeout=self.timeout):
-            node = reply.metadata.src_node_id
+        replies = list(grid.send_and_receive(messages, timeout=self.timeout))
+        asked = Asked(messages)
+        for reply in replies:
+            node = asked.node(reply)
+            if node is None:
+                continue
             if reply.has_error():
                 log.warning("node %d did not take the structure: %s", node, reply.error.reason)
             elif (kept := reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)) is not None:

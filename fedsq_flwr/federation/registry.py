@@ -1,31 +1,29 @@
-"""Which node is which silo: ordered by partition id, since Flower's node ids are random in every run."""
+"""Which node is which silo. Flower's node ids are random in every run, so silos are known by their partition ids."""
 
 import logging
-import random
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.errors import RunFailedError
-from fedsq_flwr.federation.grid_view import GridView
-from fedsq_flwr.federation.messages import CONFIG, NUM_PARTITIONS, PARTITION_ID
+from fedsq_flwr.federation.asked import Asked
+from fedsq_flwr.federation.protocol import CONFIG, NUM_PARTITIONS, PARTITION_ID
 from fedsq_flwr.federation.waiting import waits
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a node has to say who it is: one that hangs must not hold up every round for long.
 ANSWER_SECONDS = 60.0
-_LONGEST_WAIT = 1.0  # seconds between two looks for silos; whoever takes no part is asked each time
+_LONGEST_WAIT = 1.0  # seconds between two polls; nodes that take no part are asked each time
 
 
 class NoAnswerError(RunFailedError):
     """Nodes are connected, and none of them says which silo it is."""
 
 
-class Roster:
+class NodeRegistry:
     """The silos that are connected, each asked once who it is.
 
     Parameters
@@ -49,6 +47,20 @@ class Roster:
     def silo(self, node_id: int) -> int:
         """Return the partition id of a node that has been asked."""
         return self._partitions[node_id]
+
+    def know(self, nodes: Iterable[int], grid: Grid) -> None:
+        """See to it that ``nodes`` have been asked.
+
+        Raises
+        ------
+        RunFailedError
+            If one of them does not say which silo it is; or as `update`.
+        """
+        unknown = set(nodes).difference(self._partitions)
+        if unknown:
+            self.update(grid)
+        if unknown := unknown.difference(self._partitions):
+            raise RunFailedError(f"node {min(unknown)} did not say which silo it is{self.complaints}")
 
     @property
     def complaints(self) -> str:
@@ -76,7 +88,7 @@ class Roster:
         if connected and not self._partitions:
             raise NoAnswerError(
                 "no node said which silo it is; the client app must answer queries "
-                f"(fedsq_flwr.federation.messages.answer_query): {'; '.join(self._reasons) or 'no answer'}"
+                f"(fedsq_flwr.federation.answer_query): {'; '.join(self._reasons) or 'no answer'}"
             )
         return sorted(set(connected).intersection(self._nodes.values()), key=self.silo)
 
@@ -118,9 +130,7 @@ class Roster:
         before = {silo: node for silo, node in self._nodes.items() if node in connected}
         entered: dict[int, int] = {}
         reasons = []
-        asked = [Message(RecordDict(), node, MessageType.QUERY) for node in nodes]
-        for reply in grid.send_and_receive(asked, timeout=min(self.timeout, ANSWER_SECONDS)):
-            node = reply.metadata.src_node_id
+        for node, reply in self._replies(grid, nodes):
             if reply.has_error():
                 reasons.append(f"node {node}: {reply.error.reason}")
                 continue
@@ -144,36 +154,13 @@ class Roster:
             log.info("silo %d is connected (node %d)", silo, node)
         return reasons
 
-
-class OrderedGrid(GridView):
-    """A view of a grid whose nodes come in the order of their partition ids.
-
-    An inner strategy samples from it as from any grid. If it goes on asking for more nodes than there
-    are, the wait ends with an error instead of never.
-    """
-
-    def __init__(self, grid: Grid, roster: Roster) -> None:
-        super().__init__(grid)
-        self._roster = roster
-        self._deadline = time.monotonic() + roster.timeout
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the connected nodes, ordered by partition id."""
-        nodes = self._roster.update(self._grid)
-        if time.monotonic() > self._deadline:
-            raise RunFailedError(
-                f"{len(nodes)} silos are connected, fewer than the inner strategy's minimum, "
-                f"after {self._roster.timeout:g} seconds{self._roster.complaints}"
-            )
-        return nodes
-
-
-@contextmanager
-def seeded_sampling(seed: int) -> Iterator[None]:
-    """Give the global `random`, which Flower's strategies sample from, our own seed within the block."""
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)
+    def _replies(self, grid: Grid, nodes: list[int]) -> list[tuple[int, Message]]:
+        """Ask each of ``nodes`` who it is; return the first reply of each that replied."""
+        messages = [Message(RecordDict(), node, MessageType.QUERY) for node in nodes]
+        replies = list(grid.send_and_receive(messages, timeout=min(self.timeout, ANSWER_SECONDS)))
+        asked, found = Asked(messages), dict[int, Message]()
+        for reply in replies:
+            node = asked.node(reply)
+            if node is not None:
+                found.setdefault(node, reply)
+        return list(found.items())

@@ -1,11 +1,11 @@
-"""What is said between server and silos: the names in the records, and the silo's answers.
+"""The silo's answers to the server's messages.
 
-A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer_train`,
-`answer_evaluate` and `answer_query`; `FedSQ` reads what they wrote.
+A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer_train`, `answer_evaluate` and
+`answer_query`.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import cast
 
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -13,33 +13,29 @@ from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_state
+from fedsq_flwr.federation.client import FedSQClient
 from fedsq_flwr.federation.packing import dtype_of, is_packed, pack, unpack
+from fedsq_flwr.federation.protocol import (
+    ARRAYS,
+    CONFIG,
+    FINGERPRINT,
+    LOSS,
+    METRICS,
+    NUM_PARTITIONS,
+    PARTITION_ID,
+    ROUND,
+    STRUCTURE,
+    WEIGHT,
+)
 from fedsq_flwr.federation.structures import ContextStructures, Structures
-
-if TYPE_CHECKING:
-    from fedsq_flwr.federation.client import FedSQClient
-
-ARRAYS = "arrays"
-CONFIG = "config"
-METRICS = "metrics"
-STRUCTURE = "structure"
-ROUND = "server-round"
-FINGERPRINT = "fingerprint"
-OWN_RELUS = "own-relus"
-HEAD_ONLY = "head-only"
-WEIGHT = "num-examples"
-UNREADABLE = "unreadable-files"
-SETTINGS = "settings"
-PARTITION_ID = "partition-id"
-NUM_PARTITIONS = "num-partitions"
 
 
 def answer_query(message: Message, context: Context, structures: Structures | None = None) -> Message:
     """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
 
-    Node ids are random in every run; partition ids are what sampling and summing are ordered by. If the
-    server sends a structure along, it is kept in ``structures`` (by default in the context), and its
-    fingerprint said back; a fingerprint alone is said back if that structure is kept.
+    Node ids are random in every run. Sampling and summing are ordered by partition ids. A structure that the message
+    brings is kept in ``structures`` (by default in the context), and its fingerprint said back. A fingerprint without
+    a structure is said back if that structure is kept.
     """
     answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
     named = message.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
@@ -53,7 +49,7 @@ def answer_query(message: Message, context: Context, structures: Structures | No
     return Message(RecordDict({CONFIG: ConfigRecord(answer)}), reply_to=message)  # type: ignore[arg-type]
 
 
-def answer_train(client: "FedSQClient", message: Message) -> Message:
+def answer_train(client: FedSQClient, message: Message) -> Message:
     """Let ``client`` train on the arrays of ``message`` and answer with its own, by the same names.
 
     Raises
@@ -67,7 +63,7 @@ def answer_train(client: "FedSQClient", message: Message) -> Message:
     return _reply(message, config, examples, metrics, {ARRAYS: _in_kind(record, start, parameters)})
 
 
-def answer_evaluate(client: "FedSQClient", message: Message) -> Message:
+def answer_evaluate(client: FedSQClient, message: Message) -> Message:
     """Let ``client`` evaluate the arrays of ``message`` on its held-out samples and answer with the metrics.
 
     Raises
@@ -78,30 +74,18 @@ def answer_evaluate(client: "FedSQClient", message: Message) -> Message:
     record, config = _unpack(message)
     parameters = [tensor.numpy() for tensor in _state(client, record).values()]
     loss, examples, metrics = client.evaluate(parameters, _scalars(config))
-    return _reply(message, config, examples, {"loss": loss, **metrics}, {})
-
-
-def count_bytes(messages: Iterable[Message]) -> int:
-    """Return the bytes that the records of ``messages`` hold: values, and the names they go by."""
-    return sum(r.count_bytes() for m in messages if m.has_content() for r in m.content.values())
-
-
-def round_of(message: Message) -> str:
-    """Return ``", round N"``, or nothing for a message that is of no round: for logs."""
-    number = message.content.config_records.get(CONFIG, ConfigRecord()).get(ROUND)
-    return f", round {number}" if isinstance(number, int) else ""
+    return _reply(message, config, examples, {LOSS: loss, **metrics}, {})
 
 
 def _unpack(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
     return cast(ArrayRecord, message.content[ARRAYS]), cast(ConfigRecord, message.content[CONFIG])
 
 
-def _state(client: "FedSQClient", record: ArrayRecord) -> dict[str, Tensor]:
+def _state(client: FedSQClient, record: ArrayRecord) -> dict[str, Tensor]:
     """Return the state that was sent, in the client's order, once its names are known to be the client's."""
     state = unpack(record) if is_packed(record) else to_state(record)
-    own = client.model.quantitative_state()
-    if is_packed(record) and state.keys() == own.keys():  # a packed state has an order of its own
-        state = {name: state[name] for name in own}
+    if is_packed(record) and state.keys() == set(client.names):  # a packed state has an order of its own
+        state = {name: state[name] for name in client.names}
     client.check_names(list(state))
     return state
 

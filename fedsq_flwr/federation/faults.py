@@ -1,19 +1,14 @@
-"""Screening: a reply is averaged only if it is what was asked for.
-
-Flower's own averaging takes NaN arrays and weights as they come, broadcasts wrong shapes, and ends a
-whole run for one missing key. Here one bad silo costs the round one reply, and is named.
-"""
+"""What can be wrong with a reply, in a few words each."""
 
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.constant import ErrorCode
 
-from fedsq_flwr.federation.messages import CONFIG, FINGERPRINT, ROUND
+from fedsq_flwr.federation.protocol import CONFIG, FINGERPRINT, ROUND
+from fedsq_flwr.flower_internals import ErrorCode
 
 
 @dataclass(frozen=True)
@@ -65,12 +60,6 @@ def abstains(reply: Message, weight_key: str) -> bool:
     """Tell whether a silo answers an evaluation with weight 0: it holds nothing out, and that is no fault."""
     records = [] if reply.has_error() else list(reply.content.metric_records.values())
     return len(records) == 1 and _number(records[0], weight_key) == 0
-
-
-def usual_metrics(contents: Iterable[RecordDict]) -> frozenset[str]:
-    """Return the metric names that most replies carry (the first such set on a tie)."""
-    names = [frozenset(k for r in content.metric_records.values() for k in r) for content in contents]
-    return Counter(names).most_common(1)[0][0]
 
 
 def _find_wrong_context(content: RecordDict, expected: Expectation) -> str | None:
