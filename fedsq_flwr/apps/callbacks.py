@@ -11,6 +11,7 @@ from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.report import report_run
 
+
 class Callback:
     """Does nothing; subclasses override what they need."""
 
