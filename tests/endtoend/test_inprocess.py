@@ -135,7 +135,7 @@ def test_the_best_checkpoint_is_the_best_rounds(run):
 
     directory = run("rounds=3")
     _, line = Checkpoints(directory / "checkpoints").load("best")
-    assert line["round"] == read_summary(directory)["rounds_to_best"]
+    assert line.round == read_summary(directory)["rounds_to_best"]
 
 
 def test_a_sweep_runs_every_job_in_a_directory_of_its_own(tmp_path, monkeypatch, capsys):
