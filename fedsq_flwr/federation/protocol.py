@@ -8,7 +8,7 @@ A message to ``train`` or ``evaluate`` holds two records: `ARRAYS`, which is the
 
 from collections.abc import Iterable
 
-from flwr.app import ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 
 from fedsq_flwr.settings import silo
 
@@ -41,8 +41,18 @@ UNREADABLE = "unreadable-files"
 
 
 def count_bytes(messages: Iterable[Message]) -> int:
-    """Return the bytes that the records of ``messages`` hold: values, and the names they go by."""
-    return sum(r.count_bytes() for m in messages if m.has_content() for r in m.content.values())
+    """Return the bytes that the records of ``messages`` hold: values, and the names they go by.
+
+    The settings of the run are left out. They are 2 to 3 kB of each message, and their length depends on paths, which
+    must change no number of a run.
+    """
+    return sum(_bytes_of(record) for m in messages if m.has_content() for record in m.content.values())
+
+
+def _bytes_of(record: ArrayRecord | ConfigRecord | MetricRecord) -> int:
+    if isinstance(record, ConfigRecord) and SETTINGS in record:
+        record = ConfigRecord({name: value for name, value in record.items() if name != SETTINGS})
+    return record.count_bytes()
 
 
 def round_of(message: Message) -> str:
