@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config.files import read_config
 
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.records.config import read_config
 from tests.endtoend.conftest import SMALL
 
 SIDE_BY_SIDE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

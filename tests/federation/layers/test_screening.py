@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from fedsq_flwr.records.lines import line_of
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAvg
 
@@ -12,6 +11,7 @@ from fedsq_flwr.federation.layers import Screening
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.federation.rounds import MEASURED, run_rounds
+from fedsq_flwr.records.results import line_of
 from tests.federation.grids import Copying, Meddling, losing, of_node_gone
 from tests.federation.loops import everywhere, flowers_loop
 from tests.federation.toys import mean_of, sampling, toy_app
@@ -246,10 +246,10 @@ def test_a_reply_without_a_number_that_the_round_reads_costs_one_reply_not_the_r
         )
     line = line_of(finished)
     if (kind, change) == ("evaluate", "nan"):  # a diverged model is no fault of the silo's
-        assert line["dropped"] == []
+        assert line.dropped == ()
     else:
         reason = f"has nan under '{name}'" if change == "nan" else f"has no number under '{name}'"
-        assert [(drop["silo"], drop["reason"]) for drop in line["dropped"]] == [(1, reason)]
+        assert [(drop.silo, drop.reason) for drop in line.dropped] == [(1, reason)]
 
 
 def test_a_reply_that_another_node_sent_is_dropped_and_named_after_the_silo_that_was_asked(make_grid, arrays):
