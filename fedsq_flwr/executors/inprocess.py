@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fedsq_flwr.assembly.parts import Parts
 
 
-def run_inprocess(settings: RunSettings, on_round: Callable[[Line], None]) -> None:
+def run_inprocess(settings: RunSettings, on_round: Callable[[Line], None], parts: "Parts | None" = None) -> None:
     """Run the federation of ``settings`` in this process.
 
     Parameters
@@ -22,28 +22,19 @@ def run_inprocess(settings: RunSettings, on_round: Callable[[Line], None]) -> No
         With absolute paths.
     on_round : callable
         Told each finished round's line of the history.
+    parts : Parts, optional
+        What was loaded already for these settings. Server and silos share the data.
 
     Raises
     ------
     FedSQError
         If the run does not do what was asked; one line says why.
     """
-    from fedsq_flwr.assembly.parts import load_parts
-    from fedsq_flwr.learning.threads import torch_threads
-
-    with torch_threads(settings.executor.threads):
-        parts = load_parts(settings)
-    run_loaded(settings, on_round, parts)
-
-
-def run_loaded(settings: RunSettings, on_round: Callable[[Line], None], parts: "Parts") -> None:
-    """Run the federation of ``settings`` in this process, with ``parts`` that were loaded before.
-
-    Server and silos share the data. Parameters and errors are those of `run_inprocess`.
-    """
     from fedsq_flwr import client_app, server_app  # torch and more: only once a run is wanted
+    from fedsq_flwr.assembly.parts import load_parts
     from fedsq_flwr.records import RunDirectory
 
+    parts = load_parts(settings) if parts is None else parts
     client_app.service.adopt(settings, parts.data)
     with InProcessGrid(client_app.app, silos=settings.silos, workers=workers_of(settings)) as grid:
         server_app.run_federation(grid, settings, RunDirectory(settings.output), on_round, parts=parts)

@@ -9,7 +9,7 @@ from fedsq_flwr import server_app
 from fedsq_flwr.apps.callbacks import Callback, Diagnose, Keep, Report
 from fedsq_flwr.assembly import parts as parts_room
 from fedsq_flwr.assembly.parts import load_parts
-from fedsq_flwr.executors.inprocess import run_inprocess, run_loaded
+from fedsq_flwr.executors.inprocess import run_inprocess
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.files import plain as plain_of
 from fedsq_flwr.records.history import History, Line
@@ -57,7 +57,7 @@ def test_with_parts_that_were_loaded_before_nothing_is_loaded_again(tmp_path: Pa
     monkeypatch.setattr("fedsq_flwr.apps.silo_service.load_task", load)
     for number in (1, 2):
         given: list[Line] = []
-        run_loaded(settings_of(tmp_path / f"run-{number}"), given.append, parts)
+        run_inprocess(settings_of(tmp_path / f"run-{number}"), given.append, parts)
         assert [numbers(line) for line in given] == [numbers(line) for line in plain]
 
 
