@@ -116,7 +116,7 @@ def load_silo(settings: RunSettings, silo: int) -> SiloData:
 def load_folder(settings: RunSettings, folder: Path, parts: Sequence[str] = PARTS) -> ImageFolder:
     """Read ``parts`` of a folder of images, fitted to the backbone.
 
-    The log says how many files were left out, and how many images lose their colours.
+    The log says how many files were left out, which classes have no image, and how many images lose their colours.
 
     Raises
     ------
@@ -141,6 +141,9 @@ def load_folder(settings: RunSettings, folder: Path, parts: Sequence[str] = PART
         if skipped:
             files = len(read.parts[part]) + len(skipped)
             log.warning("%s: left out of %s, as unreadable: %d of %d files", folder, part, len(skipped), files)
+    for part, gaps in read.gaps.items():
+        for gap in gaps:
+            log.warning("%s: of %s, %s", folder, part, gap)
     if coloured:
         images = sum(map(len, read.parts.values()))
         log.warning(

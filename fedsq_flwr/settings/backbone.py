@@ -53,12 +53,13 @@ _PARTICULAR: Mapping[str, Network] = MappingProxyType(
 
 #: Weights that are no file: pretrained here on MNIST digits, or random.
 MNIST, RANDOM = "mnist", "random"
-_SUFFIXES = (".safetensors", ".pth", ".pt")
+#: Suffixes of files of weights, in whatever case; `models.torch_files` reads them.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 _HUB = re.compile(r"hf:[\w.-]+/[\w.-]+(/[^@]+)?(@[^@]+)?")
 _TORCHVISION = re.compile(r"[A-Z][A-Z0-9_]*")
 WEIGHTS_ALLOWED = (
-    f"allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a {', '.join(_SUFFIXES[:-1])} or "
-    f"{_SUFFIXES[-1]} file, a run's directory, or hf:owner/name[/file][@revision]"
+    f"allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a {', '.join(SUFFIXES[:-1])} or "
+    f"{SUFFIXES[-1]} file, a run's directory, a model's, or hf:owner/name[/file][@revision]"
 )
 
 
@@ -161,12 +162,15 @@ AnyBackbone = Annotated[CifarBackbone | TorchvisionBackbone, Field(discriminator
 
 def is_path(weights: str) -> bool:
     """Tell whether ``backbone.weights`` names a local file."""
-    return Path(weights).suffix in _SUFFIXES and not weights.startswith("hf:")
+    return Path(weights).suffix.lower() in SUFFIXES and not weights.startswith("hf:")
 
 
 def is_run(weights: str) -> bool:
-    """Tell whether ``backbone.weights`` names a directory that is there: a run's, or a checkpoint in it."""
-    return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
+    """Tell whether ``backbone.weights`` names a directory that is there: of a run, a checkpoint or a model."""
+    try:
+        return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
+    except (OSError, RuntimeError):  # a name that is too long, or of a user who is not there
+        return False
 
 
 def is_published_name(weights: str) -> bool:

@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
 from fedsq_flwr.errors import DataError, FedSQError, RunFailedError
-from fedsq_flwr.federation.messages import count_bytes, round_of
+from fedsq_flwr.federation.protocol import count_bytes, round_of
 from fedsq_flwr.federation.waiting import waits
 from fedsq_flwr.silos.link import Link
 from fedsq_flwr.silos.transfer import RunOverError

@@ -1,6 +1,5 @@
 """Calibrations and runs whose training is a fake: an accuracy by settings, which tests may change."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from fedsq_flwr.records.config import write_config
 from fedsq_flwr.settings.run import RunSettings
+from tests.records.made import leave_run
 
 
 class FakeRuns:
@@ -21,15 +21,8 @@ class FakeRuns:
     def __call__(self, settings: RunSettings, console: object = None) -> float:
         output = Path(settings.output)
         write_config(output / "config.yaml", settings)
-        best = self.accuracy(settings)
-        (output / "history.jsonl").write_text("".join('{"round": 1}\n' for _ in range(settings.rounds)))
-        figures = {
-            "rounds": settings.rounds,
-            "best_accuracy": best,
-            "rounds_to_best": 1,
-            "accuracy_auc": self.mean(settings),
-        }
-        (output / "summary.json").write_text(json.dumps({**figures, "test_accuracy": 1 / 3}))
+        best, mean = self.accuracy(settings), self.mean(settings)
+        leave_run(output, settings, best_accuracy=best, accuracy_auc=mean, test_accuracy=1 / 3)
         (output / "report.html").touch()
         self.done.append(settings)
         return 0.5

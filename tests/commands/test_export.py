@@ -25,7 +25,7 @@ def test_the_file_gives_the_runs_logits_from_images_made_as_its_notes_say(runs, 
     assert raw.images.shape[1:] == (told["in_channels"], told["image_size"], told["image_size"])
     mean, deviation = (torch.tensor(told[name]).view(-1, 1, 1) for name in ("mean", "deviation"))
     images = (raw.images - mean) / deviation
-    assert torch.equal(images, fit_images(restored.config, raw).images)
+    assert torch.equal(images, fit_images(restored.settings, raw).images)
     with torch.no_grad():
         assert torch.equal(program(images), restored.network(form)(images))
 

@@ -78,7 +78,7 @@ def test_the_restored_model_has_the_accuracies_of_the_summary(runs):
     summary = read_summary(runs / "fedsq")
     restored = restore(runs / "fedsq/checkpoints/last")
     few = load_digits().test.subset(range(40))  # as `few_digits` has it
-    test = fit_images(restored.config, few)
+    test = fit_images(restored.settings, few)
     for form, key in (("dual", "final_accuracy"), ("plain", "plain_final_accuracy")):
         assert evaluate(restored.network(form), test.images, test.labels).accuracy == summary[key]
 
@@ -137,9 +137,10 @@ def test_a_checkpoint_that_does_not_fit_its_settings_is_refused(runs, folder, tm
     moved = tmp_path / "moved"
     shutil.copytree(runs / "fedavg", moved)
     partition = json.loads((moved / "partition.json").read_text())
-    (moved / "partition.json").write_text(json.dumps({**partition, "class_names": ["a", "b"]}))
+    fewer = {"class_names": ["a", "b"], "counts": [[sum(row), 0] for row in partition["counts"]]}
+    (moved / "partition.json").write_text(json.dumps(partition | fewer))
     assert main(["predict", str(moved), str(folder)]) == 1
     assert "does not fit its run's settings" in capsys.readouterr().err
     (moved / "partition.json").unlink()
     assert main(["predict", str(moved), str(folder)]) == 1
-    assert "partition.json cannot be read for the names of the classes" in capsys.readouterr().err
+    assert "partition.json: there is no such file" in capsys.readouterr().err

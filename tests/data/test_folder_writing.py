@@ -94,12 +94,18 @@ def test_a_part_without_images_is_not_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "a\0b"])
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "a\0b", "__MACOSX"])
 def test_a_class_whose_name_no_folder_can_have_is_named(tmp_path, name):
     with pytest.raises(DataError) as caught:
         write_folder(tmp_path / "x", {"train": images(np.zeros((2, 1, 2, 2), np.float32))}, ("a", name))
     assert str(caught.value).startswith(f"class {name!r}: ")
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_class_whose_name_is_not_read_again_is_not_written(tmp_path):
+    with pytest.raises(DataError, match=r"^classes: the name .* rename it$"):
+        write_folder(tmp_path / "x", {"train": images(np.zeros((2, 1, 2, 2), np.float32))}, ("a", "b\nc"))
     assert not (tmp_path / "x").exists()
 
 

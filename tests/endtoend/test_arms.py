@@ -7,7 +7,7 @@ import pytest
 from fedsq_flwr.assembly.data import load_server_data
 from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.cli import main
-from fedsq_flwr.federation import client
+from fedsq_flwr.federation import silo as core
 from fedsq_flwr.learning import derive_seed, evaluate
 from fedsq_flwr.models import state_digest
 from fedsq_flwr.records.checkpoints import Checkpoints
@@ -40,8 +40,8 @@ def test_every_method_runs_from_the_same_start_with_the_same_draws(run, method, 
         trained.append((seed, start_of(model)))
         return real(model, *args, seed=seed, **options)
 
-    real = client.train_locally
-    monkeypatch.setattr(client, "train_locally", train)
+    real = core.train_locally
+    monkeypatch.setattr(core, "train_locally", train)
     silos = 1 if method.startswith("centralised") else 2
     directory = run(f"method={method}", "executor.workers=1", f"silos={silos}")
     lines, summary = read_history(directory), read_summary(directory)

@@ -51,7 +51,7 @@ def test_a_run_in_which_every_silo_fails_ends_with_the_reason(run, monkeypatch, 
     def fail(*_, **__):
         raise OSError("disk is full")
 
-    monkeypatch.setattr("fedsq_flwr.federation.client.train_locally", fail)
+    monkeypatch.setattr("fedsq_flwr.federation.silo.train_locally", fail)
     run(status=1)
     error = capsys.readouterr().err
     assert error == ("fedsq: round 1: 0 usable replies of 3, min_replies=1 (silos 0, 1, 2: disk is full)\n")

@@ -58,7 +58,7 @@ def test_no_structural_tensor_is_in_the_optimiser(run, monkeypatch):
     monkeypatch.setattr(torch.optim.SGD, "__init__", watch)
     models = []
     monkeypatch.setattr(
-        "fedsq_flwr.client_app.build_silo_model", lambda *a: models.append(build_model(*a)) or models[-1]
+        "fedsq_flwr.apps.silo_service.build_silo_model", lambda *a: models.append(build_model(*a)) or models[-1]
     )
     run("rounds=1")
     structural = {id(t) for model in models for t in model.structural.state_dict(keep_vars=True).values()}

@@ -52,7 +52,7 @@ def test_local_batch_norm_is_in_no_checkpoint_and_the_outcome_says_whose_figures
     assert not any("bn" in name or "running" in name for name in state)
     assert len(state) > 10
     assert "the silos' own figures are the fair ones" in capsys.readouterr().out
-    assert "the silos&#39; figures are the fair ones" in (directory / "report.html").read_text()
+    assert "The silos&#39; figures are therefore the fair ones" in (directory / "report.html").read_text()
     assert all(line["dropped"] == [] for line in read_history(directory))
 
 

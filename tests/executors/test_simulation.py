@@ -13,6 +13,7 @@ from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.flower_app import FlowerApp
 from fedsq_flwr.executors.processes import is_alive
 from fedsq_flwr.executors.simulation import run_simulation
+from fedsq_flwr.records.history import Line
 from fedsq_flwr.settings.run import RunSettings
 
 TOY = FlowerApp("toyapp.server_app:app", "toyapp.client_app:app")
@@ -24,13 +25,13 @@ class Watcher:
     """Keeps the lines it is told, and every process that runs below this one meanwhile."""
 
     def __init__(self, then: Any = None) -> None:
-        self.lines: list[dict[str, Any]] = []
+        self.lines: list[Line] = []
         self.processes: set[psutil.Process] = set()
         self.home: Path | None = None
         self.told_at = 0.0
         self._then = then
 
-    def __call__(self, line: dict[str, Any]) -> None:
+    def __call__(self, line: Line) -> None:
         self.lines.append(line)
         self.told_at = time.monotonic()
         self.processes |= set(psutil.Process().children(recursive=True))
@@ -74,9 +75,9 @@ def test_a_run_that_completes(settings: RunSettings) -> None:
 
     run_simulation(settings, watcher, app=TOY)
 
-    assert [line["round"] for line in watcher.lines] == [1, 2]
-    assert [line["replies"] for line in watcher.lines] == [3, 3]  # silos
-    assert watcher.lines[0]["threads"] == [2, 2, 2]
+    assert [line.round for line in watcher.lines] == [1, 2]
+    assert [line.replies for line in watcher.lines] == [3, 3]  # silos
+    assert json.loads((output / "processes.json").read_text())["threads"] == [2, 2, 2]
     received = json.loads((output / "received.json").read_text())
     assert received == {"settings": settings.to_json()}
     assert RunSettings.from_json(received["settings"]) == settings
@@ -99,7 +100,8 @@ def test_a_server_app_that_raises(settings: RunSettings) -> None:
 
 
 def test_a_simulation_that_is_killed(settings: RunSettings) -> None:
-    watcher = Watcher(lambda line: psutil.Process(line["server"]).kill())
+    told = Path(settings.output) / "processes.json"
+    watcher = Watcher(lambda _: psutil.Process(json.loads(told.read_text())["server"]).kill())
     with pytest.raises(RunFailedError, match=r"^flwr-simulation ended in mid-run \(status: running; log: .*log\)$"):
         run_simulation(settings.changed(experiment="wait"), watcher, app=TOY)
     assert time.monotonic() - watcher.told_at < 20

@@ -7,7 +7,6 @@ import pytest
 from fedsq_flwr.data import PUBLISHED, load_source
 from fedsq_flwr.data.partitioners import candidates
 from fedsq_flwr.federation.aggregation import build_aggregation
-from fedsq_flwr.job import EXECUTORS
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
 from fedsq_flwr.learning.schedule import SCHEDULES
@@ -29,7 +28,6 @@ IMPLEMENTED = {
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
     "executor.precision": PRECISIONS,
-    "executor.name": EXECUTORS,
     "learning_rate_schedule": SCHEDULES,
     "trackers": TRACKERS,
 }

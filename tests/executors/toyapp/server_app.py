@@ -24,13 +24,14 @@ def main(grid: Grid, context: Context) -> None:
             for node in grid.get_node_ids()
         ]
         replies = [reply.content["metrics"] for reply in grid.send_and_receive(messages, timeout=60)]
-        line = {
-            "round": number,
-            "replies": len(replies),
+        told = {
             "threads": [reply["threads"] for reply in replies],
             "pids": [reply["pid"] for reply in replies],
             "server": os.getpid(),
         }
+        (output / "processes.json").write_text(json.dumps(told))
+        nothing = dict.fromkeys(("train_loss", "loss", "accuracy", "test_accuracy", "seconds"))
+        line = {"round": number, **nothing, "replies": len(replies)}
         with (output / "history.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
     then = settings["experiment"]
