@@ -292,7 +292,7 @@ def command(files: Path) -> RunCommand:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("asked", ["a primary file", "an experiment", "a search path", "a group of one's own"])
+@pytest.mark.parametrize("asked", ["a primary file", "a search path"])
 def test_on_ray_silos_train_with_the_same(asked: str, command: RunCommand) -> None:
     own, same = ASKED[asked]
     ray = command("run", *own, *SMALL[1:], output="ray")
@@ -303,7 +303,7 @@ def test_on_ray_silos_train_with_the_same(asked: str, command: RunCommand) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("asked", ["a primary file", "an experiment", "a search path", "a group of one's own"])
+@pytest.mark.parametrize("asked", ["an experiment", "a group of one's own"])
 def test_real_silos_train_with_the_same(asked: str, command: RunCommand) -> None:
     own, same = ASKED[asked]
     real = command("rehearse", "2", *own, *SMALL[2:], output="real")
