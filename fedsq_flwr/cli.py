@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedsq_flwr.config.explanation import one_line_errors
 from fedsq_flwr.errors import FedSQError
 
 INTERRUPTED = 130  # what shells report after Ctrl-C
@@ -33,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        with one_line_errors():
-            chosen.action(chosen)
+        chosen.action(chosen)
     except FedSQError as error:
         Console(stderr=True).print(f"fedsq: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
@@ -56,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         help="choose learning rate and more for each method, on data in one place; takes Hydra overrides, as run",
         description="Try one grid of settings with every method, on data in one place, and write for each the values "
         "with the best validation accuracy. An override with several values, such as learning_rate=0.05,0.1, is a "
-        "line of the grid; the default grid is in fedsq_flwr/conf/calibration_grid.yaml.",
+        "line of the grid; the default grid is in conf/calibration_grid.yaml.",
     )
     calibrate.add_argument(
         "--methods", default="fedsq,fedavg,fedprox", metavar="A,B", help="which (default: fedsq,fedavg,fedprox)"

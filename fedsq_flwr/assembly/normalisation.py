@@ -1,15 +1,15 @@
-"""The mean and deviation of pixels that the input pipeline normalises by: those of the weights."""
+"""The mean and std of the pixels that the input pipeline normalises by: those that the weights state."""
 
 from types import MappingProxyType
 
-from fedsq_flwr.backbones import locate_weights
-from fedsq_flwr.config.schema import BackboneConfig
 from fedsq_flwr.data.sources import MNIST_NORMALISATION
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.models import locate_weights
+from fedsq_flwr.settings.backbone import BackboneSettings
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
-_MNIST: Statistics = (MNIST_NORMALISATION["mean"],), (MNIST_NORMALISATION["deviation"],)
+_MNIST: Statistics = (MNIST_NORMALISATION["mean"],), (MNIST_NORMALISATION["std"],)
 _IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 #: Random weights state none. By channels, those of the published weights that they stand in for, so that a
@@ -17,10 +17,10 @@ _IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _RANDOM = MappingProxyType({1: _MNIST, 3: _IMAGENET})
 
 
-def normalisation(backbone: BackboneConfig) -> Statistics:
-    """Return mean and deviation, each for every channel or one for all.
+def normalisation(backbone: BackboneSettings) -> Statistics:
+    """Return mean and std, each one number for every channel or one for all.
 
-    The settings ``backbone.mean`` and ``backbone.deviation`` win over what the weights' metadata state.
+    The settings ``backbone.mean`` and ``backbone.std`` win over what the weights' metadata state.
 
     Raises
     ------
@@ -29,25 +29,25 @@ def normalisation(backbone: BackboneConfig) -> Statistics:
     WeightsError
         If the weights cannot be had.
     """
-    if backbone.mean is not None and backbone.deviation is not None:
-        return tuple(backbone.mean), tuple(backbone.deviation)
+    if backbone.mean is not None and backbone.std is not None:
+        return tuple(backbone.mean), tuple(backbone.std)
     if backbone.weights == "mnist":
         return _MNIST
     mean: tuple[float, ...] | None
-    deviation: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     if backbone.weights == "random":
-        mean, deviation = _RANDOM.get(backbone.in_channels, (None, None))
+        mean, std = _RANDOM.get(backbone.in_channels, (None, None))
     else:
         file = locate_weights(backbone.name, backbone.weights)
-        mean, deviation = file.mean, file.deviation
-    if mean is None or deviation is None:
+        mean, std = file.mean, file.std
+    if mean is None or std is None:
         raise ConfigurationError(
             f"backbone.mean=null: backbone.weights={backbone.weights} does not state how its images were normalised; "
-            "give backbone.mean and backbone.deviation, a list each"
+            "give backbone.mean and backbone.std, a list each"
         )
-    if any(len(values) not in (1, backbone.in_channels) for values in (mean, deviation)):
+    if any(len(values) not in (1, backbone.in_channels) for values in (mean, std)):
         raise ConfigurationError(
             f"backbone.in_channels={backbone.in_channels}: backbone.weights={backbone.weights} was normalised by the "
-            f"mean {list(mean)}; give backbone.mean and backbone.deviation, a list each"
+            f"mean {list(mean)}; give backbone.mean and backbone.std, a list each"
         )
-    return mean, deviation
+    return mean, std

@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from fedsq_flwr.calibration.choice import Try
-from fedsq_flwr.config.calibration import SCHEMA, read_calibration
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.whole_files import write_whole
+from fedsq_flwr.files import write_whole
+from fedsq_flwr.settings.calibrated import SCHEMA, read_calibration
 
 _HEAD = "# By fedsq calibrate; read by fedsq run calibration=FILE. Chosen by validation accuracy alone.\n"
 

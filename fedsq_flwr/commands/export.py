@@ -41,13 +41,13 @@ def export(checkpoint: Path, form: str | None, output: Path) -> Path:
     check_target(output)
     restored = restore(checkpoint)
     network = restored.network(form)
-    backbone = restored.config.backbone
+    backbone = restored.settings.backbone
     example = torch.zeros(8, backbone.in_channels, backbone.image_size, backbone.image_size)
     if isinstance(network, DualCopy):
         form, program = "dual", export_dual(network, example)
     else:
         form, program = "plain", export_plain(restored.model, example)
-    mean, deviation = normalisation(backbone)
+    mean, std = normalisation(backbone)
     notes = {
         "form": form,
         "round": restored.round,
@@ -55,7 +55,7 @@ def export(checkpoint: Path, form: str | None, output: Path) -> Path:
         "in_channels": backbone.in_channels,
         "image_size": backbone.image_size,
         "mean": mean,
-        "deviation": deviation,
+        "deviation": std,
     }
     content = BytesIO()
     torch.export.save(program, content, extra_files={NOTES: json.dumps(notes)})

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.whole_files import write_whole
+from fedsq_flwr.files import write_whole
 
 
 def check_target(output: Path | None) -> None:

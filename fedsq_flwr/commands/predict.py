@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedsq_flwr.assembly.fitting import image_fitter
+from fedsq_flwr.assembly.data import image_fitter
 from fedsq_flwr.commands.output import check_target, write_output
 from fedsq_flwr.data.image_files import find_images, read_image
 from fedsq_flwr.data.image_folder import Fit
@@ -41,13 +41,13 @@ def predict(checkpoint: Path, folder: Path, form: str | None, output: Path | Non
     check_target(output)
     paths = find_images(folder)
     restored = restore(checkpoint)
-    fit, device = image_fitter(restored.config), choose_device("auto")
+    fit, device = image_fitter(restored.settings), choose_device("auto")
     network = restored.network(form).to(device)
     parts = []
     with torch.no_grad():
         for first in range(0, len(paths), BATCH):
             images = _read(fit, paths[first : first + BATCH]).to(device)
-            with autocast(device, restored.config.executor.precision):
+            with autocast(device, restored.settings.executor.precision):
                 logits = network(images)
             parts.append(logits.float().softmax(1).cpu())
     names = [path.relative_to(folder).as_posix() for path in paths]

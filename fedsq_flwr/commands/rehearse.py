@@ -5,20 +5,17 @@ that speaks TLS and takes no key that it does not know, silos that are processes
 disk and a key each. All processes end with the run.
 """
 
-import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+import yaml
 from rich.console import Console
 
-from fedsq_flwr.assembly import load_server_data, load_start
+from fedsq_flwr.assembly.data import load_server_data
+from fedsq_flwr.assembly.network import load_start
+from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.shares import lay_out_data, silo_name
-from fedsq_flwr.config import Config, compose_config
-from fedsq_flwr.config.composition import without_calibration
-from fedsq_flwr.config.override_strings import quoted
-from fedsq_flwr.config.silo import SiloConfig
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.executors.run_log import RunLog
@@ -26,6 +23,10 @@ from fedsq_flwr.executors.silo_processes import SiloProcesses
 from fedsq_flwr.executors.superlink import LocalSuperLink
 from fedsq_flwr.job import run_job
 from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.executor import RealSilos
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import SiloSettings
 from fedsq_flwr.silos.certificates import issue_server_certificate, make_authority
 from fedsq_flwr.silos.keys import make_node_key
 
@@ -41,29 +42,31 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
     silos : int
         How many.
     overrides : sequence of str
-        Hydra's. ``data=imagefolder data.path=FOLDER`` takes ``FOLDER/silo-0`` and so on as they are, and
-        ``FOLDER/server`` if it is there; any other data set is shared out and written as folders of images.
+        Hydra's, and its options that say where files are. ``data=imagefolder data.path=FOLDER`` takes
+        ``FOLDER/silo-0`` and so on as they are, and ``FOLDER/server`` if it is there; any other data set is shared
+        out and written as folders of images.
 
     Raises
     ------
     FedSQError
         If the run cannot start or does not do what was asked; one line says why.
     """
-    chosen = without_calibration([*overrides, f"silos={silos}", "executor.name=silos"])
-    config = compose_config(chosen)
-    if config.executor.superlink is not None:
-        raise ConfigurationError(f"executor.superlink={config.executor.superlink}: a rehearsal starts its own")
-    output = Path(config.output).expanduser().absolute()
-    if not config.resume:  # a run that is resumed is compared when it is known where its images are
-        RunDirectory(output).check(config)
+    told, sources = parse_overrides(overrides)
+    settings = compose_settings([*told, f"silos={silos}", "executor.name=silos"], sources)
+    address = settings.executor.superlink if isinstance(settings.executor, RealSilos) else None
+    if address is not None:
+        raise ConfigurationError(f"executor.superlink={address}: must be null, since a rehearsal starts its own")
+    output = Path(settings.output).expanduser().absolute()
+    if not settings.resume:  # a run that is resumed is compared when it is known where its images are
+        RunDirectory(output).check(settings)
     workshop = output / "silos"
     tell = Console(stderr=True)
-    threads = str(config.executor.threads)
+    threads = str(settings.executor.threads)
     variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     with ending_signals_raise(), tempfile.TemporaryDirectory(prefix="fedsq-keys-") as made:
         secrets = Path(made)
         tell.print(f"laying out the images of {silos} silos", style="dim")
-        folders, data = lay_out_data(config, workshop)
+        folders, settings = lay_out_data(settings, workshop)
         workshop.mkdir(parents=True, exist_ok=True)
         make_authority(secrets)
         issue_server_certificate(secrets, ["localhost", "127.0.0.1"])
@@ -75,45 +78,45 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
         ):
             for key in keys:
                 superlink.register(key)
-            connection = [
-                f"executor.superlink={superlink.address}",
-                f"executor.root_certificates={quoted(str(secrets / 'ca.crt'))}",
+            connection = {"superlink": superlink.address, "root_certificates": str(secrets / "ca.crt")}
+            settings = settings.changed(output=str(output), executor=connection)
+            weights = _weights(settings)
+            files = [
+                _write_silo(settings, workshop, folder, key, weights)
+                for folder, key in zip(folders, keys, strict=True)
             ]
-            chosen += [f"output={quoted(str(output))}", *data, *connection]
-            config = compose_config(chosen)
-            weights = _weights(config)
-            settings = [
-                _write_silo(config, workshop, folder, key, weights) for folder, key in zip(folders, keys, strict=True)
-            ]
-            with SiloProcesses(settings, superlink.home, variables):
-                run_job(config, chosen, output)
+            with SiloProcesses(files, superlink.home, variables):
+                run_job(settings)
 
 
-def _write_silo(config: Config, workshop: Path, folder: Path, public_key: Path, weights: str | None) -> Path:
+def _write_silo(settings: RunSettings, workshop: Path, folder: Path, public_key: Path, weights: str | None) -> Path:
     """Write the settings of the silo that has ``folder`` and the key, and return where they are."""
     name = public_key.stem
     place = workshop / name
     place.mkdir(parents=True, exist_ok=True)
-    silo = SiloConfig(
-        superlink=str(config.executor.superlink),
-        silo=int(name.rpartition("-")[2]),
-        silos=config.silos,
-        data_path=str(folder),
-        private_key=str(public_key.with_suffix("")),
-        root_certificates=config.executor.root_certificates,
-        weights=weights,
-        state_dir=str(place / "state"),
-        device=config.executor.device,
-        gate_cache_bytes=config.executor.gate_cache_bytes,
+    executor = settings.executor
+    silo = SiloSettings.parse(
+        {
+            "superlink": executor.superlink if isinstance(executor, RealSilos) else None,
+            "silo": int(name.rpartition("-")[2]),
+            "silos": settings.silos,
+            "data_path": str(folder),
+            "private_key": str(public_key.with_suffix("")),
+            "root_certificates": executor.root_certificates if isinstance(executor, RealSilos) else None,
+            "weights": weights,
+            "state_dir": str(place / "state"),
+            "device": executor.device,
+            "gate_cache_bytes": executor.gate_cache_bytes,
+        }
     )
     path = place / "silo.yaml"
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(silo))), encoding="utf-8")
+    path.write_text(yaml.safe_dump(silo.plain(), sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
 
 
-def _weights(config: Config) -> str | None:
+def _weights(settings: RunSettings) -> str | None:
     """Return the file that every silo has as its own: the server's; None where none is needed."""
-    if config.executor.structure == "sent":
+    if settings.executor.structure == "sent":
         return None
-    file = load_start(config, len(load_server_data(config).class_names)).file
+    file = load_start(settings, len(load_server_data(settings).class_names)).file
     return None if file is None else str(file.path)

@@ -1,16 +1,19 @@
-"""``fedsq run``: hand the overrides to Hydra, which calls the job, once or for each job of a sweep."""
+"""``fedsq run``: compose the settings, and run one federation, or with ``-m`` a sweep."""
 
+import logging
 from argparse import Namespace
 from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fedsq_flwr.commands.hydra_main import hand_to_hydra
-from fedsq_flwr.config import to_config
-from fedsq_flwr.config.composition import apply_calibration, compose_config
-from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.commands.hydra_main import hand_to_hydra, parse_words, sources_of
+from fedsq_flwr.errors import ConfigurationError, FedSQError
+from fedsq_flwr.settings.composition import compose_settings, resolve
+from fedsq_flwr.settings.hydra_errors import one_line_errors
+from fedsq_flwr.settings.overrides import key_of, quoted
+from fedsq_flwr.settings.reference import help_text
 
 
 def run(words: list[str]) -> None:
@@ -21,14 +24,32 @@ def run(words: list[str]) -> None:
     FedSQError
         If a setting is wrong, or a job fails.
     """
-    chosen = _sweep_of(words)
-    if chosen is not None:
+    chosen = parse_words(words)
+    asks = (chosen.hydra_help, chosen.info, chosen.shell_completion, chosen.cfg not in (None, "job"))
+    if chosen.help:
+        print(help_text())  # noqa: T201 - the help is the output
+    elif any(asks):
+        with one_line_errors():
+            hand_to_hydra(_job, words)
+    elif chosen.multirun or "hydra.mode=MULTIRUN" in chosen.overrides:
         from fedsq_flwr.commands.sweep import sweep
 
         sweep(chosen)
-        return
-    if not any(word.startswith("-") for word in words):
-        compose_config(words)  # before Hydra makes the run's directory
+    elif chosen.cfg == "job":
+        settings = compose_settings(chosen.overrides, sources_of(chosen))
+        print(yaml.safe_dump(settings.plain(), sort_keys=False), end="")  # noqa: T201 - the settings are the output
+    else:
+        _run_one(chosen)
+
+
+def _run_one(chosen: Namespace) -> None:
+    settings = compose_settings(chosen.overrides, sources_of(chosen))  # before Hydra makes the run's directory
+    overrides = list(chosen.overrides)
+    if not {"output", "hydra.run.dir"} & {key_of(override) for override in overrides}:
+        overrides.append(f"output={quoted(settings.output)}")  # it holds the time, which goes on
+        _make(Path(settings.output))
+    elif "hydra.run.dir" not in {key_of(override) for override in overrides}:
+        _make(Path(settings.output))
     failed: list[FedSQError] = []
 
     def job(composed: DictConfig) -> float:
@@ -38,26 +59,24 @@ def run(words: list[str]) -> None:
             failed.append(error)
             return float("nan")
 
-    hand_to_hydra(job, words)
+    with one_line_errors():
+        hand_to_hydra(job, [*sources_of(chosen).options(), *overrides])
     for error in failed:
         raise error
 
 
-def _sweep_of(words: list[str]) -> Namespace | None:
-    """Return the command line as Hydra reads it if a sweep is asked for, and not just something about one."""
-    if not any(word.startswith("-") or word.startswith("hydra.mode=") for word in words):
-        return None
-    chosen = get_args_parser().parse_intermixed_args(words)  # options may stand among overrides
-    multirun = chosen.multirun or "hydra.mode=MULTIRUN" in chosen.overrides
-    asks = (chosen.help, chosen.hydra_help, chosen.cfg, chosen.info, chosen.shell_completion, chosen.run)
-    return chosen if multirun and not any(asks) else None
+def _make(output: Path) -> None:
+    try:
+        output.expanduser().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"output={output}: no directory can be made there: {error.strerror}") from error
 
 
 def _job(composed: DictConfig) -> float:
     """Run one federation and return its best validation accuracy."""
     job = HydraConfig.get()
-    composed, overrides = apply_calibration(composed, job.overrides.task)
-    config = to_config(composed)
+    settings = resolve(composed, job.runtime.choices, job.overrides.task)
     from fedsq_flwr.job import run_job  # torch and more: only once the settings are known to be right
 
-    return run_job(config, overrides, Path(job.runtime.output_dir))
+    logging.getLogger("hydra").setLevel(logging.WARNING)
+    return run_job(settings.changed(output=job.runtime.output_dir))

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedsq_flwr.config.silo import node_config, read_silo_config
 from fedsq_flwr.executors.interrupts import ending_signals_raise
+from fedsq_flwr.settings.silo_file import read_silo_settings
 from fedsq_flwr.silos.keys import read_node_key
 
 
-def silo(settings: Sequence[str]) -> None:
+def silo(words: Sequence[str]) -> None:
     """Connect to the SuperLink and answer its messages until SIGTERM or Ctrl-C, which end it cleanly.
 
     Parameters
     ----------
-    settings : sequence of str
+    words : sequence of str
         YAML files and ``name=value``, of which the later win.
 
     Raises
@@ -26,8 +26,8 @@ def silo(settings: Sequence[str]) -> None:
     FedSQError
         If a setting is wrong, or silo and SuperLink do not come together; one line says why.
     """
-    config = read_silo_config(settings)
-    keys = None if config.private_key is None else read_node_key(Path(config.private_key))
+    own = read_silo_settings(words)
+    keys = None if own.private_key is None else read_node_key(Path(own.private_key))
     from fedsq_flwr.silos.link import Link  # Flower: only once the settings are known to be right
 
     _log_to_stdout()  # after Flower, which sets its own log up when it is imported
@@ -36,22 +36,20 @@ def silo(settings: Sequence[str]) -> None:
         with (
             ending_signals_raise(),
             _files_for_the_owner_alone(),
-            Link(
-                config.superlink, keys=keys, insecure=config.insecure, root_certificates=config.root_certificates
-            ) as link,
+            Link(own.superlink, keys=keys, insecure=own.insecure, root_certificates=own.root_certificates) as link,
         ):
             log.info(
                 "silo %d of %d is connected to %s (node %d)",
-                config.silo,
-                config.silos,
-                config.superlink,
+                own.silo,
+                own.silos,
+                own.superlink,
                 link.node_id,
             )
             from fedsq_flwr import client_app  # torch and more, once the silo is known to be wanted
             from fedsq_flwr.silos.node import Node
 
             log.info("ready")
-            Node(link, client_app.app, node_config(config)).serve()
+            Node(link, client_app.app, own.node_config()).serve()
     except KeyboardInterrupt:
         log.info("stopped: interrupted")
     except SystemExit as stop:

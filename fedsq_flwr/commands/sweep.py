@@ -3,16 +3,17 @@
 import logging
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 
 from rich.console import Console
 from rich.text import Text
 
-from fedsq_flwr.commands.hydra_main import hand_to_hydra
+from fedsq_flwr.commands.hydra_main import hand_to_hydra, sources_of
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.report import numerals
+from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.sweeps.job import SweepJob
 from fedsq_flwr.sweeps.outcomes import Event, State
 from fedsq_flwr.sweeps.plan import Plan, plan_sweep
@@ -34,21 +35,16 @@ def sweep(chosen: Namespace) -> None:
         If a setting is wrong whatever the job, and nothing was run; or, with a line each, if jobs failed, once
         the others are over.
     """
-    plan = plan_sweep(chosen.overrides, chosen.config_name, chosen.config_dir)
+    plan = plan_sweep(chosen.overrides, sources_of(chosen))
     console = Console()
     introduce(plan, console)
-    options = [
-        word
-        for option, value in (("--config-name", chosen.config_name), ("--config-dir", chosen.config_dir))
-        for word in ((option, value) if value else ())
-    ]
     progress = SweepProgress(plan.total, plan.label, console)
-    carry_out(plan, progress, options)
+    carry_out(plan, progress)
     progress.close(plan.place, best=plan.searches)
     refuse_failures(progress)
 
 
-def carry_out(plan: Plan, progress: SweepProgress, options: Sequence[str] = ()) -> None:
+def carry_out(plan: Plan, progress: SweepProgress) -> None:
     """Have Hydra run the jobs of ``plan``, and show them by ``progress``, which then knows how each ended.
 
     Raises
@@ -59,11 +55,16 @@ def carry_out(plan: Plan, progress: SweepProgress, options: Sequence[str] = ()) 
         SIGTERM or SIGHUP came: the processes that run jobs are ended, too.
     """
     logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
-    with watched(plan.output, progress) as place, ending_signals_raise(), warnings.catch_warnings():
+    with (
+        one_line_errors(),
+        watched(plan.output, progress) as place,
+        ending_signals_raise(),
+        warnings.catch_warnings(),
+    ):
         # Of joblib's, where a process has grown by the gates that it kept: another takes its place, no job is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         try:
-            hand_to_hydra(SweepJob(place), ["--multirun", *options, *plan.overrides])
+            hand_to_hydra(SweepJob(place), ["--multirun", *plan.words])
         except BrokenExecutor as error:
             raise RunFailedError(
                 f"a process that ran jobs died ({' '.join(str(error).split())}); the same command again goes on"

@@ -1,26 +1,25 @@
-"""Where images come from, how they are shared out among silos, and how they become tensors."""
+"""Where images come from, how they are distributed among silos, and how they become tensors."""
 
-from fedsq_flwr.data.federated import FederatedData, ServerData, SiloData, share_out
+from fedsq_flwr.data.federated import FederatedData, ServerData, SiloData, distribute
 from fedsq_flwr.data.folder_splits import folder_source, silo_parts
 from fedsq_flwr.data.image_folder import ImageFolder, read_folder
 from fedsq_flwr.data.images import LabelledImages
-from fedsq_flwr.data.partition_plan import PartitionPlan
-from fedsq_flwr.data.published import PUBLISHED, load_published
+from fedsq_flwr.data.published import load_published
+from fedsq_flwr.data.published_facts import PUBLISHED
 from fedsq_flwr.data.saved_partition import SavedPartition, read_partition, reuse_partition
 from fedsq_flwr.data.selection import select
-from fedsq_flwr.data.sources import SOURCES, DataSource, load_source
+from fedsq_flwr.data.sources import DataSource, load_source
 
 __all__ = [
     "PUBLISHED",
-    "SOURCES",
     "DataSource",
     "FederatedData",
     "ImageFolder",
     "LabelledImages",
-    "PartitionPlan",
     "SavedPartition",
     "ServerData",
     "SiloData",
+    "distribute",
     "folder_source",
     "load_published",
     "load_source",
@@ -28,6 +27,5 @@ __all__ = [
     "read_partition",
     "reuse_partition",
     "select",
-    "share_out",
     "silo_parts",
 ]

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from fedsq_flwr.data.images import LabelledImages
-from fedsq_flwr.data.partition_plan import PartitionPlan
-from fedsq_flwr.data.partitions import partition_samples
+from fedsq_flwr.data.partitions import describe, partition_samples
 from fedsq_flwr.data.sources import DataSource
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.settings.partition import Natural, PartitionSettings
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ServerData:
 
 @dataclass(frozen=True)
 class SiloData:
-    """What one silo has: a part to learn from, a part to judge the model on (may be empty).
+    """What one silo has: a part to learn from, a part to evaluate the model on (may be empty).
 
     Attributes
     ----------
@@ -61,16 +61,16 @@ class SiloData:
 
 @dataclass(frozen=True)
 class FederatedData(ServerData):
-    """The task as shared out by one process that has all of it.
+    """The task, distributed by one process that has all of it.
 
     Attributes
     ----------
     train, held_out : list of LabelledImages
-        For each silo, what it learns from and what it judges the model on (may be empty).
+        For each silo, what it learns from and what it evaluates the model on (may be empty).
     indices : list of list of int
         For each silo, its samples' places in the pool: training part first, then the held-out part.
     partition : mapping
-        How the samples were shared out, as ``partition.json`` tells it.
+        How the samples are distributed, as ``partition.json`` tells it.
     """
 
     train: list[LabelledImages]
@@ -89,23 +89,26 @@ class FederatedData(ServerData):
         return [torch.bincount(silo, minlength=classes).tolist() for silo in labels]
 
 
-def share_out(
+def distribute(
     source: DataSource,
-    plan: PartitionPlan,
+    partition: PartitionSettings,
+    silos: int,
     *,
     validation_fraction: float,
     held_out_fraction: float,
     min_held_out: int,
     seed: int,
 ) -> FederatedData:
-    """Split ``source`` as ``plan`` says.
+    """Split ``source`` as ``partition`` says.
 
     Parameters
     ----------
     source : DataSource
         The task, images as the backbone wants them.
-    plan : PartitionPlan
-        The silos, and the kind of partition.
+    partition : PartitionSettings
+        The kind of partition.
+    silos : int
+        Number of silos.
     validation_fraction : float
         Share of the pool that the server keeps for validation, classes in proportion; not used where the task
         has a validation set.
@@ -117,19 +120,19 @@ def share_out(
     Raises
     ------
     DataError
-        If the samples do not suffice for the silos or for the validation set, or not as the plan wants them.
+        If the samples do not suffice for the silos or for the validation set, or not as the partition wants them.
     """
     rest, validation = _validation(source, validation_fraction, seed)
     labels = source.pool.labels[torch.from_numpy(rest)]
     groups = None if source.groups is None else [source.groups[place] for place in rest]
-    parts = partition_samples(labels, plan, seed=seed, groups=groups)
+    parts = partition_samples(labels, partition, silos, seed=seed, groups=groups)
     indices = [[int(rest[place]) for place in part] for part in parts]
     # The partitioners shuffle each part, so its end is a random sample of it.
     held_out = [held_out_size(len(part), held_out_fraction, min_held_out) for part in indices]
-    partition = plan.describe(seed)
-    if source.groups is not None and plan.name == "natural":
-        partition["groups"] = [sorted({source.groups[place] for place in part}) for part in indices]
-    return build(source, validation, indices, held_out, partition)
+    described = describe(partition, seed)
+    if source.groups is not None and isinstance(partition, Natural):
+        described["groups"] = [sorted({source.groups[place] for place in part}) for part in indices]
+    return build(source, validation, indices, held_out, described)
 
 
 def build(
@@ -161,18 +164,38 @@ def labels_digest(labels: Tensor) -> str:
 
 
 def _validation(source: DataSource, fraction: float, seed: int) -> tuple[np.ndarray, LabelledImages]:
-    """Return the places in the pool that are to be shared out, and the validation set."""
+    """Return the places in the pool that are distributed, and the validation set."""
     places = np.arange(len(source.pool))
     if source.validation is not None:
         return places, source.validation
     from sklearn.model_selection import train_test_split  # takes a second to import; real silos do without
 
     labels = source.pool.labels.numpy()
-    try:
-        rest, validation = train_test_split(places, test_size=fraction, random_state=seed % 2**32, stratify=labels)
-    except ValueError as error:
-        raise DataError(f"validation_fraction={fraction} of {len(labels)} samples: {error}") from error
+    _check_proportions(labels, source.class_names, fraction)
+    rest, validation = train_test_split(places, test_size=fraction, random_state=seed % 2**32, stratify=labels)
     return rest, source.pool.subset(np.sort(validation).tolist())
+
+
+def _check_proportions(labels: np.ndarray, class_names: Sequence[str], fraction: float) -> None:
+    """Refuse a pool of which no validation set can be taken that has every class in proportion."""
+    where = f"validation_fraction={fraction} of {len(labels)} samples"
+    present, counts = np.unique(labels, return_counts=True)
+    single = [class_names[label] for label in present[counts == 1]]
+    if single:
+        have = f"the class {single[0]} has"
+        if len(single) > 1:
+            have = f"{len(single)} classes, the first {single[0]}, have"
+        raise DataError(
+            f"{where}: {have} one sample, where training and validation need one each; add samples, leave out such a "
+            "class (data.classes), or have a folder validation"
+        )
+    chosen = math.ceil(len(labels) * fraction)
+    for size, what, remedy in ((chosen, "validation", "raise"), (len(labels) - chosen, "training", "lower")):
+        if size < max(len(present), 1):
+            raise DataError(
+                f"{where}: leaves {size} for {what}, where each of the {len(present)} classes needs one; {remedy} "
+                "validation_fraction, or add samples"
+            )
 
 
 def held_out_size(samples: int, fraction: float, minimum: int) -> int:

@@ -4,7 +4,7 @@ import warnings
 
 from fedsq_flwr.data.decoded import Decoded, Origin
 from fedsq_flwr.data.parquet_files import decode_dataset, one_set_of_classes
-from fedsq_flwr.data.published import Published
+from fedsq_flwr.data.published_facts import Published
 from fedsq_flwr.errors import DataError
 
 

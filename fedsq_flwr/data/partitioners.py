@@ -1,70 +1,128 @@
-"""The partitioner of flwr-datasets for each kind of partition, and what it is given."""
+"""The partitioners of flwr-datasets for each kind of partition.
+
+A new kind needs a class in ``settings/partition.py``, a function here and a file in ``conf/partition``.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedsq_flwr.data.partition_plan import PartitionPlan
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.settings.partition import Dirichlet, Iid, Natural, PartitionSettings, Pathological, Quantity, Shards
 
 if TYPE_CHECKING:
     from flwr_datasets.partitioner import Partitioner
 
 
-def make_partitioner(plan: PartitionPlan, samples: int, seed: int, draw: np.random.Generator) -> "Partitioner":
-    """Return the partitioner of ``plan`` for a data set with the columns ``label`` and, if natural, ``silo``.
+@dataclass(frozen=True)
+class Pool:
+    """What is distributed.
 
-    Parameters
+    Attributes
     ----------
-    plan : PartitionPlan
-        The kind of partition.
-    samples : int
-        Samples that are shared out.
+    silos, samples, classes : int
+        How many there are.
     seed : int
-        Of a Dirichlet partition, which is drawn by flwr-datasets alone.
+        For kinds that flwr-datasets draws alone.
     draw : numpy.random.Generator
-        What the other kinds draw from; it moves on, so that a second call gives another partition.
+        What the other kinds draw from. It moves on, so that a second candidate is another partition.
+    """
+
+    silos: int
+    samples: int
+    classes: int
+    seed: int
+    draw: np.random.Generator
+
+
+@singledispatch
+def candidates(partition: PartitionSettings, pool: Pool) -> Iterator["Partitioner"]:
+    """Yield partitioners for a data set with the columns ``label`` and, for natural partitions, ``silo``.
+
+    The first one whose partition fits is used: kinds whose draws do not all fit yield several.
 
     Raises
     ------
-    ValueError
-        If the silos' sizes that were drawn are too small.
+    DataError
+        If no draw can fit.
     """
-    from flwr_datasets.partitioner import (
-        DirichletPartitioner,
-        GroupedNaturalIdPartitioner,
-        IidPartitioner,
-        PathologicalPartitioner,
-        ShardPartitioner,
-        SizePartitioner,
+    raise NotImplementedError(f"no partitioner is registered for {type(partition).__name__}")
+
+
+@candidates.register(Iid)
+def _(partition: Iid, pool: Pool) -> Iterator["Partitioner"]:  # noqa: ARG001
+    from flwr_datasets.partitioner import IidPartitioner
+
+    yield IidPartitioner(pool.silos)
+
+
+@candidates.register(Dirichlet)
+def _(partition: Dirichlet, pool: Pool) -> Iterator["Partitioner"]:
+    from flwr_datasets.partitioner import DirichletPartitioner  # it repeats draws by itself
+
+    yield DirichletPartitioner(
+        pool.silos,
+        partition_by="label",
+        alpha=partition.alpha,
+        min_partition_size=partition.min_size,
+        seed=pool.seed,
     )
 
-    silos = plan.silos
-    if plan.name == "iid":
-        return IidPartitioner(silos)
-    if plan.name == "dirichlet":
-        return DirichletPartitioner(
-            silos, partition_by="label", alpha=plan.alpha, min_partition_size=plan.min_size, seed=seed
+
+@candidates.register(Pathological)
+def _(partition: Pathological, pool: Pool) -> Iterator["Partitioner"]:
+    from flwr_datasets.partitioner import PathologicalPartitioner
+
+    if partition.classes_per_silo > pool.classes:
+        raise DataError(f"partition.classes_per_silo={partition.classes_per_silo}: there are {pool.classes} classes")
+    if pool.silos * partition.classes_per_silo < pool.classes:
+        return
+    for _ in range(20):  # first-deterministic is the original's: with silos enough, each class has one
+        own = int(pool.draw.integers(2**32))
+        yield PathologicalPartitioner(
+            pool.silos, "label", partition.classes_per_silo, "first-deterministic", seed=own
         )
-    if plan.name == "pathological":  # first-deterministic is the original's: with silos enough, each class has one
-        return PathologicalPartitioner(
-            silos, "label", plan.classes_per_silo, "first-deterministic", seed=int(draw.integers(2**32))
+
+
+@candidates.register(Shards)
+def _(partition: Shards, pool: Pool) -> Iterator["Partitioner"]:
+    from flwr_datasets.partitioner import ShardPartitioner
+
+    shards = pool.silos * partition.shards_per_silo
+    size = math.ceil(pool.samples / shards)  # by their number, the samples left over would go to no silo
+    if (shards - 1) * size >= pool.samples:  # the last would be empty
+        raise DataError(
+            f"partition.shards_per_silo={partition.shards_per_silo} over silos={pool.silos}: {pool.samples} samples "
+            f"do not make {shards} equal shards; lower partition.shards_per_silo or silos"
         )
-    if plan.name == "shards":  # by their size, rounded up: by their number, the samples left over go to no silo
-        size, own = shard_size(plan, samples), int(draw.integers(2**32))
-        return ShardPartitioner(silos, "label", shard_size=size, keep_incomplete_shard=True, seed=own)
-    if plan.name == "quantity":
-        return SizePartitioner(_draw_sizes(plan, samples, draw))
+    own = int(pool.draw.integers(2**32))
+    yield ShardPartitioner(pool.silos, "label", shard_size=size, keep_incomplete_shard=True, seed=own)
+
+
+@candidates.register(Quantity)
+def _(partition: Quantity, pool: Pool) -> Iterator["Partitioner"]:
+    """Draw the silos' parts of all samples from a Dirichlet distribution: the quantity skew of Li et al. (2022)."""
+    from flwr_datasets.partitioner import SizePartitioner
+
+    for _ in range(100):
+        parts = pool.draw.dirichlet(np.full(pool.silos, partition.alpha))
+        cuts = (np.cumsum(parts)[:-1] * pool.samples).astype(int)
+        sizes: list[int] = np.diff([0, *cuts, pool.samples]).tolist()
+        if min(sizes) >= partition.min_size:
+            yield SizePartitioner(sizes)
+
+
+@candidates.register(Natural)
+def _(partition: Natural, pool: Pool) -> Iterator["Partitioner"]:  # noqa: ARG001
+    from flwr_datasets.partitioner import GroupedNaturalIdPartitioner
+
     # As NaturalIdPartitioner, which would draw a progress bar across the screen.
-    return GroupedNaturalIdPartitioner("silo", group_size=1, sort_unique_ids=True)
-
-
-def shard_size(plan: PartitionPlan, samples: int) -> int:
-    """Return the samples of a shard; the last shard may have fewer."""
-    return math.ceil(samples / (plan.silos * plan.shards_per_silo))
+    yield GroupedNaturalIdPartitioner("silo", group_size=1, sort_unique_ids=True)
 
 
 def silo_of_each(groups: Sequence[str] | None, silos: int, merge: bool) -> NDArray[np.int64]:
@@ -89,13 +147,3 @@ def silo_of_each(groups: Sequence[str] | None, silos: int, merge: bool) -> NDArr
         )
     silo_of_group = np.repeat(np.arange(silos), [len(part) for part in np.array_split(names, silos)])
     return np.asarray(silo_of_group[group_of_each.reshape(-1)], dtype=np.int64)
-
-
-def _draw_sizes(plan: PartitionPlan, samples: int, draw: np.random.Generator) -> list[int]:
-    """Draw the silos' shares of all samples from a Dirichlet distribution: the quantity skew of Li et al. (2022)."""
-    shares = draw.dirichlet(np.full(plan.silos, plan.alpha))
-    cuts = (np.cumsum(shares)[:-1] * samples).astype(int)
-    sizes: list[int] = np.diff([0, *cuts, samples]).tolist()
-    if min(sizes) < plan.min_size:
-        raise ValueError("a silo is too small")
-    return sizes

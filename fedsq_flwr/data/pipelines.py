@@ -31,14 +31,14 @@ class InputPipeline:
         Pixels a side. Images of another size are resized, bilinear and anti-aliased.
     channels : int
         One channel becomes several by repetition; several become one by their mean.
-    mean, deviation : float or sequence of float
-        Of the pixels between 0 and 1: one number for all channels, or one for each.
+    mean, std : float or sequence of float
+        Mean and standard deviation of the pixels between 0 and 1: one number for all channels, or one for each.
     """
 
     size: int
     channels: int
     mean: float | Sequence[float]
-    deviation: float | Sequence[float]
+    std: float | Sequence[float]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return ``(N, channels, size, size)`` float32, on the device of the images.
@@ -53,13 +53,23 @@ class InputPipeline:
             images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
         shift, scale = (
             torch.as_tensor(values, dtype=torch.float32, device=images.device).view(-1, 1, 1)
-            for values in (self.mean, self.deviation)
+            for values in (self.mean, self.std)
         )
         return ((images - shift) / scale).contiguous()
 
     def nbytes(self, images: int) -> int:
         """Return the bytes that so many prepared images take."""
         return images * self.channels * self.size**2 * _FLOAT
+
+    @property
+    def key(self) -> str:
+        """The settings as text, for the keys of cached gates.
+
+        The text calls the std ``deviation``, as version 0.1 did, so that gates cached by that version are found.
+        """
+        return (
+            f"InputPipeline(size={self.size}, channels={self.channels}, mean={self.mean!r}, deviation={self.std!r})"
+        )
 
 
 class PreparedImages:
@@ -99,7 +109,7 @@ class PreparedImages:
 
         The few give it away if the same settings come to mean other numbers.
         """
-        return f"{digest(self._raw[self._places])}|{self.pipeline!r}|{digest(self[:_FEW])}"
+        return f"{digest(self._raw[self._places])}|{self.pipeline.key}|{digest(self[:_FEW])}"
 
     def subset(self, places: Tensor) -> "PreparedImages":
         """Return the images at ``places`` (int64), in that order, without copying any."""

@@ -4,11 +4,13 @@ The code itself is imported from where it is installed, so that a checkout, an e
 wheel run the same way.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
+
+from fedsq_flwr.federation.protocol import SETTINGS
+from fedsq_flwr.settings.run import RunSettings
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def write_app(directory: Path, app: FlowerApp) -> None:
                 "app": {
                     "publisher": "fedsq",
                     "components": {"serverapp": app.serverapp, "clientapp": app.clientapp},
-                    "config": {"experiment": "", "overrides": ""},
+                    "config": {SETTINGS: ""},
                 }
             }
         },
@@ -49,10 +51,10 @@ def write_app(directory: Path, app: FlowerApp) -> None:
     (directory / "pyproject.toml").write_text(tomli_w.dumps(project), encoding="utf-8")
 
 
-def write_run_config(path: Path, overrides: Sequence[str]) -> None:
-    """Write the run-config: every override, one a line, as the one string ``overrides``.
+def write_run_config(path: Path, settings: RunSettings) -> None:
+    """Write the run-config: all settings, as one JSON.
 
     A file, because on the command line Flower splits values with a regular expression that stumbles
     over quotes.
     """
-    path.write_text(tomli_w.dumps({"experiment": "", "overrides": "\n".join(overrides)}), encoding="utf-8")
+    path.write_text(tomli_w.dumps({SETTINGS: settings.to_json()}), encoding="utf-8")

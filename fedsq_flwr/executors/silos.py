@@ -1,14 +1,11 @@
 """The executor of real silos: the Flower app through `flwr run`, on a SuperLink that is there already."""
 
-import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.config.override_strings import quoted
-from fedsq_flwr.config.schema import Config
 from fedsq_flwr.data.folder_layout import find_classes, find_parts
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.executors.failure import logged_error, written_error
@@ -17,22 +14,26 @@ from fedsq_flwr.executors.flower_commands import CONNECTION, FlowerCommands
 from fedsq_flwr.executors.follow import JsonLinesFollower
 from fedsq_flwr.executors.interrupts import ending_signals_raise, signals_held_back
 from fedsq_flwr.executors.run_log import RunLog
+from fedsq_flwr.records.history import Line
+from fedsq_flwr.settings.data import ImageFolderData
+from fedsq_flwr.settings.executor import RealSilos
+from fedsq_flwr.settings.run import RunSettings
 
 COMPLETED = "finished:completed"
 _POLL_SECONDS = 0.2
 
 
-def run_silos(config: Config, overrides: Sequence[str], on_round: Callable[[dict[str, Any]], None]) -> None:
+def run_silos(settings: RunSettings, on_round: Callable[[Line], None]) -> None:
     """Start the app on the SuperLink that ``executor.superlink`` names, and return once it is done.
 
-    The rounds run on the SuperLink's machine, where ``config.output`` is written; on another machine than
+    The rounds run on the SuperLink's machine, where ``settings.output`` is written; on another machine than
     this the rounds cannot be followed, only the run's end. A run that is broken off here, by Ctrl-C or a
     signal, is stopped there.
 
     Parameters
     ----------
-    config, overrides, on_round
-        As `run_simulation`; what silos must be told is among them (`agree`).
+    settings, on_round
+        As `run_simulation`; what silos must be told is among the settings (`agree`).
 
     Raises
     ------
@@ -43,9 +44,10 @@ def run_silos(config: Config, overrides: Sequence[str], on_round: Callable[[dict
     SystemExit
         SIGTERM or SIGHUP came.
     """
-    if config.executor.superlink is None:
+    executor = settings.executor
+    if not isinstance(executor, RealSilos) or executor.superlink is None:
         raise ConfigurationError("executor.superlink=null: must be HOST:PORT of a SuperLink with executor=silos")
-    output = Path(config.output)
+    output = Path(settings.output)
     told = output / "failure.json"
     told.unlink(missing_ok=True)
     follower = JsonLinesFollower(output / "history.jsonl")
@@ -55,11 +57,10 @@ def run_silos(config: Config, overrides: Sequence[str], on_round: Callable[[dict
             on_round(line)
 
     with ending_signals_raise(), RunLog(output / "flower.log") as log, FlowerCommands(log, {}) as flower:
-        executor = config.executor
-        flower.connect(str(executor.superlink), executor.root_certificates, insecure=executor.insecure)
+        flower.connect(executor.superlink, executor.root_certificates, insecure=executor.insecure)
         directory, run_config = flower.home / "app", flower.home / "run.toml"
         write_app(directory, FEDSQ_APP)
-        write_run_config(run_config, overrides)
+        write_run_config(run_config, settings)
         process = flower.run(directory, (CONNECTION, "--run-config", str(run_config)))
         try:
             while process.poll() is None:
@@ -76,25 +77,17 @@ def run_silos(config: Config, overrides: Sequence[str], on_round: Callable[[dict
             raise RunFailedError(f"{cause} (status: {status or 'none'}; log: {log.path})")
 
 
-def agree(config: Config, overrides: Sequence[str]) -> tuple[Config, list[str]]:
+def agree(settings: RunSettings) -> RunSettings:
     """Settle what silos cannot find out by themselves: how pixels are normalised, and the names of the classes.
-
-    Returns
-    -------
-    (Config, list of str)
-        The settings, and the overrides that compose them.
 
     Raises
     ------
     FedSQError
         If the weights do not state how their images were normalised, or the server's folder has no classes.
     """
-    mean, deviation = (list(values) for values in normalisation(config.backbone))
-    backbone = dataclasses.replace(config.backbone, mean=mean, deviation=deviation)
-    settled = [f"backbone.mean={mean}", f"backbone.deviation={deviation}"]
-    data = config.data
-    if data.path is not None and data.classes is None:
-        classes = list(find_classes(find_parts(Path(data.path))))
-        data = dataclasses.replace(data, classes=classes)
-        settled.append(f"data.classes=[{','.join(map(quoted, classes))}]")
-    return dataclasses.replace(config, backbone=backbone, data=data), [*overrides, *settled]
+    mean, std = normalisation(settings.backbone)
+    data = settings.data
+    changes: dict[str, Any] = {}
+    if isinstance(data, ImageFolderData) and data.path is not None and data.classes is None:
+        changes["data"] = {"classes": list(find_classes(find_parts(Path(data.path))))}
+    return settings.changed(backbone={"mean": list(mean), "std": list(std)}, **changes)

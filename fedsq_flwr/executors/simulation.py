@@ -2,11 +2,9 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from fedsq_flwr.config.schema import Config
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.failure import logged_error, written_error
 from fedsq_flwr.executors.flower_app import FEDSQ_APP, FlowerApp, write_app, write_run_config
@@ -15,6 +13,9 @@ from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.silos import COMPLETED
 from fedsq_flwr.executors.superlink import VITAL, LocalSuperLink
+from fedsq_flwr.records.history import Line
+from fedsq_flwr.settings.executor import Simulation
+from fedsq_flwr.settings.run import RunSettings
 
 _POLL_SECONDS = 0.2
 _WATCH_SECONDS = 1.0  # looking through all processes takes some milliseconds
@@ -24,25 +25,21 @@ _GRACE_SECONDS = dict.fromkeys(VITAL, 3.0) | {"gcs_server": 60.0, "raylet": 60.0
 
 
 def run_simulation(
-    config: Config,
-    overrides: Sequence[str],
-    on_round: Callable[[dict[str, Any]], None],
+    settings: RunSettings,
+    on_round: Callable[[Line], None],
     *,
     app: FlowerApp = FEDSQ_APP,
 ) -> None:
     """Run the app in Flower's simulation and return once it has done what was asked.
 
     Nothing that was started is left running, however this ends. What every process said is in
-    ``flower.log`` in ``config.output``.
+    ``flower.log`` in ``settings.output``.
 
     Parameters
     ----------
-    config : Config
-        The settings, validated, with ``output`` an absolute path of an existing directory.
-    overrides : Sequence[str]
-        The Hydra overrides that lead to ``config``. They reach the app as the run-config string
-        ``overrides``, one a line.
-    on_round : Callable[[dict[str, Any]], None]
+    settings : RunSettings
+        With ``output`` an absolute path of an existing directory.
+    on_round : Callable[[Line], None]
         Called with each line that the run appends to ``history.jsonl``.
     app : FlowerApp
         Which app to run.
@@ -54,7 +51,7 @@ def run_simulation(
     SystemExit
         SIGTERM or SIGHUP came.
     """
-    output = Path(config.output)
+    output = Path(settings.output)
     told = output / "failure.json"
     told.unlink(missing_ok=True)
     follower = JsonLinesFollower(output / "history.jsonl")
@@ -63,10 +60,10 @@ def run_simulation(
         for line in follower.read():
             on_round(line)
 
-    threads = str(config.executor.threads)
+    threads = str(settings.executor.threads)
     variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     with ending_signals_raise(), RunLog(output / "flower.log") as log, LocalSuperLink(log, variables) as link:
-        lost = _follow(link, _start(link, config, overrides, app), report)
+        lost = _follow(link, _start(link, settings, app), report)
         status = link.run_status()
         report()
         if status != COMPLETED:
@@ -75,17 +72,20 @@ def run_simulation(
             raise RunFailedError(f"{cause} (status: {status or 'none'}; log: {log.path})")
 
 
-def _start(link: LocalSuperLink, config: Config, overrides: Sequence[str], app: FlowerApp) -> subprocess.Popen[bytes]:
+def _start(link: LocalSuperLink, settings: RunSettings, app: FlowerApp) -> subprocess.Popen[bytes]:
+    executor = settings.executor
+    if not isinstance(executor, Simulation):
+        raise TypeError(f"expected the settings of a simulation, got {type(executor)}")
     directory, run_config = link.home / "app", link.home / "run.toml"
     write_app(directory, app)
-    write_run_config(run_config, overrides)
+    write_run_config(run_config, settings)
     federation = {
-        "num-supernodes": config.silos,
-        "client-resources-num-cpus": config.executor.client_cpus,
-        "client-resources-num-gpus": float(config.executor.client_gpus),
+        "num-supernodes": settings.silos,
+        "client-resources-num-cpus": executor.client_cpus,
+        "client-resources-num-gpus": executor.client_gpus,
     }
-    settings = " ".join(f"{name}={value}" for name, value in federation.items())
-    return link.run(directory, ("--run-config", str(run_config), "--federation-config", settings))
+    resources = " ".join(f"{name}={value}" for name, value in federation.items())
+    return link.run(directory, ("--run-config", str(run_config), "--federation-config", resources))
 
 
 def _follow(link: LocalSuperLink, run: subprocess.Popen[bytes], report: Callable[[], None]) -> str | None:

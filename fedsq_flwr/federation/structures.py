@@ -1,7 +1,6 @@
 """Where a silo keeps the structures that the server sent: in Flower's context, or on the silo's own disk.
 
-A context ends with the run, or with the process of a silo that serves all its messages; what is on disk is
-there for later runs too, so that a structure is sent once and never again.
+A context ends with the run. A structure on disk is there for later runs too, so that it is sent only once.
 """
 
 import logging
@@ -12,9 +11,9 @@ from typing import Protocol
 from flwr.app import Context
 from torch import Tensor
 
-from fedsq_flwr.backbones.weights import read_weights, save_weights
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.models.weights import read_weights, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ KEPT_ON_DISK = 4
 
 
 class Structures(Protocol):
-    """Structural states by their fingerprint; whoever takes one out checks that it has it."""
+    """Structural states by their fingerprint. Whoever loads a state checks that it has this fingerprint."""
 
     def load(self, fingerprint: str) -> dict[str, Tensor] | None:
         """Return the state called ``fingerprint``, or None."""

@@ -1,19 +1,19 @@
-"""The science: fixed binary gates, the dual copy, and what of it may travel.
+"""Fixed binary gates: the dual copy, the cache of its gates, and measurements on both.
 
-This room imports torch and numpy only, and can be used without Flower.
+This package and `fedsq_flwr.models` use torch, numpy and safetensors, and work without Flower.
 """
 
-from fedsq_flwr.gating.averaging import AveragingGap, WeightDrift, averaging_gap, weight_drift
 from fedsq_flwr.gating.cache import BoundGates, GateCache, bind, digest
-from fedsq_flwr.gating.diagnostics import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.export import export_dual, export_plain
-from fedsq_flwr.gating.gates import Gates
 from fedsq_flwr.gating.images import Images, LazyImages
-from fedsq_flwr.gating.probe import check_affine
-from fedsq_flwr.gating.quantitative import QuantitativeCopy
+from fedsq_flwr.gating.packed.gates import Gates
+from fedsq_flwr.gating.probe.affine import check_affine
+from fedsq_flwr.gating.probe.averaging import AveragingGap, WeightDrift, averaging_gap, weight_drift
+from fedsq_flwr.gating.probe.flips import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
 from fedsq_flwr.gating.replay import GateMismatchError
 from fedsq_flwr.gating.support import UnsupportedActivationError
+from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 __all__ = [
     "AveragingGap",

@@ -1,8 +1,9 @@
 """The gate cache: gates depend on the sample and the frozen structure only, so they are computed once.
 
-What is kept is what `DualCopy.gates` packs, a row a sample, and a hit equals a recomputation to the bit:
-gates are recorded in batches of eight and more, where the kernels of a network give a sample the same
-gates whatever the batch (METHOD: single samples may differ in a few bits of millions).
+The cache holds the packed gates of `DualCopy.gates`, one row for each sample. A hit equals a recomputation to the
+bit, because gates are recorded in batches of eight images or more: in such batches the kernels of a network give a
+sample the same gates whatever the other samples. Alone, a sample may differ in a few of millions of bits
+(docs/method.md).
 """
 
 import hashlib
@@ -15,23 +16,22 @@ import torch
 from torch import Tensor
 
 from fedsq_flwr.gating.dual import DualCopy
-from fedsq_flwr.gating.files import file_of, room_on_disk
-from fedsq_flwr.gating.gates import Gates, Layout
 from fedsq_flwr.gating.images import Images
-from fedsq_flwr.gating.layout import is_channels_last
-from fedsq_flwr.gating.quantitative import QuantitativeCopy
+from fedsq_flwr.gating.packed.gates import Gates, Layout
+from fedsq_flwr.gating.packed.layout import is_channels_last
+from fedsq_flwr.gating.packed.rows import DiskRows, MemoryRows, Rows, file_of, room_on_disk
 from fedsq_flwr.gating.replay import GateMismatchError
-from fedsq_flwr.gating.rows import DiskRows, MemoryRows, Rows
+from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 log = logging.getLogger(__name__)
 
-#: Fewest samples whose gates are recorded together.
+#: The smallest batch in which gates are recorded.
 SMALLEST_BATCH = 8
 
 
 @dataclass
 class _Table:
-    """The rows of one key, and what their bytes are."""
+    """The rows of one key, and their layout."""
 
     fingerprint: str
     layout: Layout
@@ -41,22 +41,23 @@ class _Table:
 class GateCache:
     """Packed gates by structural fingerprint, data set and input pipeline, sample, and view of the sample.
 
-    One object serves all silos of a process. A structure that is refreshed has another fingerprint, so
-    its gates are computed anew and the old ones make room when it is needed.
+    One cache serves all silos of a process. A refreshed structure has another fingerprint: its gates are
+    computed, and the gates of the old structure are deleted when the new ones need the room.
 
     Parameters
     ----------
     max_bytes : int
-        Budget for all rows together. Samples that find no room are computed each time; 0 keeps nothing.
+        Budget for all rows together. The gates of samples for which there is no room are computed each time;
+        with 0 nothing is cached.
     directory : Path or str, optional
-        Keep the rows in memory-mapped files here, within the budget, so that other processes and later
-        ones have them; the system keeps in memory what fits. Safe to delete at any time. By default they
-        are kept in memory.
+        Directory for memory-mapped files that hold the rows, within the budget, so that other processes and
+        later ones find them; the operating system keeps in memory what fits. It is safe to delete at any time.
+        By default the rows are in memory.
 
     Attributes
     ----------
     hits, misses : int
-        Samples that were found and that were computed.
+        Number of samples whose gates were found, and number of those whose gates were computed.
 
     Examples
     --------
@@ -75,41 +76,41 @@ class GateCache:
         self.directory = None if directory is None else Path(directory)
         self.hits = 0
         self.misses = 0
-        self._tables: dict[str, _Table] = {}  # the one used last is last
+        self._tables: dict[str, _Table] = {}  # in order of use, the last used one at the end
         self._lock = threading.RLock()
 
     def bind(self, dual: DualCopy, *, data: str, samples: int, view: str = "", views: int = 1) -> "BoundGates":
-        """Return the gates of one data set under the structure of ``dual`` as it is now.
+        """Return the gates of one data set under the present structure of ``dual``.
 
         Parameters
         ----------
         dual : DualCopy
-            Computes what is missing.
+            Computes the gates that are not cached.
         data : str
-            Names the images as they enter the network: data set *and* input pipeline, best by `digest`.
+            Name of the images as they enter the network, that is of data set *and* input pipeline; use `digest`.
         samples : int
             Number of samples; they are numbered from 0.
         view : str
-            Names a deterministic variant of each sample, ``"flipped"`` say; each is kept for itself. Or
-            names a way to number several of them, ``"flip"`` say.
+            Name of a deterministic variant of the samples, such as ``"flipped"``, or of a set of numbered
+            variants, such as ``"flip"``. Each name has rows of its own.
         views : int
-            How many variants are numbered, from 0; a row is kept for each sample in each of them.
+            Number of variants, numbered from 0; there is a row for each sample in each of them.
         """
         return BoundGates(self, dual, data=data, samples=samples, view=view, views=views)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are set aside for rows."""
+        """Bytes that are reserved for rows."""
         with self._lock:
             return sum(table.rows.nbytes for table in self._tables.values())
 
     def fetch(self, bound: "BoundGates", samples: Tensor, images: Tensor) -> Gates:
-        """Return the gates of a batch: see `BoundGates.of`. Here a view of a sample counts as a sample."""
+        """Return the gates of a batch, see `BoundGates.of`; ``samples`` are numbers of rows."""
         key = bound.key(images)
         with self._lock:
             table = self._tables.pop(key, None)
             if table is not None:
-                self._tables[key] = table  # at the end: used last
+                self._tables[key] = table  # moved to the end
         if table is None:
             return self._begin(key, bound, samples, _record(bound.dual, images))
         with self._lock:
@@ -130,7 +131,7 @@ class GateCache:
         return Gates(table.layout, rows)
 
     def _begin(self, key: str, bound: "BoundGates", samples: Tensor, computed: Gates) -> Gates:
-        """Begin a table with its first batch, or go on with a file, if what is in it is what is computed now."""
+        """Create a table with its first batch, or use a file whose rows equal the gates computed now."""
         with self._lock:
             table = self._tables.get(key) or self._open(key, bound, computed)
             self._tables[key] = table
@@ -162,14 +163,15 @@ class GateCache:
         return _Table(bound.fingerprint, computed.layout, DiskRows(path, capacity, row_bytes))
 
     def _let_go(self, fingerprint: str) -> None:
-        """Close the files of other structures: while one is open, its bytes stay on the disk, removed or not.
+        """Close the files of other structures; a file that is needed again is opened again.
 
-        What is needed again is opened again. A process that goes on for long runs out of files otherwise.
+        The bytes of a deleted file stay on the disk while the file is open. A process that refreshes its
+        structure often would also run out of file descriptors.
         """
         self._tables = {key: table for key, table in self._tables.items() if table.fingerprint == fingerprint}
 
     def _room_in_memory(self, fingerprint: str, wanted: int) -> int:
-        """Return the bytes to be had; tables of other structures make way, the longest unused first."""
+        """Return the free bytes, after deleting tables of other structures, least recently used first."""
         for key in [key for key, table in self._tables.items() if table.fingerprint != fingerprint]:
             if self.nbytes + wanted > self.max_bytes:
                 del self._tables[key]
@@ -183,32 +185,32 @@ class BoundGates:
         self.dual = dual
         self.fingerprint = dual.fingerprint
         self.view = view
-        self.rows = samples * views  # a row of the cache is `view * samples + sample`
+        self.rows = samples * views  # the row of a sample is `view * samples + sample`
         self._samples = samples
         self._cache = cache
         self._name = (self.fingerprint, data, view, samples, torch.__version__)
 
     def of(self, samples: Tensor, images: Tensor, views: Tensor | None = None) -> Gates:
-        """Return the gates of a batch, from the cache or computed and kept.
+        """Return the gates of a batch; those that are not cached are computed and stored.
 
         Parameters
         ----------
         samples : Tensor
-            int64, the numbers of the samples, on the CPU.
+            int64, on the CPU: the numbers of the samples.
         images : Tensor
             The images of these samples, in the same order, as they enter the network.
         views : Tensor, optional
-            int64, on the CPU: the view in which each of these samples is; 0 by default.
+            int64, on the CPU: the number of the view of each sample; 0 by default.
 
         Raises
         ------
         GateMismatchError
-            If the network takes another branch for another batch, so that samples have no gates of their own.
+            If the network takes another branch for another batch: the gates of a sample then depend on its batch.
         """
         return self._cache.fetch(self, samples if views is None else views * self._samples + samples, images)
 
     def key(self, images: Tensor) -> str:
-        """Return what the gates of ``images`` are kept under: all that their bits depend on."""
+        """Return the key of the gates of ``images``: a hash of everything that their bits depend on."""
         device = images.device.type
         precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else str(images.dtype)
         form = (precision, tuple(images.shape[1:]), is_channels_last(images), device)
@@ -218,10 +220,10 @@ class BoundGates:
 def bind(
     cache: GateCache | None, model: QuantitativeCopy, images: Images, *, view: str = "", views: int | None = 1
 ) -> BoundGates | None:
-    """Return the kept gates of ``images`` under ``model`` as it is now; None where there is nothing to keep.
+    """Return the cached gates of ``images`` under the present structure of ``model``, or None.
 
-    That is without a cache, with one that may hold nothing, for a model with ReLUs of its own, and for images
-    with more ``views`` than can be kept (None); ``view`` and ``views`` are those of `GateCache.bind`.
+    It is None if there is no cache or its budget is 0, if the model has its own ReLUs, and if ``views`` is None,
+    which stands for more views than can be cached. ``view`` and ``views`` are those of `GateCache.bind`.
     """
     if cache is None or cache.max_bytes == 0 or not isinstance(model, DualCopy) or not model.gated or views is None:
         return None
@@ -229,9 +231,9 @@ def bind(
 
 
 def digest(images: Images) -> str:
-    """Return a name for ``images``: another data set or pipeline has another.
+    """Return a name for ``images`` that differs between data sets and between input pipelines.
 
-    A tensor's is made from its bytes; `LazyImages` name themselves.
+    The name of a tensor is a hash of its bytes; `LazyImages` have a ``digest``.
     """
     if not isinstance(images, Tensor):
         return images.digest
@@ -241,7 +243,7 @@ def digest(images: Images) -> str:
 
 
 def _record(dual: DualCopy, images: Tensor) -> Gates:
-    """Compute the gates of ``images`` in a batch of at least `SMALLEST_BATCH`, filled up by repetition."""
+    """Compute the gates of ``images`` in a batch of at least `SMALLEST_BATCH`, padded by repeating images."""
     count = len(images)
     if count < SMALLEST_BATCH:
         images = images[torch.arange(SMALLEST_BATCH, device=images.device) % count]

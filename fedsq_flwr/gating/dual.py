@@ -1,7 +1,7 @@
-"""FedSQ's dual copy: a frozen structural copy gives the gates, a quantitative copy learns under them.
+"""FedSQ's dual copy: a frozen structural copy gives the gates, and a quantitative copy learns under them.
 
-Source: arXiv 2604.02990 (abstract) for the two copies and the fixed binary gates. The forward pass is
-our reading of it::
+The two copies and the fixed binary gates are from arXiv 2604.02990 (abstract). The forward pass is our reading of
+the abstract::
 
     structural:    z_s = A_l(theta_s) h_s ;  m_l = 1[z_s > 0] ;  h_s = m_l * z_s     (no gradient, eval mode)
     quantitative:  z_q = A_l(theta_q) h_q ;                      h_q = m_l * z_q
@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.gating.calls import Gate
 from fedsq_flwr.gating.fingerprint import Fingerprint, gate_tensors
-from fedsq_flwr.gating.gates import Gates
-from fedsq_flwr.gating.quantitative import QuantitativeCopy
+from fedsq_flwr.gating.packed.calls import Gate
+from fedsq_flwr.gating.packed.gates import Gates
 from fedsq_flwr.gating.record import record, record_packed
 from fedsq_flwr.gating.replay import Replaying
-from fedsq_flwr.gating.states import copy_state
 from fedsq_flwr.gating.support import check_modules
+from fedsq_flwr.models.quantitative import QuantitativeCopy, copy_state
 
 
 class DualCopy(QuantitativeCopy):
@@ -32,35 +31,32 @@ class DualCopy(QuantitativeCopy):
         Any classifier made of affine layers, ReLUs (modules, functions or methods, in place or not),
         max-poolings, batch norms, dropout and residual adds. It is copied twice and left as it is.
     batch_norm : {"batch", "frozen", "local"}
-        Policy of the quantitative copy; the structural one always uses its running statistics.
+        The batch-norm policy of the quantitative copy. The structural copy always uses its running statistics.
     pool_gates : bool
-        Take max-pooling winners from the structural copy. Without it the map is not affine.
+        Whether max-pooling winners are taken from the structural copy too. Without them the map is not affine.
     gated_from, gated_to : float
-        Where among the gates, in the order in which they come up from the input on, the fixed ones begin and
-        end, as shares of their number (rounded up). The others are the quantitative copy's own; the map is
-        affine where there are none of these (our choice, an ablation).
+        Where the fixed gates begin and end among all gates, in forward order from the input on, as fractions of
+        the number of gates (rounded up). The quantitative copy decides the other gates itself; the map is affine
+        only without such gates (our choice, an ablation).
     head : str, optional
-        Name of the head; by default the last linear layer. Only needed where a new head is wanted.
+        Name of the head; by default the last linear layer. Needed only where the head is to be replaced.
 
     Attributes
     ----------
     structural : nn.Module
-        The frozen copy. Its tensors are buffers, so `parameters` holds just what learns.
+        The frozen copy. Its tensors are buffers, so that `parameters` holds only what learns.
     quantitative : nn.Module
-        The copy that learns, and the only one that rounds send and average.
+        The copy that learns, and the only one that the rounds send and average.
     gated : bool
-        Whether the gates are in force. Set it to False and the quantitative copy goes on with its own
-        ReLUs, and there is no fingerprint.
-    gate_share : float
-        How much of each activation the fixed gates decide, from 1 (all) to 0; the network's own ReLUs and
-        poolings decide the rest. Below 1 the map is no longer affine (our choice: a way to let go slowly).
+        Whether the fixed gates are in force. While it is False, the quantitative copy uses its own ReLUs, and
+        the fingerprint is empty.
 
     Raises
     ------
     UnsupportedActivationError
-        If a layer has no binary gates; functional ones show at the first pass.
+        If a layer has no binary gates. Functional calls without binary gates raise it in the first pass.
     ValueError
-        If the policy or the head's name is unknown, or not ``0 <= gated_from < gated_to <= 1``.
+        If the policy or the head's name is unknown, or unless ``0 <= gated_from < gated_to <= 1``.
 
     Examples
     --------
@@ -87,7 +83,6 @@ class DualCopy(QuantitativeCopy):
         self.pool_gates = pool_gates
         self.gated_part = gated_from, gated_to
         self.gated = True
-        self.gate_share = 1.0
         self.structural = _frozen_copy(network)
         self._fingerprint = Fingerprint()
 
@@ -99,14 +94,14 @@ class DualCopy(QuantitativeCopy):
         images : Tensor
             The batch.
         gates : Gates, optional
-            The gates of these very images, as made by `gates`; computed here if absent.
+            The gates of these images, as `gates` returns them; by default they are computed here.
 
         Raises
         ------
         GateMismatchError
-            If the number, kinds or shapes of the gates do not fit the pass: another branch, another
-            network, another batch size. Gates of the same shapes cannot be told apart: keep them by
-            `fingerprint` and by sample.
+            If the number, kinds or shapes of the gates do not fit the pass: they are of another branch,
+            another network or another batch size. Gates of other images with the same shapes are not
+            recognised, so store gates by `fingerprint` and by sample.
         ValueError
             If gates are given while `gated` is False.
         """
@@ -114,7 +109,7 @@ class DualCopy(QuantitativeCopy):
             if gates is not None:
                 raise ValueError("gates are given, but the dual copy is not gated: its ReLUs are its own")
             return super().forward(images)
-        if torch.compiler.is_compiling():  # the tracer does not run function modes as Python does
+        if torch.compiler.is_compiling():  # the tracer does not run function modes
             return torch.compiler.disable(self._forward)(images, gates)  # type: ignore[no-untyped-call, no-any-return]
         return self._forward(images, gates)
 
@@ -124,26 +119,26 @@ class DualCopy(QuantitativeCopy):
             calls, _ = record(self.structural, images, pool_gates=self.pool_gates)
         else:
             calls = gates.to(images.device).calls()
-        with Replaying(calls, pool_gates=self.pool_gates, share=self.gate_share, part=self.gated_part):
+        with Replaying(calls, pool_gates=self.pool_gates, part=self.gated_part):
             return self.quantitative(images)  # type: ignore[no-any-return]
 
     def gates(self, images: Tensor) -> Gates:
-        """Compute the gates of ``images``, packed. Use batches of at least 8: see METHOD in the docs."""
+        """Compute the packed gates of ``images``. Use batches of at least 8 images: see docs/method.md."""
         return Gates.join(record_packed(self.structural, images, pool_gates=self.pool_gates), len(images))
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]
-        """The sha256 of what determines the gates, alike on every silo that takes part; empty if not `gated`."""
+        """The sha256 of what determines the gates, the same on every silo of a run; empty unless `gated`."""
         if not self.gated:
             return ""
         return self._fingerprint.of(self.structural, head=self.head, pool_gates=self.pool_gates)
 
     def refresh_structure(self) -> None:
-        """Take the quantitative copy as it is now for the structural copy; the fingerprint changes."""
+        """Replace the structural copy by a copy of the present quantitative copy; the fingerprint changes."""
         self.structural = _frozen_copy(self.quantitative)
 
     def structural_state(self) -> dict[str, Tensor]:
-        """Return what determines the gates: name -> tensor (not copied), without the head, ordered by name."""
+        """Return what determines the gates: name -> tensor (not copied), ordered by name, without the head."""
         return dict(gate_tensors(self.structural, head=self.head))
 
     def load_structural_state(self, state: Mapping[str, Tensor]) -> None:
@@ -152,14 +147,14 @@ class DualCopy(QuantitativeCopy):
         Raises
         ------
         ValueError
-            If a name is missing or unknown, or a shape differs; nothing has been copied then.
+            If a name is missing or unknown, or a shape differs; then nothing has been copied.
         """
         copy_state("structural state", self.structural_state(), state)
 
     def train(self, mode: bool = True) -> "DualCopy":
         """Switch the quantitative copy's mode; the structural copy stays in evaluation mode."""
         super().train(mode)
-        if hasattr(self, "structural"):  # absent while the base class is being constructed
+        if hasattr(self, "structural"):  # absent while the constructor of the base class runs
             self.structural.eval()
         return self
 

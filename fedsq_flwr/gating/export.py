@@ -1,8 +1,8 @@
-"""Either form of a trained network as a program of its own, by `torch.export`.
+"""Either form of a trained network, dual or plain, as a program of its own, by `torch.export`.
 
-Saved by `torch.export.save` and loaded again, the program needs torch alone: not this package, nor the
-class of the network. Non-strict export traces with Python's own function modes at work, so that gates
-recorded and replayed become plain operators of the graph (`threshold_backward`, `gather`).
+A program that `torch.export.save` wrote needs only torch when it is loaded: neither this package nor the class of
+the network. Non-strict export runs Python's function modes while it traces. Recording and replaying gates
+therefore become plain operators of the graph (`threshold_backward`, `gather`).
 """
 
 import copy
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fedsq_flwr.gating.dual import DualCopy
-from fedsq_flwr.gating.quantitative import QuantitativeCopy
+from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 
 def export_dual(dual: DualCopy, images: Tensor) -> ExportedProgram:
-    """Export the dual form: images to logits under the gates of the structural copy, which is part of it.
+    """Export the dual form: images to logits under the gates of the structural copy, which the program contains.
 
     Parameters
     ----------
     dual : DualCopy
-        Exported in evaluation mode; left as it is.
+        Exported in evaluation mode; it is not changed.
     images : Tensor
         An example, ``(N, C, H, W)`` with N >= 2, on the device to export for. Only its shape and dtype
-        matter. The program takes any N >= 1, and C, H and W as they are here.
+        matter. The program takes any N >= 1, and the C, H and W of the example.
 
     Raises
     ------
@@ -33,8 +33,8 @@ def export_dual(dual: DualCopy, images: Tensor) -> ExportedProgram:
 
     Notes
     -----
-    A network that branches on values of the images is refused by `torch.export` with an error of its own: one
-    graph cannot hold both branches.
+    `torch.export` refuses a network that branches on values of the images, with an error of its own: one graph
+    cannot hold both branches.
     """
     return _export(dual, images)
 
@@ -42,7 +42,7 @@ def export_dual(dual: DualCopy, images: Tensor) -> ExportedProgram:
 def export_plain(model: QuantitativeCopy, images: Tensor) -> ExportedProgram:
     """Export the plain form: the quantitative copy with its own ReLUs, without the structural copy.
 
-    Parameters and errors are those of `export_dual`; any `QuantitativeCopy` will do.
+    Parameters and errors are those of `export_dual`, with any `QuantitativeCopy` as the model.
     """
     return _export(model.to_plain(), images)
 

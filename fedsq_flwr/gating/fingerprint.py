@@ -1,9 +1,9 @@
-"""A name for the gates: what determines them, and nothing else, hashed.
+"""The fingerprint of a structure: a hash of everything that determines its gates, and of nothing else.
 
-Two silos with the same fingerprint give the same gates to the same image. It covers the names, shapes,
-dtypes and bytes of weights and statistics, each module's class and hyperparameters (``extra_repr``: a
-stride changes gates and no weight), and the gating options. It leaves out the head, which comes after
-the last gate, and ``num_batches_tracked``, which evaluation does not use.
+Two silos with the same fingerprint compute the same gates for the same image. The fingerprint covers the names,
+shapes, dtypes and bytes of weights and statistics, the class and the hyperparameters of each module (its
+``extra_repr``: a stride changes gates but no weight), and the gating options. It does not cover the head, which
+comes after the last gate, nor ``num_batches_tracked``, which evaluation does not use.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 
 class Fingerprint:
-    """The fingerprint of a network, computed anew only when something that it covers has changed.
+    """The fingerprint of a network, computed again only when something that it covers has changed.
 
-    Hashing a VGG's half a gigabyte takes a third of a second, and a silo asks several times a message. A
-    change shows by a tensor that is another object or was written to (torch counts writes; those through
-    ``.data`` alone escape it) and by what modules say of themselves.
+    Hashing the half gigabyte of a VGG takes a third of a second, and a silo needs the fingerprint several times
+    for each message. A change is noticed if a tensor is another object or was written to (torch counts writes,
+    except those through ``.data``), and if the description of the modules differs.
     """
 
     def __init__(self) -> None:
@@ -26,11 +26,11 @@ class Fingerprint:
         self._value = ""
 
     def of(self, network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
-        """Return `structure_fingerprint` of ``network``."""
+        """Return the `structure_fingerprint` of ``network``."""
         named = list(gate_tensors(network, head=head))
         described = "|".join([_description(network, head=head, pool_gates=pool_gates), *(name for name, _ in named)])
         tensors = [tensor for _, tensor in named]
-        if any(tensor.is_inference() for tensor in tensors):  # these do not count writes
+        if any(tensor.is_inference() for tensor in tensors):  # tensors of inference mode do not count writes
             return structure_fingerprint(network, head=head, pool_gates=pool_gates)
         if self._seen is None or self._seen[0] != described or not _same(self._seen[1], tensors):
             self._value = structure_fingerprint(network, head=head, pool_gates=pool_gates)
@@ -38,7 +38,7 @@ class Fingerprint:
         return self._value
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Fingerprint":
-        """Return one that has seen nothing: a copy's tensors are others."""
+        """Return an empty one: the tensors of a copied network are other objects."""
         return Fingerprint()
 
     def __reduce__(self) -> tuple[type["Fingerprint"], tuple[()]]:
@@ -60,7 +60,7 @@ def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: b
     network : nn.Module
         The structural copy; its tensors may be parameters or buffers, on any device.
     head : str or None
-        Name of the module that is left out.
+        Name of the module that the fingerprint does not cover.
     pool_gates : bool
         Whether max-pooling winners are gates.
     """
@@ -73,7 +73,7 @@ def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: b
 
 def gate_tensors(network: nn.Module, *, head: str | None) -> Iterator[tuple[str, Tensor]]:
     """Yield, by name, the tensors that determine the gates: not the head's, nor ``num_batches_tracked``."""
-    # One sorted list, so that it does not matter which tensors are parameters and which are buffers.
+    # Sorted together, so that a tensor may be a parameter or a buffer.
     for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()], key=lambda item: item[0]):
         if not _within(name, head) and not name.endswith("num_batches_tracked"):
             yield name, tensor

@@ -1,7 +1,7 @@
-"""The structural pass: run a network and note every gate, in the order of the calls.
+"""The structural pass: run a network and record every gate, in the order of the calls.
 
-A `TorchFunctionMode` sees each ReLU and each max-pooling however it is spelt (module, function or
-method, in place or not, a module called twice), so no user's network has to be rewritten.
+A `TorchFunctionMode` intercepts each ReLU and each max-pooling however it is written (as a module, function or
+method, in place or not, a module called twice), so no network has to be rewritten.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fedsq_flwr.gating.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
-from fedsq_flwr.gating.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
+from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.packed.winners import Pooling, WinnerCode
 from fedsq_flwr.gating.support import (
     MAX_POOLS,
     REFUSED_CALLS,
@@ -23,7 +24,6 @@ from fedsq_flwr.gating.support import (
     UnsupportedActivationError,
     calling_layer,
 )
-from fedsq_flwr.gating.winners import Pooling, WinnerCode
 
 _ADAPTIVE = (
     F.adaptive_max_pool1d_with_indices,
@@ -38,19 +38,19 @@ class Recording(TorchFunctionMode):
     Parameters
     ----------
     network : nn.Module
-        The structural copy, used to name the layer in errors.
+        The structural copy, used to name layers in errors.
     pool_gates : bool
         Whether max-pooling winners are gates too.
     copy_masks : bool
-        Keep a boolean copy of each ReLU's mask instead of a reference to its output: needed by networks
-        that write to a ReLU's output afterwards (``y = relu(x); y += 1``).
+        Keep a boolean copy of each ReLU's mask instead of a reference to its output. Networks that write to a
+        ReLU's output afterwards (``y = relu(x); y += 1``) need it.
     packed : bool
-        Pack the gates of each call as it is made.
+        Pack the gates of each call when the call is made.
 
     Raises
     ------
     UnsupportedActivationError
-        During the pass, on a call without binary gates; names the layer.
+        During the pass, at a call without binary gates; the message names the layer.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Recording(TorchFunctionMode):
     def _relu(self, output: Tensor) -> Tensor:
         if self._packed:
             self.gates.append(_pack_relu(output))
-        # Tensors of inference mode have no version counter that would show a later write.
+        # Tensors of inference mode have no version counter, which shows later writes.
         elif self._copy_masks or output.is_inference():
             self.gates.append(ReluGate(output > 0, None))
         else:
@@ -109,7 +109,7 @@ class Recording(TorchFunctionMode):
 
 
 def _pack_relu(output: Tensor) -> PackedRelu:
-    with torch._C.DisableTorchFunction():  # no call of the network's, which an outer mode should see
+    with torch._C.DisableTorchFunction():  # packing is no call of the network: outer modes must not see it
         layout = ReluLayout.of(output)
         return PackedRelu(layout, layout.pack(output))
 
@@ -136,7 +136,13 @@ def _trains(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
 def split_return_indices(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[bool, tuple[Any, ...], dict[str, Any]]:
-    """Take ``return_indices`` out of a max-pooling call, since its with-indices form has no need of it."""
+    """Remove ``return_indices`` from the arguments of a max-pooling call, for its with-indices form.
+
+    Returns
+    -------
+    (bool, tuple, dict)
+        Whether the call returns indices, and its remaining arguments.
+    """
     adaptive = MAX_POOLS[func][0] in _ADAPTIVE
     place = 2 if adaptive else 6  # its position in torch's signatures
     kwargs = dict(kwargs)
@@ -148,8 +154,8 @@ def split_return_indices(
 def record(network: nn.Module, images: Tensor, *, pool_gates: bool) -> tuple[list[Gate], Tensor]:
     """Run ``network`` without gradients and return its gates, in call order, and its output.
 
-    The gates are what the pass leaves anyway, which costs nothing; where the network writes to a ReLU's
-    output, it runs again and masks are copied.
+    The gates refer to the outputs of the ReLUs, so that recording copies nothing. If the network writes to a
+    ReLU's output afterwards, it is run a second time and the masks are copied.
     """
     gates, output = _record(Recording(network, pool_gates=pool_gates), network, images)
     if all(gate.is_intact() for gate in gates if isinstance(gate, ReluGate)):
@@ -158,13 +164,13 @@ def record(network: nn.Module, images: Tensor, *, pool_gates: bool) -> tuple[lis
 
 
 def record_packed(network: nn.Module, images: Tensor, *, pool_gates: bool) -> list[PackedRelu | PackedPool]:
-    """Run ``network`` without gradients and return its gates, in call order, packed."""
+    """Run ``network`` without gradients and return its packed gates, in call order."""
     gates, _ = _record(Recording(network, pool_gates=pool_gates, packed=True), network, images)
     return [gate for gate in gates if isinstance(gate, PackedRelu | PackedPool)]
 
 
 def _record(recording: Recording, network: nn.Module, images: Tensor) -> tuple[list[Gate], Tensor]:
-    # no_grad and not inference_mode, whose tensors cannot be used in the quantitative copy's backward pass.
+    # Not inference_mode: its tensors cannot be used in the backward pass of the quantitative copy.
     with torch.no_grad(), recording:
         output = network(images)
     return recording.gates, output

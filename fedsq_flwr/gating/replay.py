@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fedsq_flwr.gating.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
+from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
 from fedsq_flwr.gating.record import split_return_indices
 from fedsq_flwr.gating.support import MAX_POOLS, RELUS
 
 
 class GateMismatchError(RuntimeError):
-    """The quantitative pass asked for other gates than were recorded: it took another branch."""
+    """The quantitative pass asks for other gates than were recorded, for example because it took another branch."""
 
 
 class Replaying(TorchFunctionMode):
@@ -26,28 +26,24 @@ class Replaying(TorchFunctionMode):
     gates : sequence of Gate
         As recorded.
     pool_gates : bool
-        Whether max-poolings are gated, too.
-    share : float
-        Each activation is ``share`` times the gated one and ``1 - share`` times what the call itself gives.
+        Whether max-poolings are gated too.
     part : tuple of float
-        Where among the gates, in call order, those that are applied begin and end, as shares of their number
-        (rounded up); other calls give what they give.
+        The gates to apply: where they begin and end among all gates, in call order, as fractions of the number
+        of gates (rounded up). The other calls of the pass are left as they are.
 
     Raises
     ------
     GateMismatchError
-        When a call asks for a gate of another kind or shape than was recorded at its place, or when the
-        pass ends with gates left over.
+        If a call needs a gate of another kind or shape than the next recorded one, if there are too few
+        recorded gates, if gates are left over when the pass ends, or if the network uses
+        ``torch.utils.checkpoint``.
     """
 
-    def __init__(
-        self, gates: Sequence[Gate], *, pool_gates: bool, share: float = 1.0, part: tuple[float, float] = (0.0, 1.0)
-    ) -> None:
+    def __init__(self, gates: Sequence[Gate], *, pool_gates: bool, part: tuple[float, float] = (0.0, 1.0)) -> None:
         super().__init__()
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
-        self._share = share
         begin, end = (ceil(place * len(gates) - 1e-9) for place in part)  # 0.55 of 20 is 11.000000000000002
         self._applied = range(begin, end)
         self._grad_enabled = torch.is_grad_enabled()
@@ -69,14 +65,11 @@ class Replaying(TorchFunctionMode):
             if not self._applies:
                 return func(*args, **kwargs)
             output = gate.apply(value)
-            if self._share < 1:
-                own = func(*args, **kwargs)
-                output = torch.lerp(own[0] if isinstance(own, tuple) else own, output, self._share)
             return (output, gate.winners) if wants_winners else output
         return func(*args, **kwargs)
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        """End the pass; every recorded gate must have been used."""
+        """End the pass and check that every recorded gate was used."""
         super().__exit__(exc_type, exc_value, traceback)  # type: ignore[no-untyped-call]
         if exc_type is None and self._next != len(self._gates):
             raise GateMismatchError(
@@ -88,15 +81,12 @@ class Replaying(TorchFunctionMode):
         if isinstance(gate, ReluGate | PackedRelu):
             if not self._applies:
                 return torch.relu_(value) if in_place else torch.relu(value)
-            if self._share < 1:
-                mixed = torch.lerp(torch.relu(value), gate.apply(value, in_place=False), self._share)
-                return value.copy_(mixed) if in_place else mixed
             return gate.apply(value, in_place=in_place)
         raise GateMismatchError(f"gate {self._next - 1}: recorded for a max-pooling, asked for by a ReLU")
 
     @property
     def _applies(self) -> bool:
-        """Whether the gate that was taken last is one of those that are applied."""
+        """Whether the gate that was taken last is to be applied."""
         return self._next - 1 in self._applied
 
     def _take_pool(self, value: Tensor) -> PoolGate | PackedPool:
@@ -122,11 +112,12 @@ class Replaying(TorchFunctionMode):
 
 
 def _may_be_checkpointed() -> bool:
-    """Tell cheaply whether gradients are being kept in an unusual way, as activation checkpointing does."""
+    """Return whether activation checkpointing may be active: a cheap test before that of `_checkpoints`."""
     return not torch.is_grad_enabled() or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def _checkpoints() -> int:
+    """Return the number of frames of ``torch.utils.checkpoint`` on the call stack."""
     found, frame = 0, inspect.currentframe()
     while frame is not None:
         found += frame.f_globals.get("__name__") == "torch.utils.checkpoint"

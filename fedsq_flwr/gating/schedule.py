@@ -1,7 +1,7 @@
 """Which structure is in force in which round: the pretrained one, a later global model, or none.
 
-The source keeps the pretrained structure for good. The three departures from it are our ablations, and
-they combine: frozen after round k, refreshed every R rounds, released after round k, at once or by and by.
+FedSQ keeps the pretrained structure in all rounds. Three departures from that are our ablations, and they combine:
+the structure is frozen after round k, refreshed every R rounds, or released after round k.
 """
 
 from dataclasses import dataclass
@@ -9,53 +9,37 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StructureSchedule:
-    """A plan of structures over rounds; with all zeros, the start's structure stays in force.
+    """The structures of all rounds. With all zeros, the structure of the start stays in force.
 
     Attributes
     ----------
     freeze_after : int
-        In the first so many rounds the network has its own ReLUs; then the global model becomes the
-        structure.
+        Number of first rounds in which the network has its own ReLUs; then the global model becomes the
+        structure. 0: fixed gates from the start.
     refresh_every : int
-        After every so many rounds (counted from `freeze_after`) the global model becomes the structure.
+        Number of rounds, counted from `freeze_after`, after which the global model becomes the structure, again
+        and again. 0: never.
     release_after : int
-        After so many rounds the network goes on with its own ReLUs.
-    release_over : int
-        Rounds in between, in which the share of the fixed gates falls, see `share`; 0: released at once.
+        Number of rounds after which the network has its own ReLUs. 0: never.
     """
 
     freeze_after: int = 0
     refresh_every: int = 0
     release_after: int = 0
-    release_over: int = 0
 
     def source(self, server_round: int) -> int | None:
         """Return the round whose averaged model is the structure of ``server_round``.
 
-        A round is trained and evaluated under one structure; what changes, changes between rounds.
+        A round is trained and evaluated under one structure; structures change between rounds.
 
         Returns
         -------
         int or None
-            0 for the structure of the start, None where the ReLUs are the network's own.
+            0 for the structure of the start, None in a round with the network's own ReLUs.
         """
-        if server_round <= self.freeze_after or 0 < self.release_after < server_round - self.release_over:
+        if server_round <= self.freeze_after or 0 < self.release_after < server_round:
             return None
         if self.refresh_every == 0:
             return self.freeze_after
         finished = server_round - 1 - self.freeze_after
         return self.freeze_after + finished // self.refresh_every * self.refresh_every
-
-    def share(self, server_round: int) -> float:
-        """Return how much of each activation the fixed gates decide in ``server_round``.
-
-        Returns
-        -------
-        float
-            1 until `release_after`, then less by equal steps in each of the `release_over` rounds; what the
-            gates do not decide, the network's own ReLUs do. 0 once it is released, or before it is frozen.
-        """
-        if self.source(server_round) is None:
-            return 0.0
-        past = server_round - self.release_after
-        return 1.0 - past / (self.release_over + 1) if self.release_after and past > 0 else 1.0

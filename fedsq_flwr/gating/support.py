@@ -1,9 +1,8 @@
-"""What can be gated by bits, and what is refused.
+"""Which calls have binary gates, and which are refused.
 
-A gate is binary when the output is the input times 0 or 1 (a ReLU) or one chosen input (max-pooling).
-With such gates fixed, the network is affine in each layer taken alone. Everything that would break
-this is refused by name rather than passed through as if it were affine (our choice: a method that is
-silently half on is worse than an error).
+A gate is binary if the output is the input times 0 or 1 (a ReLU) or one of the inputs (max-pooling). Under fixed
+binary gates the network is affine in each layer taken alone. Calls and modules that would break this are refused
+by name (our choice: an error is better than a method that is silently applied in part).
 """
 
 import inspect
@@ -17,10 +16,10 @@ from torch import Tensor, nn
 
 
 class UnsupportedActivationError(ValueError):
-    """A layer has no binary gates, so its network cannot be put under fixed gating."""
+    """A layer has no binary gates, so its network cannot have fixed gates."""
 
 
-#: ReLU calls, and whether they work in place (`F.relu` has an argument for it).
+#: ReLU calls -> whether they work in place (`F.relu` has an argument for it).
 RELUS: Mapping[Callable[..., Any], bool] = MappingProxyType(
     {
         F.relu: False,
@@ -31,7 +30,7 @@ RELUS: Mapping[Callable[..., Any], bool] = MappingProxyType(
     }
 )
 
-#: Max-pooling calls -> (the form that also returns the winners, number of spatial dimensions).
+#: Max-pooling calls -> (the function that also returns the winners, number of spatial dimensions).
 MAX_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Any], int]] = MappingProxyType(
     {
         F.max_pool1d: (F.max_pool1d_with_indices, 1),
@@ -63,7 +62,8 @@ _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
     nn.RNNCellBase, nn.Bilinear, torch.jit.ScriptModule,
 )  # fmt: skip
 
-# Left out, and to the probe: what is as common on constants as on activations (division, rsqrt, sin, cos, prod).
+# Calls that are as common on constants as on activations (division, rsqrt, sin, cos, prod) are not here; the probe
+# finds them.
 _REFUSED_NAMES = (
     "__ipow__", "__pow__", "__rpow__", "_weight_norm", "abs", "absolute", "amax", "amin", "aminmax", "cdist",
     "celu", "clamp", "clamp_max", "clamp_min", "clip", "copysign", "cosine_similarity", "cummax", "cummin",
@@ -82,7 +82,7 @@ _REFUSED_NAMES = (
 
 
 def _refused_functions() -> dict[Callable[..., Any], str]:
-    """Every spelling (function, method, in place) of the functions without binary gates, with its name."""
+    """Return every form (function, method, in place) of the functions without binary gates -> its name."""
     found: dict[Callable[..., Any], str] = {}
     for name in _REFUSED_NAMES:
         for spelling in (name, f"{name}_"):
@@ -93,7 +93,7 @@ def _refused_functions() -> dict[Callable[..., Any], str]:
     return found
 
 
-#: Calls that look at chance or at the whole batch when told to train -> (place, default) of that argument.
+#: Calls that depend on chance or on the batch in training mode -> (position, default) of the argument for that mode.
 TRAINING_ARGUMENTS: Mapping[Callable[..., Any], tuple[int, bool]] = MappingProxyType(
     {
         F.dropout: (2, True),
@@ -107,12 +107,12 @@ TRAINING_ARGUMENTS: Mapping[Callable[..., Any], tuple[int, bool]] = MappingProxy
     }
 )
 
-#: Calls without binary gates -> their name as it was spelt.
+#: Calls without binary gates -> their name.
 REFUSED_CALLS: Mapping[Callable[..., Any], str] = MappingProxyType(_refused_functions())
 
 
 def refusal(layer: str, reason: str) -> UnsupportedActivationError:
-    """Make the error of one line that says which layer is refused, why, and what is taken."""
+    """Return the error, one line, that says which layer is refused, why, and which layers are supported."""
     return UnsupportedActivationError(
         f"layer '{layer}' {reason}; fixed gating takes affine layers, ReLUs, max-pooling, batch normalisation "
         "and dropout"
@@ -120,13 +120,13 @@ def refusal(layer: str, reason: str) -> UnsupportedActivationError:
 
 
 def check_modules(network: nn.Module) -> None:
-    """Refuse a network that holds a module without binary gates.
+    """Refuse a network that contains a module without binary gates.
 
     Raises
     ------
     UnsupportedActivationError
-        Names the first such layer and its class. Functional calls show only in the first pass, where
-        the same error names them.
+        Names the first such layer and its class. Functional calls are found in the first pass only, which
+        raises the same error.
     """
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
@@ -139,7 +139,7 @@ def check_modules(network: nn.Module) -> None:
 
 
 def calling_layer(network: nn.Module) -> str:
-    """Name of the innermost layer of ``network`` whose ``forward`` is being executed (for error messages)."""
+    """Return the name of the innermost layer of ``network`` that is being executed, for error messages."""
     names = {id(module): name for name, module in network.named_modules()}
     frame = inspect.currentframe()
     while frame is not None:

@@ -43,7 +43,7 @@ def evaluate(
     precision : {"float32", "bfloat16"}
         Of the forward pass.
     gates : BoundGates, optional
-        Kept gates of these samples, numbered as they lie in ``images``; for a `DualCopy`.
+        Cached gates, indexed like ``images``; for a `DualCopy`.
 
     Raises
     ------

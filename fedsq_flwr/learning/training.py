@@ -77,8 +77,8 @@ def train_locally(
         Weight of FedProx's proximal term ``mu / 2 * |w - w_start|^2`` (Li et al., 2020); not in the loss
         that is reported.
     gates : BoundGates, optional
-        Kept gates of these samples, numbered as they lie in ``images``, in the views of the augmentation.
-        Without them a `DualCopy` computes the gates of every batch anew; the numbers are the same.
+        Cached gates, indexed like ``images``, one row for each view of the augmentation. Without them a
+        `DualCopy` computes the gates of every batch; the numbers are the same.
 
     Returns
     -------

@@ -6,8 +6,9 @@ What loads Flower or torch is imported on the way: that takes seconds, and fails
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fedsq_flwr.config import Config
-from fedsq_flwr.config.silo import SiloConfig
+from fedsq_flwr.settings.data import ImageFolderData
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import SiloSettings
 from fedsq_flwr.silos.checks.finding import Finding, Mark, fail, skip
 from fedsq_flwr.silos.checks.settings import check_run, check_settings
 from fedsq_flwr.silos.checks.versions import check_versions
@@ -23,7 +24,7 @@ def examine(settings: Sequence[str], overrides: Sequence[str], tell: Callable[[s
     Parameters
     ----------
     settings : sequence of str
-        The silo's, as `read_silo_config` takes them.
+        The silo's, as `read_silo_settings` takes them.
     overrides : sequence of str
         Hydra's, of a run that the silo is to take part in; none: the default run.
     tell : callable
@@ -44,7 +45,7 @@ def examine(settings: Sequence[str], overrides: Sequence[str], tell: Callable[[s
             yield fail("imports", error, "see versions")
 
 
-def _connection(silo: SiloConfig, tell: Callable[[str], None]) -> Iterator[Finding]:
+def _connection(silo: SiloSettings, tell: Callable[[str], None]) -> Iterator[Finding]:
     from fedsq_flwr.silos.checks.credentials import check_authority, check_key
 
     key, keys = check_key(silo)
@@ -67,7 +68,7 @@ def _connection(silo: SiloConfig, tell: Callable[[str], None]) -> Iterator[Findi
     yield skip("admission", "key") if key.mark == Mark.FAIL else check_admission(silo, keys)
 
 
-def _work(silo: SiloConfig, run: Config | None, tell: Callable[[str], None]) -> Iterator[Finding]:
+def _work(silo: SiloSettings, run: RunSettings | None, tell: Callable[[str], None]) -> Iterator[Finding]:
     """Check what is needed to train in a run."""
     tell("loading torch")
     from fedsq_flwr.silos.checks.images import check_images
@@ -75,7 +76,7 @@ def _work(silo: SiloConfig, run: Config | None, tell: Callable[[str], None]) -> 
     from fedsq_flwr.silos.checks.start import check_gates, check_weights
 
     names: Sequence[str] | None = None if run is None else run.data.classes
-    unreadable = "fail" if run is None else run.data.unreadable
+    unreadable = run.data.unreadable if run is not None and isinstance(run.data, ImageFolderData) else "fail"
     finding, contents = check_images(Path(silo.data_path), names, unreadable, tell)
     yield finding
     if run is None:
@@ -93,7 +94,7 @@ def _work(silo: SiloConfig, run: Config | None, tell: Callable[[str], None]) -> 
     yield skip("gates", "weights") if weights.mark == Mark.FAIL else check_gates(run, len(names))
 
 
-def _machine(silo: SiloConfig, run: Config | None) -> Iterator[Finding]:
+def _machine(silo: SiloSettings, run: RunSettings | None) -> Iterator[Finding]:
     from fedsq_flwr.silos.checks.machine import check_device, check_disk
 
     yield check_disk(silo)

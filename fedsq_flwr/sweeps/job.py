@@ -16,15 +16,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fedsq_flwr.config import Config, to_config
-from fedsq_flwr.config.composition import apply_calibration, register_schema
-from fedsq_flwr.config.job_names import key_of
-from fedsq_flwr.config.validation import check_files
 from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.records.status import OccupiedError, RunStatus, run_status, set_aside
+from fedsq_flwr.records.summary import read_summary
 from fedsq_flwr.report import write_report
 from fedsq_flwr.report.page import REPORT_NAME
+from fedsq_flwr.settings.composition import register, resolve
+from fedsq_flwr.settings.executor import InProcess
+from fedsq_flwr.settings.files import check_files
+from fedsq_flwr.settings.overrides import key_of
+from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.sweeps.outcomes import Event, State, tell
-from fedsq_flwr.sweeps.standing import OccupiedError, Standing, read_figures, set_aside, standing
 
 
 @dataclass
@@ -41,7 +43,7 @@ class SweepJob:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        register_schema()  # in another process Hydra names the job's directory before it calls this
+        register()  # in another process Hydra names the job's directory before it calls this
 
     def __call__(self, composed: DictConfig) -> float | None:
         """Run the job that Hydra composed, unless it is done already.
@@ -60,13 +62,12 @@ class SweepJob:
         begun = time.monotonic()
         begins = Event(int(job.job.num), overrides, str(directory), State.RUNNING)
         try:
-            composed, settled = apply_calibration(composed, overrides)
-            config = to_config(composed)
-            check_files(config)
-            tell(self.place, dataclasses.replace(begins, rounds=config.rounds))
+            settings = resolve(composed, job.runtime.choices, overrides).changed(output=str(directory))
+            check_files(settings)
+            tell(self.place, dataclasses.replace(begins, rounds=settings.rounds))
             with FileLock(directory / ".lock"):  # the same sweep may have been started twice
-                state = _run(config, settled, directory)
-            figures = read_figures(directory)
+                state = _run(_with_workers(settings, overrides), directory)
+            figures = _figures(directory)
         except OccupiedError as error:
             state, figures = State.FAILED, {"error": str(error)}
         except FedSQError as error:
@@ -83,38 +84,39 @@ class SweepJob:
         return math.nan if over.best is None else over.best
 
 
-def _run(config: Config, overrides: list[str], directory: Path) -> State:
+def _run(settings: RunSettings, directory: Path) -> State:
     """Run what is missing of the job."""
-    found = standing(directory, config)
-    if found is Standing.FINISHED:
+    found = run_status(directory, settings)
+    if found is RunStatus.FINISHED:
         if not (directory / REPORT_NAME).exists():  # broken off behind its last round
             write_report(directory)
         return State.THERE
-    if found is Standing.LOST:
+    if found is RunStatus.LOST:
         set_aside(directory)
     (directory / "failure.json").unlink(missing_ok=True)
-    resume = found is Standing.BROKEN_OFF
-    workers = _workers(config, overrides)
-    config = dataclasses.replace(
-        config, resume=resume, executor=dataclasses.replace(config.executor, workers=workers)
-    )
     from fedsq_flwr.job import run_job  # torch and more: only where there is something to run
 
-    settled = [*overrides, f"resume={str(resume).lower()}", f"executor.workers={workers}"]
-    run_job(config, settled, directory, Console(file=io.StringIO(), quiet=True))
+    run_job(settings.changed(resume=found is RunStatus.BROKEN_OFF), Console(file=io.StringIO(), quiet=True))
     return State.FINISHED
 
 
-def _workers(config: Config, overrides: list[str]) -> int:
-    """Return `executor.workers`: where jobs run side by side, they share the cores unless told otherwise."""
-    told = any(key_of(override) == "executor.workers" for override in overrides)
+def _figures(directory: Path) -> dict[str, Any]:
+    """Return what a sweep tells of a finished run."""
+    summary = read_summary(directory)
+    return {"best": summary.best_accuracy, "round": summary.rounds_to_best or 0, "test": summary.test_accuracy}
+
+
+def _with_workers(settings: RunSettings, overrides: list[str]) -> RunSettings:
+    """Set `executor.workers`: where jobs run side by side, they share the cores unless told otherwise."""
+    executor = settings.executor
     launcher: Mapping[str, Any] = HydraConfig.get().launcher
     jobs = launcher.get("n_jobs")
-    if told or config.executor.workers or jobs is None:
-        return config.executor.workers
+    told = any(key_of(override) == "executor.workers" for override in overrides)
+    if told or jobs is None or not isinstance(executor, InProcess) or executor.workers:
+        return settings
     cores = os.cpu_count() or 1
     beside = jobs if jobs > 0 else cores
-    return max(1, cores // (config.executor.threads * beside))
+    return settings.changed(executor={"workers": max(1, cores // (executor.threads * beside))})
 
 
 def _keep_failure(directory: Path, reason: str) -> None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fedsq_flwr.whole_files import write_whole
+from fedsq_flwr.files import write_whole
 
 
 class State(StrEnum):

@@ -6,25 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from fedsq_flwr.config.composition import (
-    CONFIG_MODULE,
-    CONFIG_NAME,
-    apply_calibration,
-    register_schema,
-)
-from fedsq_flwr.config.explanation import one_line_errors
-from fedsq_flwr.config.job_names import digest_of, key_of, names_job
-from fedsq_flwr.config.override_strings import quoted
-from fedsq_flwr.config.validation import check_output
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.calibrated import calibrated_values
+from fedsq_flwr.settings.composition import Sources, composing
+from fedsq_flwr.settings.files import check_output
+from fedsq_flwr.settings.job_names import digest_of, names_job
+from fedsq_flwr.settings.overrides import key_of, quoted
 
 _BASIC = "BasicSweeper"
+#: Settings that name the directory of a sweep.
+_PLACES = ("output", "hydra.sweep.dir")
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,8 @@ class Plan:
     ----------
     output : Path
         The directory that its jobs' directories are in.
-    overrides : tuple of str
-        What Hydra is given.
+    words : tuple of str
+        The options and overrides that Hydra is given.
     total : int or None
         How many jobs there are; None where the sweeper does not say beforehand.
     varied : frozenset of str
@@ -50,7 +46,7 @@ class Plan:
     """
 
     output: Path
-    overrides: tuple[str, ...]
+    words: tuple[str, ...]
     total: int | None
     varied: frozenset[str]
     compound: frozenset[str]
@@ -68,64 +64,55 @@ class Plan:
         return " ".join(sorted(override for override in overrides if key_of(override) in self.varied)) or "defaults"
 
 
-def plan_sweep(overrides: Sequence[str], config_name: str | None = None, config_dir: str | None = None) -> Plan:
+def plan_sweep(overrides: Sequence[str], sources: Sources = Sources()) -> Plan:  # noqa: B008 - immutable
     """Look at a sweep without running anything.
 
-    Without ``output=`` its directory is named by a digest of the overrides that name jobs, so that the same
-    sweep finds what an earlier one has done.
+    Without ``output=`` or ``hydra.sweep.dir=`` its directory is named by a digest of the overrides that name jobs, so
+    that the same sweep finds what an earlier one has done.
 
     Parameters
     ----------
     overrides : sequence of str
         Hydra's, some of which name several values.
-    config_name, config_dir : str, optional
-        What Hydra is told by options of the same names.
+    sources : Sources
+        Where Hydra is to look for files.
 
     Raises
     ------
     ConfigurationError
         One line, if an override is wrong whatever the job, or a sweep varies what tells no jobs apart.
     """
-    register_schema()
     chosen = list(overrides)
-    for text in chosen:
-        if key_of(text) == "hydra.sweep.dir":
-            raise ConfigurationError(f"{text}: a sweep's directory is set by output=DIRECTORY")
-    if not any(key_of(override) == "output" for override in chosen):
-        digest = digest_of(sorted(override for override in chosen if names_job(key_of(override))))
+    if not any(key_of(override) in _PLACES for override in chosen):
+        digest = digest_of(sorted([*sources.options(), *(each for each in chosen if names_job(key_of(each)))]))
         chosen.append(f"output=runs/sweep-{digest}")
-    with one_line_errors(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    with composing(sources) as compose:
+        # The loader knows the files that a glob chooses among.
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         parsed = parser.parse_overrides(chosen)
         for override in parsed:
             _check(override)
         fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-        searched = (
-            [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).absolute()}')}]"]
-        )
-        composed = compose(config_name or CONFIG_NAME, [*fixed, *searched], return_hydra_config=True)
-        output = Path(str(composed.output)).expanduser().absolute()
-        check_output(str(composed.output), composed.data.name, composed.data.path)
+        composed = compose(fixed)
+        output = Path(str(composed.hydra.sweep.dir)).expanduser().absolute()
         sweeper = OmegaConf.to_container(composed.hydra.sweeper, resolve=True)
-        settings: Mapping[Any, Any] = sweeper if isinstance(sweeper, dict) else {}
-        params = parser.parse_overrides([f"{key}={value}" for key, value in (settings.get("params") or {}).items()])
+        options: Mapping[Any, Any] = sweeper if isinstance(sweeper, dict) else {}
+        params = parser.parse_overrides([f"{key}={value}" for key, value in (options.get("params") or {}).items()])
         for override in params:
             _check(override)
-        swept = {
-            override.get_key_element(): override for override in [*params, *parsed] if override.is_sweep_override()
-        }
+        swept = {each.get_key_element(): each for each in [*params, *parsed] if each.is_sweep_override()}
         for words in _for_each_method(fixed, swept.get("method")):
-            apply_calibration(compose(config_name or CONFIG_NAME, [*words, *searched]), words)
-        total = _total(settings, swept.values())
-    kept = [override for override in chosen if key_of(override) != "output"]
+            _check_files(output, compose(words))
+        total = _total(options, swept.values())
+    kept = [override for override in chosen if key_of(override) not in _PLACES]
     return Plan(
         output=output,
-        overrides=(*kept, f"output={quoted(str(output))}", *_direction(settings, chosen)),
+        words=(*sources.options(), *kept, f"output={quoted(str(output))}", *_direction(options, chosen)),
         total=total,
         varied=frozenset(key_of(key) for key in swept),
         compound=frozenset(key_of(key) for key, override in swept.items() if _is_compound(override)),
         fixed=tuple(override for override in fixed if names_job(key_of(override))),
-        searches="direction" in settings,
+        searches="direction" in options,
     )
 
 
@@ -136,6 +123,14 @@ def _check(override: Override) -> None:
         raise ConfigurationError(
             f"{override.input_line}: changes no number, so that a sweep's jobs cannot be told apart by it"
         )
+
+
+def _check_files(output: Path, composed: DictConfig) -> None:
+    """Refuse an output among the user's own images, and a calibration without values for the method."""
+    if composed.data.name == "imagefolder" and composed.data.path is not None:
+        check_output(str(output), str(composed.data.path))
+    if composed.calibration is not None:
+        calibrated_values(str(composed.calibration), str(composed.method.name))
 
 
 def _is_compound(override: Override) -> bool:

@@ -4,55 +4,53 @@ Not told are images and weights, paths and addresses, the figures of single silo
 of errors, which may name files.
 """
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from fedsq_flwr.config import Config
-from fedsq_flwr.config.backbones import is_path
+from fedsq_flwr.files import plain
+from fedsq_flwr.records.history import Line
+from fedsq_flwr.records.summary import Summary
+from fedsq_flwr.settings.backbone import is_path
+from fedsq_flwr.settings.base import flat
+from fedsq_flwr.settings.fields import Fact, facts_of
+from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.trackers.tracker import Setting
 
-#: Settings that name places of this machine or network.
-PLACES = (
-    "output",
-    "cache_dir",
-    "data.path",
-    "partition.file",
-    "partition.groups",
-    "executor.gate_cache_dir",
-    "executor.root_certificates",
-    "executor.superlink",
-)
 #: Numbers of summary.json that are no results; settings are told at the start.
 _NO_RESULTS = ("schema", "alpha")
 
 
-def settings_of(config: Config) -> dict[str, Setting]:
+def settings_of(settings: RunSettings) -> dict[str, Setting]:
     """Return the settings by their names on the command line; lists as text, null as ``null``."""
-    weights = config.backbone.weights
-    return {
-        **{name: value for name, value in _flat(dataclasses.asdict(config)) if name not in PLACES},
-        "backbone.weights": "a file" if is_path(weights) else weights,
+    weights = settings.backbone.weights
+    told = {
+        name: _told(value)
+        for name, value in flat(settings.plain()).items()
+        if not {Fact.PATH, Fact.PLACE} & facts_of(RunSettings, name)
     }
+    return {**told, "backbone.weights": "a file" if is_path(weights) else weights}
 
 
-def metrics_of(line: Mapping[str, Any]) -> dict[str, float]:
+def metrics_of(line: Line) -> dict[str, float]:
     """Return the figures of a line of the history, under its names; what was not measured is left out.
 
     Those of the diagnostics are those of the whole network, under ``diagnostics.``.
     """
-    figures = {**_numbers(line), **_numbers(dict(_flat({"diagnostics": line.get("diagnostics", {})})))}
+    told = plain(line)
+    figures = {**_numbers(told), **_numbers(flat({"diagnostics": told.get("diagnostics") or {}}))}
     figures.pop("round", None)
     return figures
 
 
-def summary_of(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the results of ``summary.json``, with ``summary/`` before their names.
+def summary_of(summary: Summary) -> dict[str, float]:
+    """Return the results of a summary, with ``summary/`` before their names.
 
     A round's ``test_accuracy`` and the summary's, that of the best round, are two things.
     """
-    settings = {field.name for field in dataclasses.fields(Config)}
-    results = {name: value for name, value in _numbers(summary).items() if name not in {*settings, *_NO_RESULTS}}
+    settings = RunSettings.model_fields
+    results = {
+        name: value for name, value in _numbers(plain(summary)).items() if name not in {*settings, *_NO_RESULTS}
+    }
     return {f"summary/{name}": value for name, value in results.items()}
 
 
@@ -64,11 +62,5 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Setting]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif value is None:
-            yield f"{prefix}{name}", "null"
-        else:
-            yield f"{prefix}{name}", value if isinstance(value, str | int | float) else str(value)
+def _told(value: Any) -> Setting:
+    return "null" if value is None else value if isinstance(value, str | int | float) else str(value)

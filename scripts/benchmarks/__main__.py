@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fedsq_flwr.gating import native
+from fedsq_flwr.gating.packed import native
 from scripts.benchmarks import epochs, evaluation, memory, rounds, silos, steps
 from scripts.benchmarks.networks import NETWORKS
 from scripts.benchmarks.tables import machine

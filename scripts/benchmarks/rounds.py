@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.job import run_job
+from fedsq_flwr.settings.composition import compose_settings
 from scripts.benchmarks.tables import interval
 
 METHODS = ("fedavg", "fedprox", "fedadam", "head_only", "fedsq", "fedsq_late_gates")
@@ -63,6 +63,6 @@ def federation(name: str) -> Rounds:
     overrides = [*SETTINGS, f"method={name}"]
     with tempfile.TemporaryDirectory() as work, contextlib.redirect_stdout(sys.stderr):
         output = Path(work)
-        run_job(compose_config([*overrides, f"output={output}"]), overrides, output)
+        run_job(compose_settings([*overrides, f"output={output}"]), overrides, output)
         lines = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     return [(line["seconds"], line["train_seconds"]) for line in lines]

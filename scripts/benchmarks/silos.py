@@ -16,11 +16,11 @@ from typing import Any
 
 from fedsq_flwr.commands.rehearse import rehearse
 from fedsq_flwr.commands.shares import lay_out_data
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.executors.environment import command_path, isolated_environment
 from fedsq_flwr.executors.flower_app import FEDSQ_APP, write_app, write_run_config
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.superlink import LocalSuperLink, free_port
+from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.silos.certificates import issue_server_certificate, make_authority
 from fedsq_flwr.silos.keys import make_node_key
 
@@ -77,7 +77,7 @@ def as_found(overrides: list[str], work: Path) -> Lines:
 
 def packed(overrides: list[str], work: Path) -> Lines:
     """Run it by Flower's processes, with packed arrays, and replies looked for more often."""
-    folders, data = lay_out_data(compose_config(overrides), work / "data")
+    folders, data = lay_out_data(compose_settings(overrides), work / "data")
     identities = [
         f'partition-id={silo} num-partitions={SILOS} data-path="{folder}" state-dir="{work / "state" / str(silo)}"'
         for silo, folder in enumerate(folders)

@@ -1,7 +1,6 @@
 """Settings whose pretraining takes a fraction of a second."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,11 +8,12 @@ import pytest
 import torch
 
 from fedsq_flwr.assembly import pretraining
-from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.run import RunSettings
 
-Settings = Callable[..., Config]
+Settings = Callable[..., RunSettings]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,8 +44,8 @@ def cache(tmp_path: Path) -> Path:
 
 
 @lru_cache
-def composed(*overrides: str) -> Config:
-    return compose_config(overrides)
+def composed(*overrides: str) -> RunSettings:
+    return compose_settings(overrides)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def settings(cache: Path, source: list[int]) -> Settings:
     """A function of overrides: settings with a cache of their own and the least of pretraining."""
     short = ["backbone.pretraining.epochs=1", "backbone.pretraining.batch_size=32", "backbone.image_size=8"]
 
-    def compose(*overrides: str) -> Config:
-        return replace(composed(*short, *overrides), cache_dir=str(cache))
+    def compose(*overrides: str) -> RunSettings:
+        return composed(*short, *overrides).changed(cache_dir=str(cache))
 
     return compose

@@ -9,13 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from fedsq_flwr.assembly import load_folder, load_task
-from fedsq_flwr.config import Config, compose_config
-from fedsq_flwr.data import LabelledImages, load_source, share_out
+from fedsq_flwr.assembly.data import load_folder, load_task
+from fedsq_flwr.data import LabelledImages, distribute
 from fedsq_flwr.data.folder_writing import write_folder
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.partition import Dirichlet
+from fedsq_flwr.settings.run import RunSettings
 from tests.assembly.fitted import fit_images
-from tests.data.plans import plan
 
 DIGITS = tuple("0123456789")
 
@@ -26,8 +28,8 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def settings(folder: Path, *overrides: str) -> Config:
-    return compose_config(["data=imagefolder", f"data.path={folder}", "backbone.weights=random", *overrides])
+def settings(folder: Path, *overrides: str) -> RunSettings:
+    return compose_settings(["data=imagefolder", f"data.path={folder}", "backbone.weights=random", *overrides])
 
 
 def same(first: LabelledImages, second: LabelledImages) -> bool:
@@ -36,7 +38,7 @@ def same(first: LabelledImages, second: LabelledImages) -> bool:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, LabelledImages]]:
-    source = load_source("digits")
+    source = load_digits()
     parts = {
         "train": source.pool.subset(range(150)),
         "validation": source.pool.subset(range(150, 190)),
@@ -82,13 +84,14 @@ def test_a_folder_is_shared_out_as_the_same_images_in_memory(digits):
     config = settings(folder, "silos=3", "partition.alpha=5")
     task = load_task(config, 3)
     source = replace(
-        load_source("digits"),
+        load_digits(),
         **{place: fit_images(config, parts[part]) for place, part in (("pool", "train"), ("test", "test"))},
         validation=fit_images(config, parts["validation"]),
     )
-    expected = share_out(
+    expected = distribute(
         source,
-        plan("dirichlet", silos=3, alpha=5.0, min_size=10),
+        Dirichlet(alpha=5.0),
+        3,
         validation_fraction=0.1,
         held_out_fraction=0.1,
         min_held_out=5,
@@ -127,7 +130,7 @@ def test_files_that_are_left_out_are_counted_for_whoever_waits(digits, tmp_path,
         path.write_text("broken")
     read = load_folder(settings(tmp_path / "folder", "data.unreadable=skip"), tmp_path / "folder")
     assert len(read.parts["train"]) == 148
-    told = [record.getMessage() for record in caplog.records if record.name == "fedsq_flwr.assembly.fitting"]
+    told = [record.getMessage() for record in caplog.records if record.name == "fedsq_flwr.assembly.data"]
     assert told == [f"{tmp_path}/folder: left out of train, as unreadable: 2 of 150 files"]
 
 

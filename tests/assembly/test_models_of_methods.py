@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-import fedsq_flwr.conf
-from fedsq_flwr.assembly import build_model, describe_weights, load_network, load_start, training_settings
-from fedsq_flwr.backbones import build_backbone, save_weights, state_digest
-from fedsq_flwr.config import compose_config
+from fedsq_flwr.assembly.model import build_model, training_settings
+from fedsq_flwr.assembly.network import describe_weights, load_network, load_start
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.models import build_backbone, save_weights, state_digest
+from fedsq_flwr.settings.composition import compose_settings, conf_directory
 
-METHODS = sorted(file.stem for file in Path(next(iter(fedsq_flwr.conf.__path__))).glob("method/*.yaml"))
+METHODS = sorted(file.stem for file in conf_directory().glob("method/*.yaml"))
 IMAGES = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -208,7 +208,7 @@ def test_a_kept_head_of_another_name_is_taken(settings, tmp_path: Path) -> None:
 def test_what_was_adapted_is_logged_and_recorded(settings, tmp_path: Path, caplog) -> None:
     path = tmp_path / "own.safetensors"
     network = build_backbone("resnet20", in_channels=1, classes=7, seed=77)
-    said = {"mean": "[0.5]", "deviation": "[0.25]", "input_size": "16", "licence": "MIT"}
+    said = {"mean": "[0.5]", "std": "[0.25]", "input_size": "16", "licence": "MIT"}
     save_weights(path, {f"module.{n}": t for n, t in network.state_dict().items()}, said)
     config = settings(f"backbone.weights='{path}'")
     with caplog.at_level(logging.INFO):
@@ -222,7 +222,7 @@ def test_what_was_adapted_is_logged_and_recorded(settings, tmp_path: Path, caplo
         "licence": "MIT",
         "input_size": 16,
         "mean": [0.5],
-        "deviation": [0.25],
+        "std": [0.25],
         "classes": 7,
         "adapted": [
             "prefix module. removed",
@@ -236,7 +236,7 @@ def test_what_was_adapted_is_logged_and_recorded(settings, tmp_path: Path, caplo
 def test_of_random_weights_only_the_normalisation_is_recorded(settings) -> None:
     config = settings("backbone.weights=random")
     record = describe_weights(config, load_start(config, 10))
-    assert record == {"source": "random", "mean": [0.1307], "deviation": [0.3081]}
+    assert record == {"source": "random", "mean": [0.1307], "std": [0.3081]}
 
 
 def test_a_file_that_is_not_what_torchvision_publishes_is_told(tmp_path: Path, monkeypatch, caplog) -> None:
@@ -245,7 +245,7 @@ def test_a_file_that_is_not_what_torchvision_publishes_is_told(tmp_path: Path, m
     path.parent.mkdir(parents=True)
     published = build_backbone("resnet18", in_channels=3, classes=1000, seed=1)
     torch.save(published.state_dict(), path)
-    config = compose_config(["backbone=resnet18", "backbone.image_size=32"])
+    config = compose_settings(["backbone=resnet18", "backbone.image_size=32"])
     model = build_model(config, 10)
     assert torch.equal(model.quantitative.layer4[1].conv2.weight, published.layer4[1].conv2.weight)
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
@@ -256,7 +256,7 @@ def test_a_file_that_is_not_what_torchvision_publishes_is_told(tmp_path: Path, m
 
 
 def test_a_silo_trains_as_the_settings_say() -> None:
-    config = compose_config(
+    config = compose_settings(
         ["local_epochs=3", "batch_size=7", "learning_rate=0.25", "momentum=0.5", "weight_decay=0.125",
          "executor.precision=bfloat16"]
     )  # fmt: skip

@@ -1,16 +1,17 @@
 """Pretrained weights are made once, checked when they are used again, and made anew when they are not right."""
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 import torch
 
-from fedsq_flwr.assembly import load_network
+from fedsq_flwr.assembly.network import load_network
 from fedsq_flwr.assembly.pretraining import pretrained_file
-from fedsq_flwr.backbones import save_weights, state_digest
-from fedsq_flwr.backbones.weights import read_weights
 from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.models import save_weights, state_digest
+from fedsq_flwr.models.weights import read_weights
 
 
 def digest(path: Path) -> str:
@@ -34,6 +35,12 @@ def test_the_file_is_in_the_cache_and_says_how_it_was_made(settings, cache: Path
     _, metadata = read_weights(path)
     assert '"epochs": 1' in metadata["recipe"]
     assert torch.__version__ in metadata["recipe"]
+
+
+def test_the_recipe_has_the_text_of_version_0_1_so_that_its_files_are_found(settings) -> None:
+    _, metadata = read_weights(pretrained_file(settings()))
+    assert '"deviation": 0.3081, "mean": 0.1307' in metadata["recipe"]
+    assert json.loads(metadata["recipe"])["pipeline"][1] == {"mean": 0.1307, "deviation": 0.3081}
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,23 @@
 import pytest
 import torch
 
-from fedsq_flwr.assembly import build_silo_model, load_server_data, load_silo, load_task
-from fedsq_flwr.config import Config, compose_config
-from fedsq_flwr.config.site import Site, at_site
+from fedsq_flwr.assembly.data import load_server_data, load_silo, load_task
+from fedsq_flwr.assembly.model import build_silo_model
 from fedsq_flwr.errors import ConfigurationError, DataError
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import Site, at_site
 from tests.data.folders import make
 
 FOLDER = ["executor=silos", "data=imagefolder", "backbone.weights=random", "backbone.image_size=8"]
 
 
-def settings(*overrides: str, site: Site = Site()) -> Config:  # noqa: B008 - immutable
-    return compose_config([*FOLDER, *overrides], lambda config: at_site(config, site))
+def settings(*overrides: str) -> RunSettings:
+    return compose_settings([*FOLDER, *overrides])
 
 
-def at(folder, *overrides: str) -> Config:
-    return settings("data.classes=[cat,dog]", *overrides, site=Site(data_path=str(folder)))
+def at(folder, *overrides: str) -> RunSettings:
+    return at_site(settings("data.classes=[cat,dog]", *overrides), Site(data_path=str(folder)))
 
 
 def test_the_server_reads_validation_and_test_and_nothing_of_train(tmp_path):
@@ -37,7 +39,7 @@ def test_a_server_may_have_no_data_but_must_name_the_classes():
 
 
 def test_of_any_other_data_set_the_server_works_out_the_whole():
-    config = compose_config(["executor=silos", "silos=3", "backbone.weights=random"])
+    config = compose_settings(["executor=silos", "silos=3", "backbone.weights=random"])
     assert len(load_server_data(config).train) == 3
 
 
@@ -73,8 +75,8 @@ def test_files_that_cannot_be_read_are_counted(tmp_path):
 def test_a_silo_needs_a_run_with_folders_and_classes(tmp_path):
     make(tmp_path, {"cat/1.png": 10, "dog/2.png": 20})
     with pytest.raises(ConfigurationError, match=r"data.classes=null: must be given, since silos have to agree"):
-        load_silo(settings(site=Site(data_path=str(tmp_path))), 0)
-    digits = compose_config(["executor=silos"], lambda config: at_site(config, Site(data_path=str(tmp_path))))
+        load_silo(at_site(settings(), Site(data_path=str(tmp_path))), 0)
+    digits = at_site(compose_settings(["executor=silos"]), Site(data_path=str(tmp_path)))
     with pytest.raises(ConfigurationError, match=r"data.name=digits: must be imagefolder"):
         load_silo(digits, 0)
 
@@ -91,5 +93,5 @@ def test_where_the_structure_is_sent_the_silos_model_has_the_form_of_the_servers
 
 
 def test_a_simulation_is_shared_out_as_before(tmp_path):
-    config = compose_config(["executor=inprocess", "silos=2", "backbone.weights=random"])
+    config = compose_settings(["executor=inprocess", "silos=2", "backbone.weights=random"])
     assert [len(part) for part in load_task(config, 2).train] == [len(p) for p in load_server_data(config).train]

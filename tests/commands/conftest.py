@@ -11,7 +11,7 @@ from tests.endtoend.conftest import SMALL, few_digits, run_in
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with runs of two methods, and of three with gates that change; not to be changed."""
+    """A directory with runs of two methods, and of two with gates that change; not to be changed."""
     parent = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(parent)
@@ -21,7 +21,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "fedavg": ["method=fedavg"],
             "refreshed": ["method.refresh_every=1"],
             "released": ["method.release_after=1"],
-            "letting go": ["method.release_after=1", "method.release_over=2"],
         }
         for name, overrides in wanted.items():
             run_in(parent, (*SMALL, "validation_fraction=0.2", *overrides), name=name)

@@ -10,8 +10,8 @@ from datasets import Value as Plain
 from PIL import Image as Pillow
 
 from fedsq_flwr.data.decoded import Decoded
-from fedsq_flwr.data.published import PUBLISHED
-from fedsq_flwr.data.published_files import find_origin
+from fedsq_flwr.data.published import find_origin
+from fedsq_flwr.data.published_facts import PUBLISHED
 
 NAMES = ("airplane", "automobile", "bird")
 

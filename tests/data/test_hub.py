@@ -6,7 +6,8 @@ import datasets
 import numpy as np
 import pytest
 
-from fedsq_flwr.data.published import PUBLISHED, load_published
+from fedsq_flwr.data.published import load_published
+from fedsq_flwr.data.published_facts import PUBLISHED
 from fedsq_flwr.errors import DataError
 from tests.data.published import NAMES, dataset, pictures
 

@@ -12,30 +12,28 @@ def images(tensor: Tensor) -> LabelledImages:
     return LabelledImages(tensor, torch.arange(len(tensor)))
 
 
-def prepared(
-    tensor: Tensor, *, size: int = 4, channels: int = 1, mean: float = 0.0, deviation: float = 1.0
-) -> Tensor:
-    return InputPipeline(size, channels, mean, deviation)(tensor)
+def prepared(tensor: Tensor, *, size: int = 4, channels: int = 1, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    return InputPipeline(size, channels, mean, std)(tensor)
 
 
-def test_pixels_are_normalised_by_mean_and_deviation() -> None:
+def test_pixels_are_normalised_by_mean_and_std() -> None:
     pixels = torch.tensor([0.0, 0.5, 1.0, 0.25]).view(1, 1, 2, 2)
     expected = torch.tensor([-1.0, 1.0, 3.0, 0.0]).view(1, 1, 2, 2)
-    torch.testing.assert_close(prepared(pixels, size=2, mean=0.25, deviation=0.25), expected)
+    torch.testing.assert_close(prepared(pixels, size=2, mean=0.25, std=0.25), expected)
 
 
-def test_each_channel_may_have_its_own_mean_and_deviation() -> None:
+def test_each_channel_may_have_its_own_mean_and_std() -> None:
     pixels = torch.full((2, 3, 4, 4), 0.5)
-    result = InputPipeline(4, 3, mean=(0.0, 0.25, 0.5), deviation=(1.0, 0.25, 2.0))(pixels)
+    result = InputPipeline(4, 3, mean=(0.0, 0.25, 0.5), std=(1.0, 0.25, 2.0))(pixels)
     assert [result[:, channel].unique().tolist() for channel in range(3)] == [[0.5], [1.0], [0.0]]
 
 
 def test_one_number_and_a_list_of_it_give_the_same_bits() -> None:
     pixels = torch.rand(4, 3, 4, 4)
-    one = InputPipeline(4, 3, mean=0.1307, deviation=0.3081)(pixels)
+    one = InputPipeline(4, 3, mean=0.1307, std=0.3081)(pixels)
     assert torch.equal(one, (pixels - 0.1307) / 0.3081)
     for values in ([0.1307], [0.1307] * 3):
-        assert torch.equal(one, InputPipeline(4, 3, mean=values, deviation=[0.3081] * len(values))(pixels))
+        assert torch.equal(one, InputPipeline(4, 3, mean=values, std=[0.3081] * len(values))(pixels))
 
 
 @pytest.mark.parametrize(("before", "after"), [((8, 8), 16), ((28, 28), 16), ((5, 9), 7), ((16, 16), 16)])
@@ -75,7 +73,7 @@ def test_several_channels_become_one_by_their_mean() -> None:
 def test_labels_stay_and_the_input_is_left_as_it_is() -> None:
     data = images(torch.rand(3, 1, 4, 4))
     kept = data.images.clone()
-    (result,) = prepare_parts([data], InputPipeline(8, 3, mean=0.5, deviation=0.5), keep_bytes=2**20)
+    (result,) = prepare_parts([data], InputPipeline(8, 3, mean=0.5, std=0.5), keep_bytes=2**20)
     assert isinstance(result.images, Tensor)
     assert torch.equal(result.labels, data.labels)
     assert torch.equal(data.images, kept)

@@ -85,6 +85,12 @@ def test_the_name_says_which_images_and_which_pipeline() -> None:
     assert len({digest(images) for images in (lazy, *others)}) == 1 + len(others)
 
 
+def test_gates_cached_by_version_0_1_are_found_by_the_same_name() -> None:
+    assert InputPipeline(16, 1, (0.1307,), 0.3081).key == (
+        "InputPipeline(size=16, channels=1, mean=(0.1307,), deviation=0.3081)"
+    )
+
+
 def test_images_move_without_those_that_they_share_with_other_parts() -> None:
     part = PreparedImages(stored(torch.uint8), pipeline()).subset(torch.tensor([4, 2]))
     moved = part.to(torch.device("meta"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fedsq_flwr.data.published import PUBLISHED
+from fedsq_flwr.data.published_facts import PUBLISHED
 from fedsq_flwr.errors import DataError
 from tests.data.published import NAMES, as_stored, parquet, pictures, png, read
 

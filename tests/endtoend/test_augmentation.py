@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.data import DataSource, LabelledImages
+from fedsq_flwr.settings.composition import compose_settings
 from tests.endtoend.conftest import read_history, read_summary
 
 LINE = "an image has too many views to keep its gates"
@@ -40,7 +40,7 @@ def test_every_method_takes_augmented_images_and_the_log_says_whose_gates_are_no
 
 def test_images_are_not_flipped_by_default(tmp_path):
     for chosen in ([], ["data=imagefolder", f"data.path={tmp_path}"]):
-        assert compose_config(chosen).data.augmentation == "none"
+        assert compose_settings(chosen).data.augmentation == "none"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def colours(monkeypatch):
             return LabelledImages(values if dtype == torch.uint8 else values.float() / 255, labels)
 
         source = DataSource(part(120, 0), part(40, 1), ("a", "b", "c", "d"), part(40, 2))
-        monkeypatch.setattr("fedsq_flwr.assembly.sources.load_source", lambda _: source)
+        monkeypatch.setattr("fedsq_flwr.assembly.data.load_source", lambda *_: source)
 
     return set_up
 
@@ -66,5 +66,5 @@ def test_images_prepared_lazily_give_the_bits_of_those_prepared_at_once(run, col
     at_once = run(*settings, name="at_once")
     colours(torch.uint8)
     assert numbers(run(*settings, name="bytes_at_once")) == numbers(at_once)
-    monkeypatch.setattr("fedsq_flwr.assembly.sources.KEEP_PREPARED_BYTES", 0)
+    monkeypatch.setattr("fedsq_flwr.assembly.data.KEEP_PREPARED_BYTES", 0)
     assert numbers(run(*settings, "executor.workers=2", name="lazily")) == numbers(at_once)

@@ -2,7 +2,7 @@
 
 import torch
 
-from fedsq_flwr.backbones import build_backbone
+from fedsq_flwr.models import build_backbone
 from tests.endtoend.conftest import read_history, read_summary
 from tests.endtoend.test_inprocess import timeless
 
@@ -26,15 +26,15 @@ def test_a_run_from_a_checkpoint_with_another_head_records_what_was_adapted(run,
     path = tmp_path / "it's mine.pth"
     torch.save({"state_dict": {f"module.{n}": t for n, t in network.state_dict().items()}}, path)
     quoted = str(path).replace("'", "\\'")
-    statistics = ("backbone.mean=[0.3]", "backbone.deviation=[0.4]")
+    statistics = ("backbone.mean=[0.3]", "backbone.std=[0.4]")
     weights = read_summary(run(f"backbone.weights='{quoted}'", *statistics, "rounds=1"))["weights"]
     assert weights["source"] == "local file"
     assert weights["file"] == str(path)
-    assert (weights["mean"], weights["deviation"], weights["classes"]) == ([0.3], [0.4], 100)
+    assert (weights["mean"], weights["std"], weights["classes"]) == ([0.3], [0.4], 100)
     assert "prefix module. removed" in weights["adapted"]
 
 
 def test_weights_that_do_not_say_how_images_are_normalised_are_one_line(run, tmp_path, capsys):
     torch.save(build_backbone("resnet20", in_channels=1, classes=10, seed=3).state_dict(), tmp_path / "w.pth")
     run(f"backbone.weights={tmp_path}/w.pth", status=1)
-    assert "give backbone.mean and backbone.deviation" in capsys.readouterr().err
+    assert "give backbone.mean and backbone.std" in capsys.readouterr().err

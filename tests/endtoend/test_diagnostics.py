@@ -11,9 +11,9 @@ PLAIN = ("plain_best_accuracy", "plain_test_accuracy", "plain_final_accuracy", "
 
 @pytest.mark.parametrize("method", ["fedsq", "fedavg"])
 def test_they_change_no_number_and_are_the_same_in_a_resumed_run(run, method):
-    whole = run("diagnostics=true", f"method={method}", "participation=0.7", name="whole")
-    run(f"method={method}", "participation=0.7", "rounds=1", name="broken")  # without them
-    resumed = run("diagnostics=true", f"method={method}", "participation=0.7", "resume=true", name="broken")
+    whole = run("diagnostics=true", f"method={method}", "fraction_train=0.7", name="whole")
+    run(f"method={method}", "fraction_train=0.7", "rounds=1", name="broken")  # without them
+    resumed = run("diagnostics=true", f"method={method}", "fraction_train=0.7", "resume=true", name="broken")
     with_them, without = timeless(read_history(whole)), timeless(read_history(resumed))
     assert "diagnostics" not in without[0]
     assert without[1] == with_them[1]  # FedAvg's gates are still compared with those of the very start
@@ -30,7 +30,9 @@ def test_they_change_no_number_and_are_the_same_in_a_resumed_run(run, method):
     assert first["averaging"]["gap"] > 0
     assert first["drift"]["mean"] > first["drift"]["of_mean"] > 0
 
-    assert read_run(resumed).rounds[1].diagnosis.relative_gap == second["averaging"]["relative"]
+    diagnostics = read_run(resumed).rounds[1].diagnostics
+    assert diagnostics is not None
+    assert diagnostics.averaging.relative == second["averaging"]["relative"]
     for directory in (whole, resumed):
         page = (directory / "report.html").read_text()
         assert "Flipped gates by layer and round" in page

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from fedsq_flwr.cli import main
-from fedsq_flwr.job import EXECUTORS
+from fedsq_flwr.executors.inprocess import run_inprocess
 from tests.endtoend.conftest import SMALL, few_digits, read_history, read_summary
 
 PROMISED_LINE = {"round", "train_loss", "loss", "accuracy", "test_accuracy", "seconds", "replies"}
@@ -90,11 +90,11 @@ def test_kernels_that_cannot_be_compiled_are_told_in_one_line(run, monkeypatch, 
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(run):
-    whole = run("rounds=4", "participation=0.7", name="whole")
-    broken = run("rounds=2", "participation=0.7", name="broken")
+    whole = run("rounds=4", "fraction_train=0.7", name="whole")
+    broken = run("rounds=2", "fraction_train=0.7", name="broken")
     with (broken / "history.jsonl").open("a") as file:
         file.write('{"round": 3, "train_lo')  # it died while it wrote
-    resumed = run("rounds=4", "participation=0.7", "resume=true", name="broken")
+    resumed = run("rounds=4", "fraction_train=0.7", "resume=true", name="broken")
     assert timeless(read_history(resumed)) == timeless(read_history(whole))
     same = ("weights_sha256", "best_accuracy", "rounds_to_best", "bytes_up", "bytes_down", "per_silo")
     assert all(read_summary(resumed)[key] == read_summary(whole)[key] for key in same)
@@ -117,15 +117,14 @@ def test_a_finished_run_is_not_written_over(run, capsys):
 
 
 def test_a_run_that_could_measure_nothing_ends_well(run, monkeypatch, capsys):
-    whole = EXECUTORS["inprocess"]
-
-    def unmeasured(config, overrides, on_round):
-        whole(config, overrides, on_round)
-        path = Path(config.output) / "summary.json"
+    def unmeasured(*given):
+        run_inprocess(*given)
+        settings = given[0]
+        path = Path(settings.output) / "summary.json"
         figures = json.loads(path.read_text())
         path.write_text(json.dumps({**figures, "best_accuracy": None, "accuracy_auc": None}))
 
-    monkeypatch.setitem(EXECUTORS, "inprocess", unmeasured)
+    monkeypatch.setattr("fedsq_flwr.job.run_inprocess", unmeasured)
     run("rounds=1")  # as silos without held-out samples and a server without data do
     assert "Traceback" not in capsys.readouterr().err
 
@@ -135,7 +134,7 @@ def test_the_best_checkpoint_is_the_best_rounds(run):
 
     directory = run("rounds=3")
     _, line = Checkpoints(directory / "checkpoints").load("best")
-    assert line["round"] == read_summary(directory)["rounds_to_best"]
+    assert line.round == read_summary(directory)["rounds_to_best"]
 
 
 def test_a_sweep_runs_every_job_in_a_directory_of_its_own(tmp_path, monkeypatch, capsys):
@@ -153,7 +152,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails_and_ends_with_its_error(tmp_path
     few_digits(monkeypatch)
     small = [*SMALL, "validation_fraction=0.2", "rounds=1", f"output={tmp_path / 'sweep'}"]
     assert main(["run", "-m", *small, "partition.alpha=-1,1"]) == 1
-    assert "partition.alpha=-1.0: must be above 0" in capsys.readouterr().err
+    assert "partition.alpha=-1: must be above 0" in capsys.readouterr().err
     assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 1
 
 
@@ -166,5 +165,5 @@ def test_the_report_is_made_again_from_the_directory(run, capsys):
 
 
 def test_participation_is_of_the_silos(run):
-    lines = read_history(run("silos=4", "participation=0.5"))
+    lines = read_history(run("silos=4", "fraction_train=0.5"))
     assert [(line["sampled"], line["replies"]) for line in lines] == [(2, 2), (2, 2)]

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import fedsq_flwr.conf
-from fedsq_flwr.config import compose_config
+from fedsq_flwr.settings.composition import compose_settings, conf_directory
 from tests.data.published import parquet, pictures
 from tests.endtoend.conftest import read_summary, run_in
 
-PAPER = Path(next(iter(fedsq_flwr.conf.__path__))) / "experiment" / "paper"
+PAPER = conf_directory() / "experiment" / "paper"
 RECIPES = sorted(file.stem for file in PAPER.glob("*_*.yaml"))
 CLASSES = {"cinic10": 10, "cifar100": 100}
 
@@ -24,7 +23,7 @@ def test_there_is_one_for_each_network_data_set_and_partition() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_is_what_its_name_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDSQ_DATA", raising=False)
-    config = compose_config([f"experiment=paper/{name}"])
+    config = compose_settings([f"experiment=paper/{name}"])
     assert "_".join((config.backbone.name, config.data.name, config.partition.name)) == name
     assert config.experiment == f"paper/{name}"
     assert config.backbone.weights == "IMAGENET1K_V1"
@@ -56,7 +55,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_runs_on_local_images_with_random_weights(name: str, files: Path, tmp_path: Path) -> None:
-    shorter = ("silos=2", "rounds=1", "partition.min_size=5", "partition.alpha=5", "validation_fraction=0.25")
+    shorter = ["silos=2", "rounds=1", "partition.min_size=5", "validation_fraction=0.25"]
+    shorter += ["partition.alpha=5"] if name.endswith("_dirichlet") else []
     here = ("executor=inprocess", "executor.threads=2", f"cache_dir={tmp_path}/cache")
     local = (f"data.path={files}", "backbone.weights=random")
     run_in(tmp_path, (f"experiment=paper/{name}", *shorter, *here, *local), name="run")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedsq_flwr.assembly import build_model
-from fedsq_flwr.config.files import read_config
+from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.records.checkpoints import Checkpoints
+from fedsq_flwr.records.config import read_config
 from tests.endtoend.conftest import read_history, read_summary
 
 
@@ -20,7 +20,7 @@ def numbers(directory: Path) -> list[dict]:
 
 
 def test_a_resumed_run_goes_on_under_the_structure_that_was_in_force(run):
-    plan = ("silos=2", "method.freeze_after=1", "participation=0.5")
+    plan = ("silos=2", "method.freeze_after=1", "fraction_train=0.5")
     whole, broken = run("rounds=3", *plan, name="whole"), run("rounds=2", *plan, name="broken")
     resumed = run("rounds=3", *plan, "resume=true", name="broken")
     assert resumed == broken
@@ -39,7 +39,7 @@ def test_a_resumed_run_goes_on_under_the_structure_that_was_in_force(run):
 
 @pytest.mark.parametrize("method", ["fedsq", "fedavg"])
 def test_head_first_the_body_is_the_starts_to_the_bit(run, method):
-    directory = run(f"method={method}", "head_first_rounds=2", "rounds=2")
+    directory = run(f"method={method}", "linear_probing_rounds=2", "rounds=2")
     state, _ = Checkpoints(directory / "checkpoints").load("last")
     start = build_model(read_config(directory / "config.yaml"), 10).quantitative_state()
     assert {name for name in start if not torch.equal(start[name], state[name])} == {"fc.weight", "fc.bias"}
@@ -47,12 +47,12 @@ def test_head_first_the_body_is_the_starts_to_the_bit(run, method):
 
 @pytest.mark.parametrize("method", ["fedsq", "fedprox"])
 def test_local_batch_norm_is_in_no_checkpoint_and_the_outcome_says_whose_figures_are_fair(run, method, capsys):
-    directory = run(f"method={method}", "batch_norm=local", "participation=0.7")
+    directory = run(f"method={method}", "batch_norm=local", "fraction_train=0.7")
     state, _ = Checkpoints(directory / "checkpoints").load("last")
     assert not any("bn" in name or "running" in name for name in state)
     assert len(state) > 10
     assert "the silos' own figures are the fair ones" in capsys.readouterr().out
-    assert "the silos&#39; figures are the fair ones" in (directory / "report.html").read_text()
+    assert "The silos&#39; figures are therefore the fair ones" in (directory / "report.html").read_text()
     assert all(line["dropped"] == [] for line in read_history(directory))
 
 
@@ -60,7 +60,7 @@ def test_a_run_with_local_batch_norm_is_not_resumed(run, capsys):
     run("batch_norm=local", "rounds=1")
     run("batch_norm=local", "rounds=2", "resume=true", status=1)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("fedsq: resume=True: not with batch_norm=local: the silos keep their batch norm")
+    assert line.startswith("fedsq: resume=true: not with batch_norm=local: the silos keep their batch norm")
 
 
 def test_late_and_released_gates_run(run):

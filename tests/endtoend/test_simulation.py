@@ -52,7 +52,7 @@ def test_what_a_silo_keeps_between_rounds_is_the_same_under_ray(tmp_path, run_al
 
     A lost structure would end the run with an error; a lost batch norm would only change numbers.
     """
-    policies = ("batch_norm=local", "head_first_rounds=1", "method.release_after=2", "participation=0.7")
+    policies = ("batch_norm=local", "linear_probing_rounds=1", "method.release_after=2", "fraction_train=0.7")
     finished = fedsq("rounds=3", *policies, "output=ray", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     ray, inprocess = tmp_path / "ray", run_all_digits("rounds=3", *policies, name="inprocess")

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from fedsq_flwr.backbones.cifar_resnet import CifarResNet
+from fedsq_flwr.models.cifar_resnet import CifarResNet
 from tests.gating.gated_networks import CLASSES
 
 

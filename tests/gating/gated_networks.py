@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.backbones import build_backbone
-from fedsq_flwr.backbones.cifar_resnet import CifarResNet
+from fedsq_flwr.models import build_backbone
+from fedsq_flwr.models.cifar_resnet import CifarResNet
 
 CLASSES = 5
 BATCH = 9  # an odd number, and not fewer than eight: smaller batches may use other kernels

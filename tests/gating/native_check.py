@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import DualCopy, Gates, native
-from fedsq_flwr.gating.bits import pack_bits
+from fedsq_flwr.gating import DualCopy, Gates
+from fedsq_flwr.gating.packed import native
+from fedsq_flwr.gating.packed.bits import pack_bits
 from tests.gating.gated_networks import BUILDERS, batch_for, build, perturb, same_bits
 
 Numbers = dict[str, Tensor]

@@ -187,7 +187,7 @@ def test_copies_have_the_same_fingerprint(name: str) -> None:
 
 def test_every_process_finds_the_same_fingerprint() -> None:
     program = (
-        "from fedsq_flwr.backbones import build_backbone; from fedsq_flwr.gating import DualCopy;"
+        "from fedsq_flwr.models import build_backbone; from fedsq_flwr.gating import DualCopy;"
         "print(DualCopy(build_backbone('resnet20', in_channels=1, classes=5, seed=3)).fingerprint)"
     )
     elsewhere = subprocess.run(
@@ -197,7 +197,7 @@ def test_every_process_finds_the_same_fingerprint() -> None:
         text=True,
         check=True,
     )
-    from fedsq_flwr.backbones import build_backbone
+    from fedsq_flwr.models import build_backbone
 
     here = DualCopy(build_backbone("resnet20", in_channels=1, classes=5, seed=3)).fingerprint
     assert elsewhere.stdout.strip() == here

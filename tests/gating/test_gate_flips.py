@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy, GateMismatchError, QuantitativeCopy
-from fedsq_flwr.gating.diagnostics import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
+from fedsq_flwr.gating.probe.flips import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
 from tests.gating.gated_networks import BUILDERS, batch_for, build, perturb, same_bits
 
 

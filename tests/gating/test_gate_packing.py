@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedsq_flwr.gating import DualCopy, Gates
-from fedsq_flwr.gating.bits import gate_bits, pack_bits, unpack_bits
-from fedsq_flwr.gating.layout import PoolLayout, ReluLayout
-from fedsq_flwr.gating.winners import WinnerCode
+from fedsq_flwr.gating.packed.bits import gate_bits, pack_bits, unpack_bits
+from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.packed.winners import WinnerCode
 from tests.gating.gated_networks import BUILDERS, batch_for, build
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsq_flwr.gating import native
+from fedsq_flwr.gating.packed import native
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.backbones import registry
+from fedsq_flwr import models
 from fedsq_flwr.gating import DualCopy, GateMismatchError, Gates, check_affine
 from fedsq_flwr.gating.record import record_packed
 from fedsq_flwr.gating.replay import Replaying
@@ -272,7 +272,7 @@ def test_the_fingerprint_does_not_change_with_what_gates_do_not_depend_on(dual: 
 
 
 def test_every_backbone_that_a_run_can_name_is_among_the_proven() -> None:
-    assert registry.BACKBONES.keys() <= BACKBONES.keys()
+    assert models.BACKBONES.keys() <= BACKBONES.keys()
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_0", "squeezenet1_1"])

@@ -26,25 +26,18 @@ def test_released_after_three_rounds() -> None:
     assert sources(release_after=3) == [0, 0, 0, None, None, None, None, None]
 
 
+def test_frozen_late_and_released() -> None:
+    assert sources(4, freeze_after=1, release_after=3) == [None, 1, 1, None]
+
+
 def test_all_together() -> None:
     assert sources(freeze_after=1, refresh_every=2, release_after=6) == [None, 1, 1, 3, 3, 5, None, None]
 
 
-def test_released_over_three_rounds_the_gates_decide_less_and_less() -> None:
-    plan = StructureSchedule(release_after=2, release_over=3)
-    assert [plan.share(server_round) for server_round in range(1, 8)] == [1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
-    assert sources(release_after=2, release_over=3) == [0, 0, 0, 0, 0, None, None, None]
-
-
-def test_before_they_are_frozen_the_gates_decide_nothing() -> None:
-    plan = StructureSchedule(freeze_after=1, release_after=3)
-    assert [plan.share(server_round) for server_round in range(1, 5)] == [0.0, 1.0, 1.0, 0.0]
-
-
-@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 30), st.integers(0, 5), st.integers(2, 40))
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 30), st.integers(2, 40))
 def test_a_structure_that_comes_into_force_is_the_model_of_the_round_before(
-    freeze: int, refresh: int, release: int, over: int, server_round: int
+    freeze: int, refresh: int, release: int, server_round: int
 ) -> None:
-    plan = StructureSchedule(freeze, refresh, release, over if release else 0)
+    plan = StructureSchedule(freeze, refresh, release)
     before, now = plan.source(server_round - 1), plan.source(server_round)
     assert now in (before, None, server_round - 1)

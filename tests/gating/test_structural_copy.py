@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy
-from tests.gating.gated_networks import batch_for, build, perturb, same_bits
+from tests.gating.gated_networks import CLASSES, batch_for, build, perturb, same_bits
 
 
 def test_parameters_are_the_quantitative_copys_and_no_others(dual: DualCopy) -> None:
@@ -153,3 +153,33 @@ def test_a_released_copy_has_its_own_relus_and_no_fingerprint(dual: DualCopy, im
     dual.gated = True
     assert same_bits(dual(images), gated)
     assert dual.fingerprint == fingerprint
+
+
+def test_nothing_of_the_structural_copy_is_in_the_state(dual: DualCopy) -> None:
+    structural = {tensor.data_ptr() for tensor in dual.structural.state_dict().values()}
+    assert structural.isdisjoint(tensor.data_ptr() for tensor in dual.quantitative_state().values())
+
+
+def test_a_new_head_leaves_the_structural_copy_as_it_is(dual: DualCopy, images: Tensor) -> None:
+    before = dual.gates(images)
+    dual.replace_head(3)
+    assert tuple(dual.structural.fc.weight.shape) == (CLASSES, 6)
+    assert all(torch.equal(a, b) for a, b in zip(before.masks(), dual.gates(images).masks(), strict=True))
+
+
+def test_a_dual_copy_that_has_learnt_is_not_its_plain_network(dual: DualCopy, images: Tensor) -> None:
+    perturb(dual.quantitative)
+    assert not torch.equal(dual.to_plain()(images), dual(images))
+
+
+def statistics(dual: DualCopy) -> dict[str, Tensor]:
+    return {name: t.clone() for name, t in dual.structural.named_buffers() if "running" in name}
+
+
+@pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
+def test_the_structural_statistics_never_move(batch_norm: str, images: Tensor) -> None:
+    dual = DualCopy(build("residual add"), batch_norm=batch_norm).train()
+    before = statistics(dual)
+    dual(images)
+    dual.gates(images)
+    assert all(same_bits(before[name], tensor) for name, tensor in statistics(dual).items())

@@ -225,3 +225,11 @@ def test_max_pooling_without_pool_gates_is_taken() -> None:
     network = build("pool: nn.MaxPool2d")
     images, _ = batch_for(network)
     assert torch.equal(DualCopy(network, pool_gates=False)(images), network(images))
+
+
+def test_a_batch_norm_without_running_statistics_is_refused_since_its_gates_depend_on_the_batch() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
+    ).eval()
+    with pytest.raises(ValueError, match="'1'"):
+        DualCopy(network)

@@ -14,8 +14,9 @@ from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
 from flwr.superlink.main import create_app
 from flwr.supernode import fleet_http_client
 
-from fedsq_flwr.config.silo import SiloConfig, read_silo_config
 from fedsq_flwr.executors.environment import _FIXED
+from fedsq_flwr.settings.silo import SiloSettings
+from fedsq_flwr.settings.silo_file import read_silo_settings
 from tests.packaging.deployment import EXAMPLES, commands, options, unit
 
 UNITS = sorted(EXAMPLES.glob("*.service"))
@@ -66,15 +67,15 @@ def test_the_settings_of_a_silo_are_settings_and_can_be_read(tmp_path):
     text = (EXAMPLES / "silo.yaml").read_text()
     with_hints = re.sub(r"^# (\w+: \S+ +#)", r"\1", text, flags=re.M)  # what stands as a comment is one, too
     given = yaml.safe_load(with_hints)
-    assert given.keys() == SiloConfig.__dataclass_fields__.keys() - {"insecure"}
+    assert given.keys() == SiloSettings.model_fields.keys() - {"insecure"}
     for name in ("node", "ca.crt", "weights"):
         (tmp_path / name).touch()
     there = [f"private_key={tmp_path}/node", f"root_certificates={tmp_path}/ca.crt", f"data_path={tmp_path}"]
     (tmp_path / "silo.yaml").write_text(with_hints)
-    config = read_silo_config([str(tmp_path / "silo.yaml"), *there, f"weights={tmp_path}/weights"])
+    config = read_silo_settings([str(tmp_path / "silo.yaml"), *there, f"weights={tmp_path}/weights"])
     assert (config.silo, config.silos, config.superlink) == (0, 2, "server.example.org:9092")
-    assert config.gate_cache_bytes == SiloConfig.gate_cache_bytes
-    assert read_silo_config([str(EXAMPLES / "silo.yaml"), *there]).weights is None
+    assert config.gate_cache_bytes == SiloSettings.model_fields["gate_cache_bytes"].default
+    assert read_silo_settings([str(EXAMPLES / "silo.yaml"), *there]).weights is None
 
 
 def test_the_command_line_of_flower_finds_the_superlink_behind_the_door():

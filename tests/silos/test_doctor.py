@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fedsq_flwr.assembly import build_model
+from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.assembly.network import random_network
-from fedsq_flwr.backbones import save_weights
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.doctor import lines_of
-from fedsq_flwr.config import compose_config
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.superlink import LocalSuperLink, free_port
 from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.models import save_weights
+from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.silos import examination
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok, skip, warn
 from fedsq_flwr.silos.keys import read_node_key
@@ -39,7 +39,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 def silo(tmp_path: Path) -> list[str]:
     """Settings of a silo with images and weights of its own, whose server does not run."""
     make(tmp_path / "data", FILES)
-    save_weights(tmp_path / "w.safetensors", random_network(compose_config(), 2, "start").state_dict(), {})
+    save_weights(tmp_path / "w.safetensors", random_network(compose_settings(), 2, "start").state_dict(), {})
     settings = {
         "superlink": f"127.0.0.1:{free_port()}",
         "silo": 0,
@@ -83,7 +83,7 @@ def test_nothing_found_steers_the_terminal() -> None:
 
 def test_all_problems_come_in_one_go(silo: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     before = listing(tmp_path)
-    assert main(["doctor", *silo, "device=tpu", "--run", "data.classes=[a,c]"]) == 1
+    assert main(["doctor", *silo, "device=cuda:99", "--run", "data.classes=[a,c]"]) == 1
     printed, told = capsys.readouterr()
     found = marks(printed)
     assert list(found) == CHECKS
@@ -172,7 +172,7 @@ def test_a_silo_that_can_join_and_one_that_is_not_registered(
     assert marks(printed) == dict.fromkeys(CHECKS, "ok")
     assert printed.endswith("\nready to join\n")
     assert told == ""
-    servers = build_model(compose_config([f"backbone.weights={tmp_path / 'w.safetensors'}"]), 2)
+    servers = build_model(compose_settings([f"backbone.weights={tmp_path / 'w.safetensors'}"]), 2)
     assert isinstance(servers, DualCopy)
     assert f"{' ' * 15}{servers.fingerprint}\n" in printed
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from fedsq_flwr.config import compose_config
+from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.silos.checks import versions
 from fedsq_flwr.silos.checks.finding import Mark
 from fedsq_flwr.silos.checks.machine import check_device, check_disk, check_memory
@@ -49,7 +49,7 @@ def test_too_little_room_for_gates_is_warned_of(tmp_path: Path, monkeypatch: pyt
 
 
 def test_images_are_compared_with_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = compose_config(["backbone=resnet18"])
+    run = compose_settings(["backbone=resnet18"])
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**9))
     finding = check_memory(run, 1000)  # of 3 x 224 x 224 pixels, 4 bytes each
     assert (finding.mark, finding.found) == (
@@ -65,9 +65,9 @@ def test_the_device_is_chosen_as_in_a_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert check_device(silo, 1).found == "cpu, 1 thread on 2 cores"
     assert check_device(silo, None).found == "cpu, 2 cores"
     assert check_device(silo, 4).mark == Mark.WARN
-    finding = check_device(silo_of(tmp_path, device="tpu"), 1)
+    finding = check_device(silo_of(tmp_path, device="cuda:99"), 1)
     assert finding.mark == Mark.FAIL
-    assert finding.found.startswith("device=tpu: 'tpu' cannot be used here")
+    assert finding.found.startswith("device=cuda:99: 'cuda:99' cannot be used here")
 
 
 def test_what_is_installed_here_will_do() -> None:

@@ -4,19 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from fedsq_flwr.assembly import build_model
+from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.assembly.network import random_network
-from fedsq_flwr.backbones import save_weights
-from fedsq_flwr.backbones.files import file_sha256
-from fedsq_flwr.config import Config, compose_config
 from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.models import save_weights
+from fedsq_flwr.models.torch_files import file_sha256
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.silos.checks.finding import Mark
 from fedsq_flwr.silos.checks.settings import check_run, check_settings
 from fedsq_flwr.silos.checks.start import check_gates, check_weights
 from tests.silos.joining import silo_of
 
 
-def run_at(folder: Path, *overrides: str, **settings: object) -> Config:
+def run_at(folder: Path, *overrides: str, **settings: object) -> RunSettings:
     finding, run = check_run(silo_of(folder, **settings), overrides)
     assert run is not None, finding.found
     return run
@@ -26,7 +27,7 @@ def run_at(folder: Path, *overrides: str, **settings: object) -> Config:
 def weights(tmp_path: Path) -> Path:
     """Weights of a ResNet-20 with ten classes."""
     path = tmp_path / "weights.safetensors"
-    network = random_network(compose_config(["seed=7"]), 10, "start")
+    network = random_network(compose_settings(["seed=7"]), 10, "start")
     save_weights(path, network.state_dict(), {})
     return path
 
@@ -38,11 +39,14 @@ def test_the_silos_settings_are_told_or_their_first_fault(tmp_path: Path) -> Non
     assert silo is not None
     finding, silo = check_settings([*words, "silo=2"])
     assert (finding.mark, finding.found, silo) == (Mark.FAIL, "silo=2: must be 0 to 1", None)
+    finding, silo = check_settings([*words, "silo=1", "device=tpu"])
+    assert (finding.mark, silo) == (Mark.FAIL, None)
+    assert finding.found == "device=tpu: allowed are auto, cpu, cuda, cuda:N and mps"
 
 
 def test_a_runs_settings_are_those_that_hold_at_the_silo(tmp_path: Path, weights: Path) -> None:
     run = run_at(tmp_path, "data.classes=[a,b]", weights=str(weights), device="cpu")
-    assert (run.data.path, run.data.classes) == (str(tmp_path), ["a", "b"])
+    assert (run.data.path, run.data.classes) == (str(tmp_path), ("a", "b"))
     assert run.backbone.weights == str(weights)
     assert run.executor.name == "silos"
 
@@ -52,7 +56,9 @@ def test_a_runs_settings_are_those_that_hold_at_the_silo(tmp_path: Path, weights
     [
         ("rounds=0", "rounds=0: must be at least 1"),
         ("backbone.weights=/srv/x.pth", "is a file of the server's"),
-        ("hydra.run.dir=x", "are not taken by silos"),
+        ("backbone.weights=/srv/runs/fedsq", "backbone.weights=fedsq: is a file of the server's"),
+        ("backbone.weights=fedsq", "backbone.weights=fedsq: is a file of the server's"),
+        ("wire=float16", "wire: is called wire_dtype since version 0.2"),
     ],
 )
 def test_a_run_that_this_silo_would_refuse_fails(tmp_path: Path, override: str, told: str) -> None:
@@ -68,7 +74,7 @@ def test_weights_are_told_by_file_and_sha256_and_gates_by_fingerprint(tmp_path: 
         Mark.OK,
         [str(weights), "sha256 of the file:", file_sha256(weights)],
     )
-    servers = build_model(compose_config([f"backbone.weights={weights}"]), 10)
+    servers = build_model(compose_settings([f"backbone.weights={weights}"]), 10)
     assert isinstance(servers, DualCopy)
     gates = check_gates(run, 2)
     assert gates.mark == Mark.OK
@@ -96,7 +102,7 @@ def test_nothing_is_pretrained_for_the_doctor(tmp_path: Path) -> None:
 
 
 def test_what_the_server_sends_is_not_looked_for_here(tmp_path: Path) -> None:
-    run = run_at(tmp_path, "executor.structure=sent")
+    run = run_at(tmp_path, "executor.structure=sent", "backbone.weights=/srv/x.pth")
     assert "come from the server" in check_weights(run, 2).found
     assert check_gates(run, 2).found == "sent by the server, once"
 

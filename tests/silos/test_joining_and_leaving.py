@@ -63,7 +63,7 @@ def test_a_silo_may_join_after_the_first_round_and_another_may_leave_in_the_midd
     first, second = silo(0), silo(1, "honest", "wait", "honest", "wait")
     for early in (first, second):
         early.wait_for(" ready\n")
-    federation = run("rounds=5", "min_silos=2", "min_replies=2", "executor.join_timeout=8")
+    federation = run("rounds=5", "min_available_silos=2", "min_replies=2", "executor.join_timeout=8")
     line = federation.finishes_round(1)
     assert (line["sampled"], line["replies"]) == (2, 2)
 
@@ -96,7 +96,7 @@ def test_a_round_goes_on_without_a_silo_that_hangs_and_one_that_is_killed(run, s
     honest, hangs, dies = silos = [silo(0), silo(1, "honest", "wait"), silo(2, "honest", "wait")]
     for process in silos:
         process.wait_for(" ready\n")
-    federation = run("rounds=2", "min_silos=2", "executor.round_timeout=15", "evaluate_every=2")
+    federation = run("rounds=2", "min_available_silos=2", "executor.round_timeout=15", "evaluate_every=2")
     dies.wait_for("waiting for go-2\n")
     dies.send(signal.SIGKILL)
     honest.wait_for("round 2: evaluate asked for")  # the wait for the others is over

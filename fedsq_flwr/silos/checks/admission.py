@@ -1,7 +1,7 @@
 """Whether the server would take this silo."""
 
-from fedsq_flwr.config.silo import SiloConfig
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.settings.silo import SiloSettings
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok
 from fedsq_flwr.silos.link import KeyPair, Link
 
@@ -9,7 +9,7 @@ _NAME = "admission"
 _PATIENCE = 5.0  # seconds
 
 
-def check_admission(silo: SiloConfig, keys: KeyPair | None) -> Finding:
+def check_admission(silo: SiloSettings, keys: KeyPair | None) -> Finding:
     """Ask whether the server knows the silo's key; without one, connect and leave, since there is no other way.
 
     A silo that is connected with the same key, now, does not notice, and no run takes this for a silo.

@@ -7,8 +7,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fedsq_flwr.config.silo import SiloConfig
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.silo import SiloSettings
 from fedsq_flwr.silos.certificates import read_certificate
 from fedsq_flwr.silos.checks.dates import of_dates
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok, warn
@@ -17,7 +17,7 @@ from fedsq_flwr.silos.keys import read_node_key
 _KEY, _AUTHORITY = "key", "authority"
 
 
-def check_key(silo: SiloConfig) -> tuple[Finding, tuple[EllipticCurvePrivateKey, EllipticCurvePublicKey] | None]:
+def check_key(silo: SiloSettings) -> tuple[Finding, tuple[EllipticCurvePrivateKey, EllipticCurvePublicKey] | None]:
     """Read the silo's key, if it has one."""
     if silo.private_key is None and silo.insecure:
         return ok(_KEY, "none, with insecure=true"), None
@@ -37,7 +37,7 @@ def public_digest(key: EllipticCurvePublicKey) -> str:
     return f"SHA256:{b64encode(hashlib.sha256(blob).digest()).decode().rstrip('=')}"
 
 
-def check_authority(silo: SiloConfig) -> Finding:
+def check_authority(silo: SiloSettings) -> Finding:
     """Read the certificate of the authority that the server is verified by, and look at its dates."""
     if silo.insecure:
         return ok(_AUTHORITY, "none, with insecure=true")

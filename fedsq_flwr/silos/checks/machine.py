@@ -7,17 +7,17 @@ from pathlib import Path
 
 import psutil
 
-from fedsq_flwr.config import Config
-from fedsq_flwr.config.silo import SiloConfig
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.report.numerals import count, traffic
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import SiloSettings
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok, warn
 
 _DISK, _MEMORY, _DEVICE = "disk", "memory", "device"
 _FLOAT = 4  # bytes of a pixel that is fitted
 
 
-def check_disk(silo: SiloConfig) -> Finding:
+def check_disk(silo: SiloSettings) -> Finding:
     """See that files can be written in ``state_dir`` or where it would be made, and that there is room for gates."""
     state = Path(silo.state_dir)
     nearest = state
@@ -37,7 +37,7 @@ def check_disk(silo: SiloConfig) -> Finding:
     return ok(_DISK, told)
 
 
-def check_memory(run: Config, images: int) -> Finding:
+def check_memory(run: RunSettings, images: int) -> Finding:
     """Compare the memory that the silo's images take, once fitted, with what is free."""
     backbone = run.backbone
     wanted = images * backbone.in_channels * backbone.image_size**2 * _FLOAT
@@ -48,7 +48,7 @@ def check_memory(run: Config, images: int) -> Finding:
     return ok(_MEMORY, told)
 
 
-def check_device(silo: SiloConfig, threads: int | None) -> Finding:
+def check_device(silo: SiloSettings, threads: int | None) -> Finding:
     """Choose the device as a run would; ``threads`` are those of a run at this silo, if it is known."""
     try:
         device = choose_device(silo.device)

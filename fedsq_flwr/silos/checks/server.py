@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 from cryptography import x509
 
-from fedsq_flwr.config.silo import SiloConfig
+from fedsq_flwr.settings.silo import SiloSettings
 from fedsq_flwr.silos.certificates import Certificate, describe
 from fedsq_flwr.silos.checks.dates import ask_for_clock, of_dates
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok, warn
@@ -44,7 +44,7 @@ class Contact:
     clock_ahead: float | None
 
 
-def check_server(silo: SiloConfig) -> tuple[Finding, Contact | None]:
+def check_server(silo: SiloSettings) -> tuple[Finding, Contact | None]:
     """Ask the server for its front page, and look at its certificate."""
     try:
         contact = _visit(silo, _trusting(silo.root_certificates))
@@ -71,7 +71,7 @@ def check_clock(contact: Contact) -> Finding:
     return ok(_CLOCK, "as the server's" if abs(ahead) < 2 else told)
 
 
-def _visit(silo: SiloConfig, trusting: ssl.SSLContext) -> Contact:
+def _visit(silo: SiloSettings, trusting: ssl.SSLContext) -> Contact:
     url = f"{'http' if silo.insecure else 'https'}://{silo.superlink}/"
     with httpx.Client(verify=trusting, timeout=_PATIENCE) as client, client.stream("GET", url) as response:
         stamped, now = response.headers.get("date"), time.time()
@@ -91,7 +91,7 @@ def _trusting(root_certificates: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=root_certificates)
 
 
-def _of_error(silo: SiloConfig, error: Exception) -> Finding:
+def _of_error(silo: SiloSettings, error: Exception) -> Finding:
     told = refusal(silo.superlink, error)
     refused = tls_error(error)
     if not isinstance(refused, ssl.SSLCertVerificationError):
@@ -112,7 +112,7 @@ def _of_error(silo: SiloConfig, error: Exception) -> Finding:
     return fail(_SERVER, told, advice.get(refused.verify_code, foreign))
 
 
-def _certificate_unverified(silo: SiloConfig) -> Certificate | None:
+def _certificate_unverified(silo: SiloSettings) -> Certificate | None:
     """Return the certificate that is not trusted, to name it; nothing is sent but the request for a page."""
     anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE

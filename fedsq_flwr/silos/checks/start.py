@@ -1,17 +1,18 @@
 """What a silo starts a run from: its pretrained weights, and the gates that they give."""
 
-from fedsq_flwr.assembly import build_silo_model, load_start
+from fedsq_flwr.assembly.model import build_silo_model
+from fedsq_flwr.assembly.network import load_start
 from fedsq_flwr.assembly.pretraining import find_pretrained
-from fedsq_flwr.backbones.files import file_sha256
-from fedsq_flwr.config import Config
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.models.torch_files import file_sha256
+from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.silos.checks.finding import Finding, Mark, fail, ok, warn
 
 _WEIGHTS, _GATES = "weights", "gates"
 
 
-def check_weights(run: Config, classes: int) -> Finding:
+def check_weights(run: RunSettings, classes: int) -> Finding:
     """Load the weights that the run starts from at this silo; none are pretrained for it."""
     if run.executor.structure == "sent":
         return ok(_WEIGHTS, "come from the server (executor.structure=sent)")
@@ -31,7 +32,7 @@ def check_weights(run: Config, classes: int) -> Finding:
     return ok(_WEIGHTS, told)
 
 
-def check_gates(run: Config, classes: int) -> Finding:
+def check_gates(run: RunSettings, classes: int) -> Finding:
     """Tell the fingerprint of the gates that this silo would work under, which must be the server's."""
     if run.method.gates == "none":
         return ok(_GATES, f"none: {run.method.name} has the network's own ReLUs")
@@ -45,6 +46,6 @@ def check_gates(run: Config, classes: int) -> Finding:
     return ok(_GATES, f"their fingerprint, which must be that of the server's runs:\n{model.fingerprint}")
 
 
-def _to_be_made(run: Config) -> bool:
+def _to_be_made(run: RunSettings) -> bool:
     needed = run.executor.structure == "own" and run.backbone.weights == "mnist"
     return needed and find_pretrained(run) is None

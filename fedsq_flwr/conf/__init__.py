@@ -1,1 +1,0 @@
-"""Hydra's configuration groups: the only place where a default stands."""

@@ -1,0 +1,104 @@
+"""The gates of one call of a ReLU or a max-pooling: dense, as a pass leaves them, or packed, to be stored."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from fedsq_flwr.gating.packed.kernels import gate_by_bits, gate_by_source, gather_winners
+from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
+
+
+@dataclass(frozen=True)
+class ReluGate:
+    """A ReLU's gate: open where ``source > 0``.
+
+    Attributes
+    ----------
+    source : Tensor
+        Shape of the activation, any floating or boolean dtype. It is usually the output of the structural
+        copy's ReLU, so that no memory is copied. Nothing may write to it afterwards (see ``version``).
+    version : int or None
+        Version counter of ``source`` when it was recorded; None where nothing else holds the tensor.
+    """
+
+    source: Tensor
+    version: int | None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the activation."""
+        return self.source.shape
+
+    def is_intact(self) -> bool:
+        """Return whether nothing has written to ``source`` since it was recorded."""
+        return self.version is None or self.source._version == self.version
+
+    def apply(self, value: Tensor, *, in_place: bool) -> Tensor:
+        """Gate ``value``."""
+        return gate_by_source(value, self.source, in_place=in_place)
+
+
+@dataclass(frozen=True)
+class PackedRelu:
+    """A ReLU's gate in bits: uint8 ``(samples, layout.nbytes)``; rows need not be adjacent in memory."""
+
+    layout: ReluLayout
+    packed: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the activation."""
+        return torch.Size((len(self.packed), *self.layout.shape))
+
+    def mask(self) -> Tensor:
+        """Return the mask: bool, of shape `shape`, True where the gate is open."""
+        return self.layout.unpack(self.packed)
+
+    def apply(self, value: Tensor, *, in_place: bool) -> Tensor:
+        """Gate ``value``."""
+        return gate_by_bits(value, self.packed.view(torch.int32), self.layout, in_place=in_place)
+
+
+@dataclass(frozen=True)
+class PoolGate:
+    """A max-pooling's winners: flat indices (int64) into ``plane``, the spatial dimensions of its input."""
+
+    winners: Tensor
+    plane: tuple[int, ...]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the pooling's input."""
+        return torch.Size((*self.winners.shape[: -len(self.plane)], *self.plane))
+
+    def apply(self, value: Tensor) -> Tensor:
+        """Pool ``value``."""
+        return gather_winners(value, self.winners, len(self.plane))
+
+
+@dataclass(frozen=True)
+class PackedPool:
+    """A max-pooling's winners in small codes: uint8 ``(samples, layout.nbytes)``; rows need not be adjacent."""
+
+    layout: PoolLayout
+    packed: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the pooling's input."""
+        channels = self.layout.shape[: -len(self.layout.plane)]
+        return torch.Size((len(self.packed), *channels, *self.layout.plane))
+
+    @cached_property
+    def winners(self) -> Tensor:
+        """The winners, int64, as in `PoolGate`."""
+        return self.layout.unpack(self.packed)
+
+    def apply(self, value: Tensor) -> Tensor:
+        """Pool ``value``."""
+        return gather_winners(value, self.winners, len(self.layout.plane))
+
+
+Gate = ReluGate | PackedRelu | PoolGate | PackedPool

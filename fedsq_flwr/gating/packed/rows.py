@@ -1,0 +1,147 @@
+"""Where rows of packed gates are cached: in memory, or in a memory-mapped file that outlives the process.
+
+A directory of such files may hold several structures and data sets; `file_of` names a file, `room_on_disk` makes
+room for it.
+"""
+
+import logging
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+_CHECKSUM = 4  # bytes in front of a row on disk
+_SUFFIX = ".gates"
+_PREFIX = 16  # digits of the structural fingerprint in a file's name
+
+log = logging.getLogger(__name__)
+
+
+class Rows(Protocol):
+    """Rows of bytes by sample number; samples from ``capacity`` on are not stored."""
+
+    capacity: int
+    nbytes: int
+
+    def known(self, samples: Tensor) -> Tensor:
+        """Return which of ``samples`` (int64) are stored: bool of the same shape."""
+        ...
+
+    def take(self, samples: Tensor) -> Tensor:
+        """Return the rows of ``samples``, all known: uint8 ``(len(samples), bytes)``, a copy."""
+        ...
+
+    def put(self, samples: Tensor, rows: Tensor) -> None:
+        """Store ``rows`` of ``samples``, all below ``capacity``."""
+        ...
+
+    def forget(self) -> None:
+        """Drop all rows."""
+        ...
+
+
+class MemoryRows:
+    """Rows in one buffer of this process. The system assigns its memory as rows are written."""
+
+    def __init__(self, capacity: int, row_bytes: int) -> None:
+        self.capacity = capacity
+        self.nbytes = capacity * row_bytes
+        self._rows = torch.empty((capacity, row_bytes), dtype=torch.uint8)
+        self._is_known = torch.zeros(capacity, dtype=torch.bool)
+
+    def known(self, samples: Tensor) -> Tensor:
+        """Return which of ``samples`` are stored."""
+        inside = samples < self.capacity
+        return inside & self._is_known[samples.where(inside, 0)] if self.capacity else inside
+
+    def take(self, samples: Tensor) -> Tensor:
+        """Return the rows of ``samples``."""
+        return self._rows.index_select(0, samples)
+
+    def put(self, samples: Tensor, rows: Tensor) -> None:
+        """Store ``rows`` of ``samples``."""
+        self._rows[samples] = rows
+        self._is_known[samples] = True
+
+    def forget(self) -> None:
+        """Drop all rows."""
+        self._is_known.zero_()
+
+
+class DiskRows:
+    """Rows in a memory-mapped file, each with a checksum over its bytes and its sample number.
+
+    The file is sparse and safe to delete. Several processes may use it at once, since all of them write the
+    same bytes. A row that is missing, half written or damaged does not match its checksum and counts as not
+    stored, so a truncated file is filled again.
+    """
+
+    def __init__(self, path: Path, capacity: int, row_bytes: int) -> None:
+        self.capacity = capacity
+        self.nbytes = capacity * self.stride(row_bytes)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > self.nbytes:
+            path.unlink()  # not truncated: another process may have it mapped
+        with path.open("ab") as file:
+            if file.tell() < self.nbytes:
+                file.truncate(self.nbytes)
+        self._file = np.memmap(path, np.uint8, "r+", shape=(capacity, self.stride(row_bytes)))
+        self._is_known = torch.zeros(capacity, dtype=torch.bool)  # checked by this process
+
+    @staticmethod
+    def stride(row_bytes: int) -> int:
+        """Return the bytes that a row takes in the file."""
+        return _CHECKSUM + row_bytes
+
+    def known(self, samples: Tensor) -> Tensor:
+        """Return which of ``samples`` are stored, whole and undamaged."""
+        inside = samples < self.capacity
+        for sample in samples[inside & ~self._is_known[samples.where(inside, 0)]].tolist():
+            stored = self._file[sample]
+            self._is_known[sample] = stored[:_CHECKSUM].tobytes() == _checksum(sample, stored[_CHECKSUM:])
+        return inside & self._is_known[samples.where(inside, 0)]
+
+    def take(self, samples: Tensor) -> Tensor:
+        """Return the rows of ``samples``."""
+        return torch.from_numpy(self._file[samples.numpy(), _CHECKSUM:])
+
+    def put(self, samples: Tensor, rows: Tensor) -> None:
+        """Store ``rows`` of ``samples``."""
+        for sample, row in zip(samples.tolist(), rows.numpy(), strict=True):
+            self._file[sample, _CHECKSUM:] = row
+            self._file[sample, :_CHECKSUM] = np.frombuffer(_checksum(sample, row), np.uint8)
+        self._is_known[samples] = True
+
+    def forget(self) -> None:
+        """Drop all rows."""
+        self._file[:, :_CHECKSUM] ^= 0xFF  # no checksum holds any more
+        self._is_known.zero_()
+
+
+def _checksum(sample: int, row: npt.NDArray[np.uint8]) -> bytes:
+    return zlib.crc32(row.tobytes(), sample & 0xFFFFFFFF).to_bytes(_CHECKSUM, "little")
+
+
+def file_of(directory: Path, fingerprint: str, key: str) -> Path:
+    """Return the file of the rows cached under ``key``; its name begins with the structural fingerprint."""
+    return directory / f"{fingerprint[:_PREFIX]}-{key[:24]}{_SUFFIX}"
+
+
+def room_on_disk(own: Path, wanted: int, max_bytes: int) -> int:
+    """Return the bytes that ``own`` may take, so that all files of its directory stay within ``max_bytes``.
+
+    Files of other structures are deleted for it, least recently changed first. Files of its own structure are
+    not: two data sets would delete each other's files for ever.
+    """
+    others = [(file, file.stat()) for file in own.parent.glob(f"*{_SUFFIX}") if file != own]
+    used = sum(stat.st_size for _, stat in others)
+    for file, stat in sorted(others, key=lambda other: other[1].st_mtime):
+        if used + wanted > max_bytes and file.name[:_PREFIX] != own.name[:_PREFIX]:
+            file.unlink(missing_ok=True)  # a process that has it mapped keeps its view
+            used -= stat.st_size
+            log.info("gate cache: %s, of another structure, made room", file.name)
+    return max(0, max_bytes - used)

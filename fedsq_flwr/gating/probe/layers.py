@@ -1,0 +1,87 @@
+"""The second half of the probe tests that each layer, under its own gates, is affine in each of its parameters.
+
+A layer is tested on the input that it gets in a pass through the network. `affine.py` has tested that the layers
+after it are affine in its output, so the network is affine in the parameter too.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from fedsq_flwr.gating.probe.sketch import Sketch, all_between, tensors_of
+from fedsq_flwr.gating.record import Recording
+from fedsq_flwr.gating.replay import Replaying
+from fedsq_flwr.gating.support import refusal
+
+
+def check_parameters(network: nn.Module, pair: Tensor) -> None:
+    """Test that each layer is affine in each parameter that learns, on the first input that the layer gets.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode and double precision. Its parameters are moved and put back, up to rounding.
+    pair : Tensor
+        Images ``(N, C, H, W)`` for one pass, in double precision.
+
+    Raises
+    ------
+    UnsupportedActivationError
+        If a layer is not affine in a parameter under fixed gates; the message names both.
+    """
+    waiting = {
+        module: name or type(network).__name__
+        for name, module in network.named_modules()
+        if any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+    }
+    busy = False
+
+    def probe(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        nonlocal busy
+        if not busy and module in waiting:
+            busy = True  # the layers within this one are tested later, in the pass itself
+            _check_layer(module, waiting.pop(module), args, kwargs)
+            busy = False
+
+    handles = [module.register_forward_pre_hook(probe, prepend=True, with_kwargs=True) for module in waiting]
+    try:
+        network(pair.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _check_layer(module: nn.Module, layer: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    def call() -> list[Sketch]:
+        own_args, own_kwargs = copy.deepcopy((args, kwargs))  # the layer may write to them
+        return [Sketch.of(tensor) for tensor in tensors_of(module(*own_args, **own_kwargs))]
+
+    with Recording(module, pool_gates=True, copy_masks=True) as recording:
+        start = call()
+    for name, parameter in module.named_parameters(recurse=False):
+        if parameter.requires_grad:
+            moved = []
+            for _ in _moves(parameter):
+                with Replaying(recording.gates, pool_gates=True):
+                    moved.append(call())
+            if not all_between(start, *moved):
+                raise refusal(layer, f"is not affine in its parameter '{name}' once its gates are fixed")
+
+
+def _moves(parameter: Tensor) -> Iterator[None]:
+    """Move ``parameter`` in a random direction, in place; then half of the way back; then the rest of it.
+
+    The direction is an outer product: noise for every value of a large layer would take longer than its passes.
+    """
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(parameter.shape[:1], generator=generator, dtype=parameter.dtype)
+    rest = torch.randn(parameter.shape[1:], generator=generator, dtype=parameter.dtype)
+    size = 1 + float(torch.linalg.vector_norm(parameter)) / math.sqrt(max(1, parameter.numel()))
+    columns = rows.reshape([*rows.shape, *[1] * rest.ndim])
+    for part in (1.0, -0.5):
+        parameter.addcmul_(columns, rest, value=part * size)
+        yield
+    parameter.addcmul_(columns, rest, value=-0.5 * size)

@@ -1,0 +1,92 @@
+"""``executor``: where the silos run, and what each of them is given."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from fedsq_flwr.settings.base import Settings, Text
+from fedsq_flwr.settings.fields import Fact
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):(\d{1,5})")
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is ``HOST:PORT``."""
+    found = _ADDRESS.fullmatch(text)
+    return found is not None and 0 < int(found[2]) < 65536
+
+
+def _check_device(text: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text) is None:
+        raise ValueError("allowed are auto, cpu, cuda, cuda:N and mps")
+    return text
+
+
+#: A device by its name in torch, or ``auto``: CUDA, else Apple's MPS, else the CPU.
+Device = Annotated[Text, AfterValidator(_check_device)]
+
+
+class ExecutorSettings(Settings):
+    """What every executor has settings for."""
+
+    name: str
+    threads: Annotated[int, Field(ge=1), Fact.LAST_BITS] = 1
+    """Torch threads of a silo at work; the number of threads is part of what fixes the numbers."""
+    device: Annotated[Device, Fact.LAST_BITS, Fact.RESUMABLE] = "auto"
+    """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of training and evaluation; bfloat16 is autocast."""
+    kernels: Annotated[Literal["torch", "native"], Fact.NO_NUMBER] = "torch"
+    """What applies the gates: torch alone, or C++ that is compiled on first use."""
+    structure: Annotated[Literal["own", "sent"], Fact.NO_NUMBER] = "own"
+    """Where silos have the structural copy from: their own weights, or the server, once."""
+    gate_cache_bytes: Annotated[int, Field(ge=0), Fact.NO_NUMBER] = 2**30
+    """Bytes that a process may keep of cached gates; 0: none."""
+    gate_cache_dir: Annotated[Text | None, Fact.PATH, Fact.NO_NUMBER] = None
+    """Folder for cached gates, which other processes then share; null: memory."""
+    round_timeout: Annotated[float, Field(gt=0), Fact.NO_NUMBER] = 3600.0
+    """Seconds to wait for the replies of a round."""
+    join_timeout: Annotated[float, Field(gt=0), Fact.NO_NUMBER] = 600.0
+    """Seconds to wait for silos to connect."""
+
+
+class Simulation(ExecutorSettings):
+    """Flower's simulation: each silo is a Ray actor, started by ``flwr run``."""
+
+    name: Annotated[Literal["simulation"], Fact.NO_NUMBER] = "simulation"
+    client_cpus: Annotated[int, Field(ge=1), Fact.NO_NUMBER] = 1
+    """CPUs that Ray reserves for a silo at work."""
+    client_gpus: Annotated[float, Field(ge=0), Fact.NO_NUMBER] = 0.0
+    """Fraction of a GPU that Ray reserves for a silo at work."""
+
+
+class InProcess(ExecutorSettings):
+    """Server and silos in one process: no Ray, no start-up."""
+
+    name: Annotated[Literal["inprocess"], Fact.NO_NUMBER] = "inprocess"
+    workers: Annotated[int, Field(ge=0), Fact.NO_NUMBER] = 0
+    """Silos that train side by side; 0: as the cores allow."""
+
+
+class RealSilos(ExecutorSettings):
+    """Real silos: processes of their own, connected to a SuperLink that is there already."""
+
+    name: Annotated[Literal["silos"], Fact.NO_NUMBER] = "silos"
+    superlink: Annotated[Text | None, Fact.PLACE, Fact.NO_NUMBER] = None
+    """``HOST:PORT`` of the SuperLink."""
+    root_certificates: Annotated[Text | None, Fact.PATH, Fact.NO_NUMBER] = None
+    """File of the authority that the SuperLink is verified by; null: the authorities of the system."""
+    insecure: Annotated[bool, Fact.NO_NUMBER] = False
+    """Plain HTTP, for trials on one machine."""
+
+    @field_validator("superlink")
+    @classmethod
+    def _address(cls, superlink: str | None) -> str | None:
+        if superlink is not None and not is_address(superlink):
+            raise ValueError("must be HOST:PORT")
+        return superlink
+
+
+#: A choice of ``executor``, told apart by its name.
+AnyExecutor = Annotated[Simulation | InProcess | RealSilos, Field(discriminator="name")]

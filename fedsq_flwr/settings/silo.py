@@ -1,0 +1,193 @@
+"""What the operator of a silo decides, and how it takes the place of what a run says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.backbone import is_anywhere
+from fedsq_flwr.settings.base import Settings, Text, flat
+from fedsq_flwr.settings.data import ImageFolderData
+from fedsq_flwr.settings.executor import Device, is_address
+from fedsq_flwr.settings.fields import Fact, catalogue, facts_of
+from fedsq_flwr.settings.mistakes import written
+from fedsq_flwr.settings.partition import Iid, SavedPartition
+from fedsq_flwr.settings.run import RunSettings
+
+#: Keys of Flower's node config that say which silo a node is.
+PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
+STATE_DIR = "~/.cache/fedsq_flwr"
+
+
+class Site(Settings):
+    """What is a silo's own business in every run: its data, its weights, its disk, its device.
+
+    Flower carries these values in the node config, under names with dashes. In a simulation there are none.
+    """
+
+    data_path: Annotated[Text | None, Fact.PATH] = None
+    """Folder of images, with a folder a class, or ``train`` and ``validation`` with these; null: as the run says."""
+    weights: Annotated[Text | None, Fact.PATH] = None
+    """File of pretrained weights; null: as the run says."""
+    state_dir: Annotated[Text | None, Fact.PATH] = None
+    """Folder for gates, structures that the server sent, and weights that were pretrained here."""
+    device: Device | None = None
+    """As ``executor.device``."""
+    gate_cache_bytes: Annotated[int, Field(ge=0)] | None = None
+    """As ``executor.gate_cache_bytes``."""
+
+    @property
+    def is_real(self) -> bool:
+        """Whether this is a silo of its own, and not one of a simulation."""
+        return self != Site()
+
+
+class SiloSettings(Settings):
+    """The settings of one silo, as its operator writes them."""
+
+    superlink: Text
+    """``HOST:PORT`` of the SuperLink."""
+    silo: Annotated[int, Field(ge=0)]
+    """Number of the silo, from 0."""
+    silos: Annotated[int, Field(ge=1)]
+    """How many silos take part."""
+    data_path: Annotated[Text, Fact.PATH]
+    """Folder of images, with a folder a class, or ``train`` and ``validation`` with these."""
+    private_key: Annotated[Text | None, Fact.PATH] = None
+    """The node's key, in OpenSSH's format; null: the server knows no keys."""
+    root_certificates: Annotated[Text | None, Fact.PATH] = None
+    """File of the authority that the server is verified by; null: the authorities of the system."""
+    insecure: bool = False
+    """Plain HTTP, for trials on one machine."""
+    weights: Annotated[Text | None, Fact.PATH] = None
+    """File of pretrained weights; null: as the run says."""
+    state_dir: Annotated[Text, Fact.PATH] = STATE_DIR
+    """Folder for gates, structures that the server sent, and weights that were pretrained here."""
+    gate_cache_bytes: Annotated[int, Field(ge=0)] = 2**30
+    """Bytes that gates may take in ``state_dir``."""
+    device: Device = "auto"
+    """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.require(is_address(self.superlink), "superlink", "must be HOST:PORT")
+        self.require(self.silo < self.silos, "silo", f"must be 0 to {self.silos - 1}")
+        for name in ("private_key", "root_certificates"):
+            plain = self.insecure and getattr(self, name) is not None
+            self.require(not plain, name, "must be null with insecure=true, which is for trials on one machine")
+        return self
+
+    def check_files(self) -> None:
+        """Check that the files and the folder of images are there.
+
+        Raises
+        ------
+        ConfigurationError
+            One line that names the setting.
+        """
+        self.require(Path(self.data_path).is_dir(), "data_path", "there is no such folder")
+        for name in ("private_key", "root_certificates", "weights"):
+            path = getattr(self, name)
+            self.require(path is None or Path(path).is_file(), name, "there is no such file")
+
+    def site(self) -> Site:
+        """Return what concerns a run."""
+        return Site.parse({name: value for name, value in self.plain().items() if name in Site.model_fields})
+
+    def node_config(self) -> dict[str, str | int]:
+        """Return the number of the silo and what concerns a run, as Flower's node config."""
+        own = {_dashed(name): value for name, value in self.site().plain().items() if value is not None}
+        return {PARTITION_ID: self.silo, NUM_PARTITIONS: self.silos, **own}
+
+
+def read_site(node_config: Mapping[str, object]) -> Site:
+    """Read a silo's own settings from Flower's node config.
+
+    Raises
+    ------
+    ConfigurationError
+        If it holds a key that is not known, or a value that is not allowed.
+    """
+    names = {_dashed(name): name for name in Site.model_fields}
+    own = {key: value for key, value in node_config.items() if key not in (PARTITION_ID, NUM_PARTITIONS)}
+    for key, value in own.items():
+        if key not in names:
+            told = f"{key}={written(value)}: there is no such setting, allowed are {', '.join(names)}"
+            raise ConfigurationError(f"node config {told}")
+    try:
+        return Site.parse({names[key]: value for key, value in own.items()})
+    except ConfigurationError as error:
+        name, equals, rest = str(error).partition("=")
+        raise ConfigurationError(f"node config {_dashed(name)}{equals}{rest}") from error
+
+
+def for_real_silos(settings: RunSettings) -> RunSettings:
+    """Return what real silos are told of a run: no path and no address of the server's; of a file its name alone.
+
+    A silo that would need such a file is told so by its name, see `at_site`.
+    """
+    changes: dict[str, dict[str, Any] | Any] = {}
+    for name, value in flat(settings.plain()).items():
+        if value is not None and facts_of(RunSettings, name) & {Fact.PATH, Fact.PLACE} and name != "partition.file":
+            group, _, last = name.rpartition(".")
+            level = changes.setdefault(group, {}) if group else changes
+            level[last] = catalogue(RunSettings)[name].default
+    if isinstance(settings.partition, SavedPartition):
+        changes["partition"] = {"file": Path(settings.partition.file).name}
+    if not is_anywhere(settings.backbone.weights):
+        changes["backbone"] = {"weights": Path(settings.backbone.weights).name}
+    return settings.changed(**changes, trackers=(), resume=False)
+
+
+def at_site(settings: RunSettings, site: Site) -> RunSettings:
+    """Return the settings of a run as they hold at a silo: the silo's own in place of the run's.
+
+    Raises
+    ------
+    ConfigurationError
+        If the run names a file of weights or a partition, which lie at the server, and the silo has none of its own.
+    """
+    if not site.is_real:
+        return settings
+    state = state_folder(site)
+    executor: dict[str, Any] = {"device": site.device or "auto", "gate_cache_dir": str(state / "gates")}
+    if site.gate_cache_bytes is not None:
+        executor["gate_cache_bytes"] = site.gate_cache_bytes
+    changes: dict[str, Any] = {"cache_dir": str(state), "executor": executor, "backbone": _backbone(settings, site)}
+    if isinstance(settings.data, ImageFolderData):
+        changes["data"] = {"path": site.data_path}
+    elif hasattr(settings.data, "path"):
+        changes["data"] = {"path": None}
+    if isinstance(settings.partition, SavedPartition):
+        if site.data_path is None:  # not looked for here, as with weights
+            name = Path(settings.partition.file).name
+            raise ConfigurationError(
+                f"partition.file={name}: is a file of the server's; this silo has none of its own"
+            )
+        changes["partition"] = Iid(min_size=settings.partition.min_size)  # a silo has what it has
+    return settings.changed(**changes)
+
+
+def state_folder(site: Site) -> Path:
+    """Return the folder that a real silo keeps its files in."""
+    return Path(site.state_dir or STATE_DIR).expanduser()
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _backbone(settings: RunSettings, site: Site) -> dict[str, Any]:
+    backbone = settings.backbone
+    if settings.executor.structure == "sent":  # nothing is loaded; the head comes with the first message
+        return {"weights": "random", "head": "zeros" if backbone.network.linear_head else backbone.head}
+    if site.weights is not None:
+        return {"weights": site.weights}
+    if not is_anywhere(backbone.weights):  # not looked for here: the server is not told what there is
+        raise ConfigurationError(
+            f"backbone.weights={Path(backbone.weights).name}: is a file of the server's; give this silo its own "
+            "(weights=FILE), or run with executor.structure=sent"
+        )
+    return {}

@@ -1,0 +1,1 @@
+"""Two versions of the package side by side: the same runs, number by number."""
