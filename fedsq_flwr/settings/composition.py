@@ -192,7 +192,7 @@ def _check_words(overrides: Sequence[str]) -> None:
             value = None if override.is_sweep_override() else override.value()
         except ValueError as error:
             raise ConfigurationError(f"{written(given)}: a number has too many digits") from error
-        word, key = str(override.input_line), override.get_key_element().lstrip("+~")
+        word, key = str(override.input_line), key_of(override.get_key_element())
         if not key:
             raise ConfigurationError(f"{word}: needs a setting's name before its =")
         if override.is_delete() and not override.is_hydra_override():

@@ -26,7 +26,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigurationError(" ".join(explain(error).split())) from error
+        raise ConfigurationError(explain(error)) from error
     except ValueError as error:
         if "integer string conversion" in str(error):  # Python's own limit
             raise ConfigurationError("a number of the settings has too many digits") from error

@@ -37,6 +37,6 @@ def read_yaml(path: Path, where: str) -> Any:
     except DataError as error:
         raise ConfigurationError(str(error)) from error
     except (yaml.YAMLError, ValueError, RecursionError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        reason = "a number has too many digits" if "integer string conversion" in reason else reason
+        digits = "integer string conversion" in str(error)
+        reason = "a number has too many digits" if digits else error
         raise ConfigurationError(f"{where}: cannot be read as YAML: {reason}") from error
