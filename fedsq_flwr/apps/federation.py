@@ -102,7 +102,7 @@ class Federation:
         return run_rounds(
             self.strategy,
             wire,
-            self.model.arrays(),
+            self.model.arrays(wire.takes_shared_arrays),
             first=first,
             last=settings.rounds,
             timeout=settings.executor.round_timeout,

@@ -30,6 +30,9 @@ class InProcessGrid(Grid):
         Messages handled side by side, in threads.
     """
 
+    #: Messages are handed over as they are, with the tensors that shared arrays refer to.
+    within_process = True
+
     def __init__(self, client_app: ClientApp, *, silos: int, workers: int = 1) -> None:
         send_messages_as(RUN_ID, SERVER_NODE_ID)
         self._client_app = client_app

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from fedsq_flwr.federation.arrays import to_tensor
 from fedsq_flwr.federation.protocol import CONFIG, FINGERPRINT, ROUND
 from fedsq_flwr.flower_internals import ErrorCode
 
@@ -114,7 +115,7 @@ def _find_bad_arrays(content: RecordDict, expected: Mapping[str, tuple[str, tupl
 
 def _find_bad_array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str | None:
     try:
-        values = array.numpy()  # never unpickles
+        values = to_tensor(array).numpy()  # never unpickles
     except (ValueError, TypeError, EOFError, OSError) as error:
         return f"array '{name}' cannot be decoded ({error})"
     if str(values.dtype) != dtype:

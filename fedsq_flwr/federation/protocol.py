@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 
+from fedsq_flwr.federation.arrays import count_array_bytes
 from fedsq_flwr.settings import silo
 
 # Records.
@@ -52,7 +53,7 @@ def count_bytes(messages: Iterable[Message]) -> int:
 def _bytes_of(record: ArrayRecord | ConfigRecord | MetricRecord) -> int:
     if isinstance(record, ConfigRecord) and SETTINGS in record:
         record = ConfigRecord({name: value for name, value in record.items() if name != SETTINGS})
-    return record.count_bytes()
+    return count_array_bytes(record) if isinstance(record, ArrayRecord) else record.count_bytes()
 
 
 def round_of(message: Message) -> str:

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from torch import Tensor
 
 from fedsq_flwr.errors import RunFailedError
-from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.arrays import to_shared_arrays, to_state
 from fedsq_flwr.federation.asked import Asked
 from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
@@ -56,6 +56,11 @@ class Wire(GridView):
         self._poll = poll
         self.bytes_down = 0
         self.bytes_up = 0
+
+    @property
+    def takes_shared_arrays(self) -> bool:
+        """Whether messages may hold shared arrays: they are packed here, or never leave this process."""
+        return self._dtype is not None or getattr(self._grid, "within_process", False)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send ``messages`` and return the replies that came in time, one at most to each message.
@@ -121,7 +126,7 @@ class Wire(GridView):
         except (ValueError, KeyError) as error:
             return Message(Error(ErrorCode.UNKNOWN, f"{error}"), reply_to=sent)
         for name, state in unpacked.items():
-            reply.content[name] = to_arrays(state)
+            reply.content[name] = to_shared_arrays(state)
         return reply
 
 

@@ -15,7 +15,8 @@ from flwr.serverapp.strategy import Strategy
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.faults import Expectation, abstains, describe_arrays, find_fault
-from fedsq_flwr.federation.layers.base import Aggregated, Kind, Layer
+from fedsq_flwr.federation.layers.base import Layer
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind
 from fedsq_flwr.federation.protocol import FINGERPRINT, ROUND
 from fedsq_flwr.federation.registry import NodeRegistry
 
