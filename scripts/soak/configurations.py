@@ -74,7 +74,9 @@ def as_overrides(random_: random.Random) -> Callable[[], Any]:
     for _ in range(random_.choice((1, 1, 2, 3))):
         value = random_.choice(VALUES)
         text = str(value) if not isinstance(value, int) or abs(value) < 10**400 else "1" + "0" * 5000
-        form = random_.choice(("{}={}", "{}={}", "{}={}", "+{}={}", "++{}={}", "~{}={}", "{}='{}'", "{}{}", "{}@x={}"))
+        form = random_.choice(
+            ("{}={}", "{}={}", "{}={}", "+{}={}", "++{}={}", "~{}={}", "{}='{}'", "{}{}", "{}@x={}")
+        )
         words.append(form.format(random_.choice(names), text))
     return lambda: compose_settings(words)
 
