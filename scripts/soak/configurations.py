@@ -29,9 +29,9 @@ VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 7, 0.5, -0.5, 1e-300, 1e308, -1e308, float("nan"), float("inf"), -float("inf"),
     2**31, 2**53, 2**63 - 1, 2**63, 10**30, 10**400, 10**5000, "", " ", "none", "null", "true", "0", "1e9", "nan",
     "a" * 300, "b/" * 3000, "~nosuchuser", "~", "/", "/dev/null", "/dev/zero", "/no/such", "..", "x\0y", "ä\u202e",
-    "\x1b[31m", "${output}", "${nothing}", "${", "$(id)", "%(name)s", "'", '"', "[", "]", "{", "}", ",", "=", "a=b", "#",
-    "fedsq", "fedavg", "digits", "imagefolder", "dirichlet", "iid", "silos", "simulation", "resnet18", "vgg16", "mnist",
-    "hf:a/b", "hf:", "IMAGENET1K_V1", "x.pth", "x.safetensors", "frozen", "late", "auto", "cuda:99", "float64",
+    "\x1b[31m", "${output}", "${nothing}", "${", "$(id)", "%(name)s", "'", '"', "[", "]", "{", "}", ",", "=", "a=b",
+    "#",     "fedsq", "fedavg", "digits", "imagefolder", "dirichlet", "iid", "silos", "simulation", "resnet18", "vgg16",
+    "mnist", "hf:a/b", "hf:", "IMAGENET1K_V1", "x.pth", "x.safetensors", "frozen", "late", "auto", "cuda:99", "float64",
     [], [None], [1], [1, 2, 3], [0.5, "x"], [[1]], ["a", "a"], {}, {"name": "nope"}, {"name": None}, {"a": {"b": 1}},
     [10**400], {"name": 10**400},
 )  # fmt: skip
