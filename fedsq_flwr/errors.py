@@ -23,9 +23,9 @@ class FedSQError(Exception):
     def __init__(self, message: str = "") -> None:
         line = "".join(letter if letter.isprintable() else "\n" for letter in message)
         line = re.sub(r" *\n[ \n]*", " ", line).strip()
-        super().__init__(
-            line if len(line) <= _LONGEST else f"{line[: _LONGEST * 3 // 4]} ... {line[-_LONGEST // 5 :]}"
-        )
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST * 3 // 4]} ... {line[-_LONGEST // 5 :]}"
+        super().__init__(line)
 
 
 class ConfigurationError(FedSQError):

@@ -23,18 +23,18 @@ from fedsq_flwr.settings.silo_file import read_silo_settings
 
 _LONGEST_LINE = 700  # characters
 _SLOWEST = 5.0  # seconds
+_FORMS = ("{}={}", "{}={}", "{}={}", "+{}={}", "++{}={}", "~{}={}", "{}='{}'", "{}{}", "{}@x={}")
 
 #: Values of every kind that JSON and YAML have, and some beyond.
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 7, 0.5, -0.5, 1e-300, 1e308, -1e308, float("nan"), float("inf"), -float("inf"),
-    2**31, 2**53, 2**63 - 1, 2**63, 10**30, 10**400, 10**5000, "", " ", "none", "null", "true", "0", "1e9", "nan",
-    "a" * 300, "b/" * 3000, "~nosuchuser", "~", "/", "/dev/null", "/dev/zero", "/no/such", "..", "x\0y", "ä\u202e",
-    "\x1b[31m", "${output}", "${nothing}", "${", "$(id)", "%(name)s", "'", '"', "[", "]", "{", "}", ",", "=", "a=b", "#",
-    "fedsq", "fedavg", "digits", "imagefolder", "dirichlet", "iid", "silos", "simulation", "resnet18", "vgg16", "mnist",
-    "hf:a/b", "hf:", "IMAGENET1K_V1", "x.pth", "x.safetensors", "frozen", "late", "auto", "cuda:99", "float64",
-    [], [None], [1], [1, 2, 3], [0.5, "x"], [[1]], ["a", "a"], {}, {"name": "nope"}, {"name": None}, {"a": {"b": 1}},
-    [10**400], {"name": 10**400},
-)  # fmt: skip
+    *(None, True, False, 0, 1, -1, 2, 7, 0.5, -0.5, 1e-300, 1e308, -1e308, float("nan"), float("inf"), -float("inf")),
+    *(2**31, 2**53, 2**63 - 1, 2**63, 10**30, 10**400, 10**5000, "", " ", "none", "null", "true", "0", "1e9", "nan"),
+    *("a" * 300, "b/" * 3000, "~nosuchuser", "~", "/", "/dev/null", "/dev/zero", "/no/such", "..", "x\0y", "ä\u202e"),
+    *("\x1b[31m", "${output}", "${nothing}", "${", "$(id)", "%(name)s", "'", '"', "[", "]", "{", "}", ",", "=", "#"),
+    *("a=b", "fedsq", "fedavg", "digits", "imagefolder", "dirichlet", "iid", "silos", "simulation", "resnet18"),
+    *("vgg16", "mnist", "hf:a/b", "hf:", "IMAGENET1K_V1", "x.pth", "x.safetensors", "frozen", "late", "cuda:99"),
+    *([], [None], [1], [1, 2, 3], [0.5, "x"], [[1]], ["a", "a"], {}, {"name": "nope"}, {"a": {"b": 1}}, [10**400]),
+)
 
 
 def told(draw: Callable[[], Any]) -> str:
@@ -51,7 +51,7 @@ def told(draw: Callable[[], Any]) -> str:
         outcome = "taken"
     except ConfigurationError as error:
         line = str(error)
-        assert line == line.strip() and len(line.splitlines()) == 1, repr(line)  # noqa: PT018
+        assert line == line.strip() and len(line.splitlines()) == 1, repr(line)
         assert len(line) <= _LONGEST_LINE, line
         assert line.isprintable(), repr(line)
         outcome = "refused"
@@ -74,10 +74,7 @@ def as_overrides(random_: random.Random) -> Callable[[], Any]:
     for _ in range(random_.choice((1, 1, 2, 3))):
         value = random_.choice(VALUES)
         text = str(value) if not isinstance(value, int) or abs(value) < 10**400 else "1" + "0" * 5000
-        form = random_.choice(
-            ("{}={}", "{}={}", "{}={}", "+{}={}", "++{}={}", "~{}={}", "{}='{}'", "{}{}", "{}@x={}")
-        )
-        words.append(form.format(random_.choice(names), text))
+        words.append(random_.choice(_FORMS).format(random_.choice(names), text))
     return lambda: compose_settings(words)
 
 
