@@ -4,7 +4,9 @@ A `TorchFunctionMode` intercepts each ReLU and each max-pooling however it is wr
 method, in place or not, a module called twice), so no network has to be rewritten.
 """
 
+import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,13 +18,16 @@ from torch.overrides import TorchFunctionMode
 from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
 from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
 from fedsq_flwr.gating.packed.winners import Pooling, WinnerCode
+from fedsq_flwr.gating.provenance import Owners, Provenance
 from fedsq_flwr.gating.support import (
     MAX_POOLS,
     REFUSED_CALLS,
     RELUS,
     TRAINING_ARGUMENTS,
+    GateMismatchError,
     UnsupportedActivationError,
     calling_layer,
+    refusal,
 )
 
 _ADAPTIVE = (
@@ -41,27 +46,41 @@ class Recording(TorchFunctionMode):
         The structural copy, used to name layers in errors.
     pool_gates : bool
         Whether max-pooling winners are gates too.
+    owners : Owners, optional
+        The layers of the network. With them each gate knows its layer, and a gate that depends on the head, or on a
+        parameter that is not registered, is refused.
     copy_masks : bool
         Keep a boolean copy of each ReLU's mask instead of a reference to its output. Networks that write to a
         ReLU's output afterwards (``y = relu(x); y += 1``) need it.
-    packed : bool
-        Pack the gates of each call when the call is made.
+    packed : int, optional
+        The number of images, to pack the gates of each call when the call is made; by default they are not packed.
 
     Raises
     ------
     UnsupportedActivationError
         During the pass, at a call without binary gates; the message names the layer.
+    GateMismatchError
+        During the pass, where gates are to be packed and do not lie image by image.
     """
 
     def __init__(
-        self, network: nn.Module, *, pool_gates: bool, copy_masks: bool = False, packed: bool = False
+        self,
+        network: nn.Module,
+        *,
+        pool_gates: bool,
+        owners: Owners | None = None,
+        copy_masks: bool = False,
+        packed: int | None = None,
     ) -> None:
         super().__init__()
         self.gates: list[Gate] = []
+        self.provenance = None if owners is None else Provenance(owners)
         self._network = network
         self._pool_gates = pool_gates
         self._copy_masks = copy_masks
         self._packed = packed
+        self._after_head: tuple[str, str | None] | None = None
+        self._level = _transforms()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -69,54 +88,107 @@ class Recording(TorchFunctionMode):
         """Intercept one call of torch."""
         kwargs = kwargs or {}
         if func in RELUS:
-            return self._relu(func(*args, **kwargs))
-        if self._pool_gates and func in MAX_POOLS:
-            return self._max_pool(func, args, kwargs)
-        if func in REFUSED_CALLS:
-            raise UnsupportedActivationError(
-                f"layer '{calling_layer(self._network)}' calls {REFUSED_CALLS[func]}, which has no binary gates; "
-                "fixed gating takes affine layers, ReLUs, max-pooling, batch normalisation and dropout"
-            )
-        if func in TRAINING_ARGUMENTS and _trains(func, args, kwargs):
+            result = self._relu(func, args, kwargs)
+        elif self._pool_gates and func in MAX_POOLS:
+            result = self._max_pool(func, args, kwargs)
+        elif func in REFUSED_CALLS:
+            raise self._refusal(f"calls {REFUSED_CALLS[func]}, which has no binary gates")
+        elif func in TRAINING_ARGUMENTS and _trains(func, args, kwargs):
             raise UnsupportedActivationError(
                 f"layer '{calling_layer(self._network)}' calls {func.__name__} as in training, but the structural "
                 "copy is in evaluation mode: the gates of an image would depend on its batch or on chance"
             )
-        return func(*args, **kwargs)
+        else:
+            result = func(*args, **kwargs)
+        if self.provenance is not None:
+            self.provenance.note(func, args, kwargs, result)
+            if self.provenance.foreign:
+                raise self._refusal("uses a parameter that is not registered in the network")
+        return result
 
-    def _relu(self, output: Tensor) -> Tensor:
-        if self._packed:
-            self.gates.append(_pack_relu(output))
+    def _relu(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        layer = self._begin(args[0] if args else kwargs["input"])
+        output: Tensor = func(*args, **kwargs)
+        if self._packed is not None:
+            self.gates.append(_pack_relu(output, layer))
         # Tensors of inference mode have no version counter, which shows later writes.
         elif self._copy_masks or output.is_inference():
-            self.gates.append(ReluGate(output > 0, None))
+            self.gates.append(ReluGate(output > 0, None, layer))
         else:
-            self.gates.append(ReluGate(output, output._version))
+            self.gates.append(ReluGate(output, output._version, layer))
         return output
 
     def _max_pool(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with_indices, spatial_dims = MAX_POOLS[func]
         wants_winners, args, kwargs = split_return_indices(func, args, kwargs)
         value, others = (args[0], args[1:]) if args else (kwargs.pop("input"), ())
+        layer = self._begin(value)
         pooling = partial(_pool, with_indices, others, kwargs)
         output, winners = pooling(value)
         plane = tuple(value.shape[-spatial_dims:])
-        if self._packed:
-            self.gates.append(_pack_pool(winners, plane, pooling))
+        if self._packed is not None:
+            self.gates.append(_pack_pool(winners, plane, pooling, layer))
         else:
-            self.gates.append(PoolGate(winners, plane))
+            self.gates.append(PoolGate(winners, plane, layer))
         return (output, winners) if wants_winners else output
 
+    def _begin(self, value: Tensor) -> str | None:
+        """Refuse a gate that cannot be fixed; return the layer that it belongs to, if known."""
+        if self._packed is not None and (value.dim() == 0 or len(value) != self._packed):
+            raise GateMismatchError(
+                f"layer '{calling_layer(self._network)}': gates of shape {tuple(value.shape)} for {self._packed} "
+                f"images do not lie image by image, so they cannot be cached: do without the gate cache"
+            )
+        if _transforms() != self._level:
+            raise self._refusal("has gates within torch.vmap or another transform of torch.func")
+        if _within_compiled_code():
+            raise self._refusal("has gates within a function compiled by torch.compile")
+        if self.provenance is None:
+            return None
+        if self.provenance.is_marked(value) and self._after_head is None:  # told when the last layer is known
+            self._after_head = calling_layer(self._network), self.provenance.layer
+        return self.provenance.layer
 
-def _pack_relu(output: Tensor) -> PackedRelu:
+    def check_head(self) -> None:
+        """Refuse a head that gates depend on, or that is not the last linear layer of the pass and was not named.
+
+        If a head that was not named does come last and is followed by a ReLU on the logits, there is just no head:
+        the owners keep the fault, and the fingerprint and the cache refuse.
+        """
+        if self.provenance is None:
+            return
+        owners, last = self.provenance.owners, self.provenance.linear
+        gated, layer = self._after_head or (None, None)
+        fault = f"the gates of layer '{gated}' depend on it" if gated else f"the forward pass ends with '{last}'"
+        if owners.guessed_head is None:
+            if gated:
+                raise UnsupportedActivationError(
+                    f"head={owners.head!r}: the gates of layer '{gated}' depend on the head or on a counter of "
+                    "batches; the fingerprint covers neither"
+                )
+        elif (gated and layer != owners.head) or last not in (None, owners.head):
+            raise UnsupportedActivationError(
+                f"'{owners.head}', the last linear layer that {type(self._network).__name__} registers, is not its "
+                f"head: {fault}; name the head by `head=`"
+            )
+        elif gated:
+            owners.fault = (
+                f"'{owners.head}' is no head: {fault}; name the head by `head=`, or there is no fingerprint"
+            )
+
+    def _refusal(self, reason: str) -> UnsupportedActivationError:
+        return refusal(calling_layer(self._network), reason)
+
+
+def _pack_relu(output: Tensor, layer: str | None) -> PackedRelu:
     with torch._C.DisableTorchFunction():  # packing is no call of the network: outer modes must not see it
-        layout = ReluLayout.of(output)
+        layout = ReluLayout.of(output, layer)
         return PackedRelu(layout, layout.pack(output))
 
 
-def _pack_pool(winners: Tensor, plane: tuple[int, ...], pooling: Pooling) -> PackedPool:
+def _pack_pool(winners: Tensor, plane: tuple[int, ...], pooling: Pooling, layer: str | None) -> PackedPool:
     with torch._C.DisableTorchFunction():
-        layout = PoolLayout(tuple(winners.shape[1:]), plane, WinnerCode.of(pooling, plane))
+        layout = PoolLayout(tuple(winners.shape[1:]), plane, WinnerCode.of(pooling, plane), layer)
         return PackedPool(layout, layout.pack(winners))
 
 
@@ -131,6 +203,24 @@ def _trains(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
     place, default = TRAINING_ARGUMENTS[func]
     given = args[place] if len(args) > place else default
     return bool(kwargs.get("training", kwargs.get("train", given)))
+
+
+def _transforms() -> int | None:
+    """Return the level of the innermost transform of ``torch.func`` that is active; None without any."""
+    level: int | None = torch._C._functorch.maybe_current_level()
+    return level
+
+
+def _within_compiled_code() -> bool:
+    """Return whether the pass is within a function that `torch.compile` made."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not _record.__code__:
+        if frame.f_globals.get("__name__") == "torch._dynamo.eval_frame":
+            context = frame.f_locals.get("self")
+            if type(context).__name__ == "OptimizeContext":
+                return True
+        frame = frame.f_back
+    return False
 
 
 def split_return_indices(
@@ -151,26 +241,37 @@ def split_return_indices(
     return wants or always, args[:place], kwargs
 
 
-def record(network: nn.Module, images: Tensor, *, pool_gates: bool) -> tuple[list[Gate], Tensor]:
+def record(
+    network: nn.Module, images: Tensor, *, pool_gates: bool, owners: Owners | None = None
+) -> tuple[list[Gate], Tensor]:
     """Run ``network`` without gradients and return its gates, in call order, and its output.
 
     The gates refer to the outputs of the ReLUs, so that recording copies nothing. If the network writes to a
     ReLU's output afterwards, it is run a second time and the masks are copied.
     """
-    gates, output = _record(Recording(network, pool_gates=pool_gates), network, images)
+    gates, output = _record(Recording(network, pool_gates=pool_gates, owners=owners), network, images)
     if all(gate.is_intact() for gate in gates if isinstance(gate, ReluGate)):
         return gates, output
-    return _record(Recording(network, pool_gates=pool_gates, copy_masks=True), network, images)
+    copying = Recording(network, pool_gates=pool_gates, owners=owners, copy_masks=True)
+    return _record(copying, network, images)
 
 
-def record_packed(network: nn.Module, images: Tensor, *, pool_gates: bool) -> list[PackedRelu | PackedPool]:
+def record_packed(
+    network: nn.Module, images: Tensor, *, pool_gates: bool, owners: Owners | None = None
+) -> list[PackedRelu | PackedPool]:
     """Run ``network`` without gradients and return its packed gates, in call order."""
-    gates, _ = _record(Recording(network, pool_gates=pool_gates, packed=True), network, images)
+    recording = Recording(network, pool_gates=pool_gates, owners=owners, packed=len(images))
+    gates, _ = _record(recording, network, images)
     return [gate for gate in gates if isinstance(gate, PackedRelu | PackedPool)]
 
 
 def _record(recording: Recording, network: nn.Module, images: Tensor) -> tuple[list[Gate], Tensor]:
-    # Not inference_mode: its tensors cannot be used in the backward pass of the quantitative copy.
-    with torch.no_grad(), recording:
-        output = network(images)
+    # Not in inference mode: its tensors cannot be used in the backward pass of the quantitative copy. The images are
+    # copied, because the network may write to them.
+    outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+    with outside, torch.no_grad():
+        own = images.detach().clone()
+        with recording:
+            output = network(own)
+    recording.check_head()
     return recording.gates, output

@@ -1,21 +1,19 @@
 """The quantitative pass: run a network with every gate replaced by the recorded one."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
+from types import MethodWrapperType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
+from fedsq_flwr.gating.provenance import Owners
 from fedsq_flwr.gating.record import split_return_indices
-from fedsq_flwr.gating.support import MAX_POOLS, RELUS
-
-
-class GateMismatchError(RuntimeError):
-    """The quantitative pass asks for other gates than were recorded, for example because it took another branch."""
+from fedsq_flwr.gating.support import MAX_POOLS, RELUS, GateMismatchError
 
 
 class Replaying(TorchFunctionMode):
@@ -30,17 +28,29 @@ class Replaying(TorchFunctionMode):
     part : tuple of float
         The gates to apply: where they begin and end among all gates, in call order, as fractions of the number
         of gates (rounded up). The other calls of the pass are left as they are.
+    owners : Owners, optional
+        The layers of the quantitative copy. With them a gate is given to the layer only that it was recorded in.
 
     Raises
     ------
     GateMismatchError
-        If a call needs a gate of another kind or shape than the next recorded one, if there are too few
+        If a call needs a gate of another kind, shape or layer than the next recorded one, if there are too few
         recorded gates, if gates are left over when the pass ends, or if the network uses
         ``torch.utils.checkpoint``.
     """
 
-    def __init__(self, gates: Sequence[Gate], *, pool_gates: bool, part: tuple[float, float] = (0.0, 1.0)) -> None:
+    def __init__(
+        self,
+        gates: Sequence[Gate],
+        *,
+        pool_gates: bool,
+        part: tuple[float, float] = (0.0, 1.0),
+        owners: Owners | None = None,
+    ) -> None:
         super().__init__()
+        self._owners = owners
+        self._layer: str | None = None  # whose parameters were used last
+        self._searched = False
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
@@ -54,6 +64,10 @@ class Replaying(TorchFunctionMode):
     ) -> Any:
         """Intercept one call of torch."""
         kwargs = kwargs or {}
+        if self._owners is not None and type(func) is not MethodWrapperType:  # not for an attribute of a tensor
+            self._look(args, self._owners)
+            if kwargs:
+                self._look(kwargs.values(), self._owners)
         if func in RELUS:
             value = args[0] if args else kwargs["input"]
             in_place = RELUS[func] or bool(kwargs.get("inplace", args[1] if len(args) > 1 else False))
@@ -75,6 +89,19 @@ class Replaying(TorchFunctionMode):
             raise GateMismatchError(
                 f"the quantitative pass used {self._next} gates, the structural pass recorded {len(self._gates)}"
             )
+
+    def _look(self, values: Iterable[Any], owners: Owners) -> None:
+        for value in values:
+            layer = owners.layers.get(id(value))
+            if layer:
+                self._layer = layer
+            elif layer is None:
+                kind = type(value)
+                if kind is list or kind is tuple:
+                    self._look(value, owners)
+                elif kind is nn.Parameter and not self._searched:  # a layer is new: find it for the later calls
+                    self._searched = True
+                    owners.find()
 
     def _relu(self, value: Tensor, *, in_place: bool) -> Tensor:
         gate = self._take(value)
@@ -106,6 +133,11 @@ class Replaying(TorchFunctionMode):
         if gate.shape != value.shape:
             raise GateMismatchError(
                 f"gate {self._next}: recorded for shape {tuple(gate.shape)}, asked for {tuple(value.shape)}"
+            )
+        if gate.layer and self._layer and gate.layer != self._layer:
+            raise GateMismatchError(
+                f"gate {self._next}: recorded in layer '{gate.layer}', asked for in layer '{self._layer}': the "
+                "quantitative pass takes another branch"
             )
         self._next += 1
         return gate

@@ -90,7 +90,7 @@ def restore(checkpoint: Path) -> Restored:
         if structure is not None:
             model.load_structural_state(structure)
         model.gated = bool(line.get("fingerprint"))
-    if model.fingerprint != line.get("fingerprint"):
+    if not model.has_fingerprint(line.get("fingerprint")):
         raise WeightsError(
             f"{where} is of a structure with fingerprint {str(line.get('fingerprint'))[:12]}..., but "
             f"backbone.weights={settings.backbone.weights} gives {model.fingerprint[:12]}... here: "

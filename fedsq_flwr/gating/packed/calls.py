@@ -21,10 +21,13 @@ class ReluGate:
         copy's ReLU, so that no memory is copied. Nothing may write to it afterwards (see ``version``).
     version : int or None
         Version counter of ``source`` when it was recorded; None where nothing else holds the tensor.
+    layer : str or None
+        The layer that made the activation, as far as it is known.
     """
 
     source: Tensor
     version: int | None
+    layer: str | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -48,6 +51,11 @@ class PackedRelu:
     packed: Tensor
 
     @property
+    def layer(self) -> str | None:
+        """The layer that made the activation, as far as it is known."""
+        return self.layout.layer
+
+    @property
     def shape(self) -> torch.Size:
         """Shape of the activation."""
         return torch.Size((len(self.packed), *self.layout.shape))
@@ -67,6 +75,7 @@ class PoolGate:
 
     winners: Tensor
     plane: tuple[int, ...]
+    layer: str | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -84,6 +93,11 @@ class PackedPool:
 
     layout: PoolLayout
     packed: Tensor
+
+    @property
+    def layer(self) -> str | None:
+        """The layer that made the pooling's input, as far as it is known."""
+        return self.layout.layer
 
     @property
     def shape(self) -> torch.Size:

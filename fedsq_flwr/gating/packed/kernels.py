@@ -19,7 +19,7 @@ from fedsq_flwr.gating.packed.layout import ReluLayout, is_channels_last
 def gate_by_source(value: Tensor, source: Tensor, *, in_place: bool) -> Tensor:
     """Pass ``value`` where ``source``, of the same shape, is positive; the backward pass keeps ``source`` only."""
     if source.dtype != value.dtype:  # autocast, or a bool mask; torch would promote the value instead
-        source = source.to(value.dtype)
+        source = (source > 0).to(value.dtype)  # a small float32 may be 0 in float16
     if in_place:
         return _SourceInPlace.apply(value, source)  # type: ignore[no-any-return]
     return torch.ops.aten.threshold_backward(value, source, 0)  # type: ignore[no-any-return]

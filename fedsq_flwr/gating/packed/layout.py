@@ -24,16 +24,19 @@ class ReluLayout:
         Shape of the activation of one sample.
     channels_last : bool
         Whether the bits are in the order of a channels-last activation.
+    layer : str or None
+        The layer that made the activation, as far as it is known.
     """
 
     shape: tuple[int, ...]
     channels_last: bool
+    layer: str | None = None
 
     @classmethod
-    def of(cls, activation: Tensor) -> "ReluLayout":
+    def of(cls, activation: Tensor, layer: str | None = None) -> "ReluLayout":
         """Return the layout that has the memory order of ``activation`` ``(samples, ...)``."""
         channels_last = is_channels_last(activation)
-        return cls(tuple(activation.shape[1:]), channels_last)
+        return cls(tuple(activation.shape[1:]), channels_last, layer)
 
     @property
     def count(self) -> int:
@@ -87,11 +90,14 @@ class PoolLayout:
         Spatial size of the pooling's input.
     code : WinnerCode
         How winners are encoded.
+    layer : str or None
+        The layer that made the pooling's input, as far as it is known.
     """
 
     shape: tuple[int, ...]
     plane: tuple[int, ...]
     code: WinnerCode
+    layer: str | None = None
 
     @property
     def count(self) -> int:

@@ -84,9 +84,9 @@ class Event:
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yield the floating-point tensors within lists, tuples and dicts, in order."""
+    """Yield the floating-point tensors within lists, tuples and dicts, in order; not those inside `torch.vmap`."""
     if isinstance(value, Tensor):
-        if value.is_floating_point():
+        if value.is_floating_point() and not torch._C._functorch.is_functorch_wrapped_tensor(value):
             yield value
     elif isinstance(value, dict):
         yield from tensors_of(list(value.values()))
