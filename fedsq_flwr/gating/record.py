@@ -134,15 +134,15 @@ class Recording(TorchFunctionMode):
 
     def _begin(self, value: Tensor) -> str | None:
         """Refuse a gate that cannot be fixed; return the layer that it belongs to, if known."""
+        if _transforms() != self._level:
+            raise self._refusal("has gates within torch.vmap or another transform of torch.func")
+        if _within_compiled_code():
+            raise self._refusal("has gates within a function compiled by torch.compile")
         if self._packed is not None and (value.dim() == 0 or len(value) != self._packed):
             raise GateMismatchError(
                 f"layer '{calling_layer(self._network)}': gates of shape {tuple(value.shape)} for {self._packed} "
                 f"images do not lie image by image, so they cannot be cached: do without the gate cache"
             )
-        if _transforms() != self._level:
-            raise self._refusal("has gates within torch.vmap or another transform of torch.func")
-        if _within_compiled_code():
-            raise self._refusal("has gates within a function compiled by torch.compile")
         if self.provenance is None:
             return None
         if self.provenance.is_marked(value) and self._after_head is None:  # told when the last layer is known

@@ -17,34 +17,46 @@ from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.independence import SMALLEST_BATCH
 from fedsq_flwr.gating.packed.calls import ReluGate
 from fedsq_flwr.gating.probe.passes import Passes, differing
-from fedsq_flwr.gating.probe.sketch import Event
-from fedsq_flwr.gating.support import GateMismatchError, refusal
+from fedsq_flwr.gating.probe.sketch import Event, tensors_of
+from fedsq_flwr.gating.support import GateMismatchError, UnsupportedActivationError, refusal
 from fedsq_flwr.models.batch_norm import apply_policy
-
-#: How far values of the same image may differ between batches, relative to their size.
-_TOLERANCE = 1e-8
 
 _SEEDS = (0, 1, 2)
 
 
 def check_memory(dual: DualCopy, images: Tensor) -> None:
-    """Refuse a network whose pass in evaluation mode writes to its own tensors.
+    """Refuse a network whose passes in evaluation mode write to its own tensors, apart from the first pass.
+
+    Parameters
+    ----------
+    dual : DualCopy
+        It has been through a pass.
+    images : Tensor
+        For one more.
 
     Raises
     ------
     UnsupportedActivationError
         Names the layer and the tensor.
     """
-    dual.calls(images)  # what is made in the first pass only may be made
-    before = {name: (tensor, tensor._version) for name, tensor in dual.structural.named_buffers()}
+    before = _contents(dual.structural)
     dual.calls(images)
-    for name, tensor in dual.structural.named_buffers():
-        if name not in before or before[name][0] is not tensor or before[name][1] != tensor._version:
+    after = _contents(dual.structural)
+    for name in after:
+        if before.get(name) != after[name]:
             layer, _, own = name.rpartition(".")
             raise refusal(
                 layer or type(dual.structural).__name__,
                 f"writes to its tensor '{own}' in evaluation mode, so that gates would depend on earlier passes",
             )
+
+
+def _contents(network: nn.Module) -> dict[str, tuple[int, int, float]]:
+    """Return what shows that a tensor is another one or was written to, even through ``.data``: by name."""
+    return {
+        name: (id(tensor), tensor._version, float(tensor.sum(dtype=torch.float64)))
+        for name, tensor in network.named_buffers()
+    }
 
 
 def check_calls(passes: Passes, start: Sequence[Event]) -> None:
@@ -115,9 +127,9 @@ def check_training(passes: Passes, start: Sequence[Event]) -> None:
 
 
 def check_batches(dual: DualCopy, image: Tensor) -> None:
-    """Refuse a network that takes another way in a batch of another size.
+    """Refuse a network that takes another way in a batch of another size, in the precision of ``image``.
 
-    An image is passed alone and repeated. Values that differ in all sizes pass: they are computed with the size, not
+    The image is passed alone and repeated. Values that differ in all sizes pass: they are computed with the size, not
     chosen by it. The dual copy is right for them in every batch, and the gate cache refuses to hold their gates.
 
     Raises
@@ -125,31 +137,32 @@ def check_batches(dual: DualCopy, image: Tensor) -> None:
     UnsupportedActivationError
         Names the layer at fault.
     """
-    found = []
-    for size in (1, 2, 3, SMALLEST_BATCH):
+    found, tolerance = [], math.sqrt(torch.finfo(image.dtype).eps)
+    for size in (1, 2, SMALLEST_BATCH):
         try:
             found.append(_let_through(dual, image.expand(size, *image.shape[1:])))
-        except (RuntimeError, ValueError, IndexError):
-            if size > 1:  # a network that takes no single image says so by itself
-                raise
+        except UnsupportedActivationError:
+            raise
+        except (RuntimeError, ValueError, IndexError):  # what does not take a batch says so by itself
+            continue
     if any([layer for layer, _ in each] != [layer for layer, _ in found[0]] for each in found):
         raise refusal(type(dual.structural).__name__, "takes another branch in a batch of another size")
     for of_layer in zip(*found, strict=True):
         layer, values = of_layer[0][0], [value for _, value in of_layer]
-        alike = [sum(math.isclose(a, b, rel_tol=_TOLERANCE) for b in values) for a in values]
+        alike = [sum(math.isclose(a, b, rel_tol=tolerance) for b in values) for a in values]
         if 1 < max(alike) < len(values):
             raise refusal(layer, "computes something else in a batch of another size")
 
 
 def _let_through(dual: DualCopy, images: Tensor) -> list[tuple[str, float]]:
-    """Return, per image, what each ReLU lets through in sum, with its layer, and the sum of the absolute logits.
+    """Return, per image, what each ReLU lets through in sum, with its layer, and the sum of the absolute outputs.
 
     A sum over all axes does not depend on which of them is the images'.
     """
-    calls, logits = dual.calls(images)
-    sums = [(gate.layer or "", float(gate.source.sum())) for gate in calls if isinstance(gate, ReluGate)]
-    sums.append((type(dual.structural).__name__, float(logits.abs().sum())))
-    return [(layer, value / len(images)) for layer, value in sums]
+    calls, output = dual.calls(images)
+    values = [(gate.layer or "", gate.source) for gate in calls if isinstance(gate, ReluGate)]
+    values += [(type(dual.structural).__name__, tensor.abs()) for tensor in tensors_of(output)]
+    return [(layer, float(value.sum(dtype=torch.float64)) / len(images)) for layer, value in values]
 
 
 @contextmanager

@@ -43,7 +43,8 @@ def check_parameters(network: nn.Module, pair: Tensor) -> None:
         nonlocal busy
         if not busy and module in waiting and torch._C._functorch.maybe_current_level() is None:
             busy = True  # the layers within this one are tested later, in the pass itself
-            _check_layer(module, waiting.pop(module), args, kwargs)
+            with torch.no_grad():  # whatever the network has switched on
+                _check_layer(module, waiting.pop(module), args, kwargs)
             busy = False
 
     handles = [module.register_forward_pre_hook(probe, prepend=True, with_kwargs=True) for module in waiting]
