@@ -130,9 +130,10 @@ class GateCache:
             return self._begin(key, bound, samples, _record(bound, images))
         with self._lock:
             known = table.rows.known(samples)
-            found = table.rows.take(samples[known])
+            all_known = bool(known.all())
+            found = table.rows.take(samples if all_known else samples[known])
             self.hits += len(found)
-        if len(found) == len(samples):
+        if all_known:
             return Gates(table.layout, found)
         computed = _record(bound, images[(~known).to(images.device)])
         if computed.layout != table.layout:
@@ -213,6 +214,7 @@ class BoundGates:
         self._views = views
         self._cache = cache
         self._name = (self.fingerprint, data, view, samples, torch.__version__)
+        self._keys: dict[tuple[object, ...], str] = {}
 
     def of(self, samples: Index, images: Tensor, views: Tensor | None = None) -> Gates:
         """Return the gates of a batch; those that are not cached are computed and stored.
@@ -249,7 +251,10 @@ class BoundGates:
 
     def key(self, images: Tensor) -> str:
         """Return the key of the gates of ``images``: a hash of everything that their bits depend on."""
-        return hashlib.sha256(repr((*self._name, *_form(images))).encode()).hexdigest()
+        form = _form(images)
+        if form not in self._keys:
+            self._keys[form] = hashlib.sha256(repr((*self._name, *form)).encode()).hexdigest()
+        return self._keys[form]
 
     def _places(self, samples: Index, views: Tensor | None, count: int) -> Tensor:
         """Return the rows of a batch of ``count`` images, int64 on the CPU."""

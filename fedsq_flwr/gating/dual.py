@@ -49,7 +49,8 @@ class DualCopy(QuantitativeCopy):
     ----------
     structural : nn.Module
         The frozen copy. Its tensors are buffers, so that `parameters` holds only what learns. Within a pass of the
-        dual copy they are its parameters, so that a network can ask for them.
+        dual copy they are its parameters, so that a network can ask for them. Passes of several threads through one
+        structural copy wait for each other.
     quantitative : nn.Module
         The copy that learns, and the only one that the rounds send and average.
     gated : bool
@@ -110,7 +111,7 @@ class DualCopy(QuantitativeCopy):
         Raises
         ------
         GateMismatchError
-            If the number, kinds or shapes of the gates do not fit the pass: they are of another branch,
+            If the number, kinds, shapes or layers of the gates do not fit the pass: they are of another branch,
             another network or another batch size. Gates of other images with the same shapes are not
             recognised, so store gates by `fingerprint` and by sample.
         ValueError

@@ -15,10 +15,10 @@ runs of version 0.1 can be restored.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from operator import eq, is_
+from operator import eq, is_, itemgetter
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -78,13 +78,14 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a fingerprint was computed of: its tensors with their write counts, and the contents of all modules."""
+    """What a fingerprint was computed of: tensors with their write counts, attributes and members of all modules."""
 
     network: nn.Module
     options: tuple[str | None, bool]
     described: str
     tensors: list[Tensor]
     versions: list[int]
+    attributes: Sequence[tuple[dict[str, Any], Callable[[dict[str, Any]], object], object]]
     held: list[dict[str, Any]]
     before: list[dict[str, Any]]
 
@@ -92,24 +93,33 @@ class _Seen:
     def of(
         cls, network: nn.Module, options: tuple[str | None, bool], described: str, tensors: list[Tensor]
     ) -> "_Seen":
-        held = [
-            each
-            for module in network.modules()
-            for each in (module.__dict__, module._parameters, module._buffers, module._modules)
+        modules = list(network.modules())
+        attributes = [
+            (module.__dict__, itemgetter(*names), itemgetter(*names)(module.__dict__))
+            for module in modules
+            if (names := [name for name in module.__dict__ if _is_covered(name)])
         ]
+        held = [each for m in modules for each in (m._parameters, m._buffers, m._modules) if each]
         versions = [tensor._version for tensor in tensors]
-        return cls(network, options, described, tensors, versions, held, [dict(each) for each in held])
+        return cls(network, options, described, tensors, versions, attributes, held, [dict(each) for each in held])
 
     def has(self, tensors: list[Tensor]) -> bool:
         same = len(self.tensors) == len(tensors) and all(map(is_, self.tensors, tensors))
-        return same and self.versions == [tensor._version for tensor in tensors]
+        return same and not self._written()
+
+    def _written(self) -> bool:
+        return self.versions != [tensor._version for tensor in self.tensors]
 
     def is_still(self, network: nn.Module, options: tuple[str | None, bool]) -> bool:
         if network is not self.network or options != self.options:
             return False
         try:
-            return self.has(self.tensors) and all(map(eq, self.held, self.before))
-        except (RuntimeError, ValueError):  # a tensor or an array in the place of another has no truth value
+            return (
+                not self._written()
+                and all(map(eq, self.held, self.before))
+                and all(get(held) == value for held, get, value in self.attributes)
+            )
+        except (RuntimeError, ValueError, KeyError):  # another tensor has no truth value; an attribute is missing
             return False
 
 
@@ -178,7 +188,7 @@ def _covered_tensors(network: nn.Module, *, head: str | None) -> Iterator[tuple[
     yield from gate_tensors(network, head=head)
     for name, module in _covered_modules(network, head=head):
         for own, value in sorted(vars(module).items()):
-            if isinstance(value, Tensor) and not own.startswith("_"):
+            if isinstance(value, Tensor) and _is_covered(own):
                 yield f"{name}.{own}", value
 
 
@@ -191,8 +201,12 @@ def _details(module: nn.Module, version: int) -> str:
     for owner in reversed(type(module).__mro__[: type(module).__mro__.index(nn.Module)]):
         attributes |= {name: value for name, value in vars(owner).items() if not callable(value)}
     attributes |= vars(module)
-    told = {name: _told(value) for name, value in attributes.items() if name[0] != "_" and name not in _NOT_COVERED}
+    told = {name: _told(value) for name, value in attributes.items() if _is_covered(name)}
     return f"{shown};{','.join(f'{name}={value}' for name, value in sorted(told.items()) if value is not None)}"
+
+
+def _is_covered(attribute: str) -> bool:
+    return not attribute.startswith("_") and attribute not in _NOT_COVERED
 
 
 def _told(value: object) -> str | None:

@@ -8,6 +8,7 @@ give in the plain network, without gradients.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import is_
 
 from torch import nn
 
@@ -19,7 +20,7 @@ def freeze(network: nn.Module) -> None:
     """Turn every parameter of ``network`` into a buffer without gradient, in place."""
     for module in network.modules():
         names = tuple(name for name, parameter in module._parameters.items() if parameter is not None)
-        if names:
+        if names and module.__dict__.get(_NAMES) != names:
             module.__dict__[_NAMES] = names
         for name in names:
             parameter = module._parameters.pop(name)
@@ -83,6 +84,8 @@ class Traces:
             yield
         finally:
             for name, held, kept in before:
+                if len(held) == len(kept) and all(map(is_, held.values(), kept.values())):
+                    continue
                 own = {key for key, value in held.items() if key not in kept or kept[key] is not value}
                 for key in own - kept.keys():
                     del held[key]
@@ -93,7 +96,7 @@ class Traces:
         """Give ``new``, another state of ``old`` that has been through passes, what ``old`` has instead of traces."""
         modules, others = dict(old.named_modules()), dict(new.named_modules())
         for name, key in self._names:
-            if name in others:
+            if name in modules and name in others:
                 held, kept = others[name].__dict__, modules[name].__dict__
                 held.pop(key, None)
                 if key in kept:

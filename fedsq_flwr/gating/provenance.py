@@ -1,24 +1,25 @@
 """Where the values of a pass come from, as far as its calls show it.
 
-A pass is a sequence of calls of torch. The parameters among their arguments tell which layer made the value that a
-gate looks at, whether the head has a part in that value, and whether the network uses a parameter that it has not
-registered.
+A pass is a sequence of calls of torch. The tensors among their arguments tell which layer made the activation that a
+gate looks at, whether the head has a part in it, and whether the network uses a parameter that it has not registered.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MethodWrapperType
 from typing import Any
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from fedsq_flwr.gating.fingerprint import gate_tensors
+from fedsq_flwr.gating.support import LAYERS
 
 #: Calls that tell Python the values of a tensor.
 _READS = frozenset(
     ["item", "tolist", "numpy", "equal", "allclose", "is_nonzero", "__array__", "__contains__", "__bool__", "__int__",
      "__float__", "__complex__", "__index__"]
 )  # fmt: skip
+
+_NESTED = (list, tuple)
 
 #: Calls that take from their second argument only the dtype, the device or the shape.
 _FORMS = frozenset(("to", "type_as", "view_as", "reshape_as", "expand_as"))
@@ -30,13 +31,15 @@ class Owners:
     Attributes
     ----------
     layers : dict of int to str
-        The id of each parameter -> the name of its layer; empty for the network itself.
+        The id of each parameter -> the name of its layer; empty for the network itself, and for tied parameters.
     head : str or None
         The head.
     guessed_head : str or None
         The head, if nobody has named it.
     fault : str or None
         Why the fingerprint cannot leave out the head, if a pass has shown it.
+    passed : bool
+        Whether the network has been through a whole pass.
     uncovered : frozenset of int
         The ids of the tensors that the fingerprint does not cover: the head's, and counters.
     """
@@ -46,10 +49,12 @@ class Owners:
         self.head = head
         self.guessed_head = guessed_head
         self.fault = fault
+        self.passed = False
         self.uncovered: frozenset[int] = frozenset()
         self._network: nn.Module | None = None
         self._like: nn.Module | None = None
         self._places: list[tuple[dict[str, Any], str, Tensor]] = []  # they also keep the tensors, and so their ids
+        self._strange: dict[int, Tensor] = {}  # weights that have been looked for in vain
 
     def of(self, network: nn.Module, *, like: nn.Module | None = None) -> "Owners":
         """Bring the layers up to date and return them.
@@ -63,7 +68,7 @@ class Owners:
             layer around it.
         """
         if network is not self._network or not all(held.get(name) is own for held, name, own in self._places):
-            self._network, self._like = network, like or network
+            self._network, self._like, self._strange = network, like or network, {}
             self.find()
         return self
 
@@ -83,9 +88,30 @@ class Owners:
                         self._places.append((held, own, tensor))
                     # At rest, the parameters of a structural copy are buffers.
                     if held is module._parameters or isinstance(tensor, nn.Parameter):
-                        self.layers.setdefault(id(tensor), layer)
+                        other = self.layers.setdefault(id(tensor), layer)
+                        if other != layer:
+                            self.layers[id(tensor)] = ""
         covered = {id(tensor) for _, tensor in gate_tensors(self._network, head=self.head)}
         self.uncovered = frozenset(id(tensor) for _, _, tensor in self._places if id(tensor) not in covered)
+
+    def maker(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], last: str | None
+    ) -> str | None:
+        """Return the layer that makes the result of a call; None if it cannot be told.
+
+        It is ``last``, the layer of the call before, if the call uses no parameter.
+        """
+        place = LAYERS.get(func)
+        if place is None:
+            return last
+        weight = args[place] if len(args) > place else kwargs.get("weight")
+        bias = args[place + 1] if len(args) > place + 1 else kwargs.get("bias")
+        if weight is None and bias is None:
+            return last
+        if type(weight) is nn.Parameter and id(weight) not in self.layers and id(weight) not in self._strange:
+            self.find()  # it has been given to the network since
+            self._strange[id(weight)] = weight
+        return self.layers.get(id(weight)) or self.layers.get(id(bias)) or None
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Owners":
         """Return an empty one: a copied network has other tensors."""
@@ -104,9 +130,9 @@ class Provenance:
     owners : Owners
         Of the network that runs.
     layer : str or None
-        The layer whose parameters were used last.
+        The layer that was called last, if it is known.
     linear : str or None
-        The layer that made the last linear map of vectors (`F.linear`).
+        The layer that was called last by `F.linear`, if it is known.
     foreign : bool
         Whether the last call used a parameter that the network has not registered.
     """
@@ -116,47 +142,30 @@ class Provenance:
         self.linear: str | None = None
         self.foreign = False
         self.owners = owners
-        self._layers = owners.layers
         self._marked = set(owners.uncovered)
         self._kept: list[Tensor] = []  # an id is a tensor's own for as long as the tensor exists
         self._was_read = False
 
     def note(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Take note of a call and its result."""
-        self.foreign, layer = False, self.layer
-        marked = self._look(args)
-        if kwargs:
-            marked = self._look(kwargs.values()) or marked
-        if type(func) is MethodWrapperType:  # an attribute of a tensor, such as its device
-            self.layer = layer
-        elif func is F.linear:
-            self.linear = self.layer
-        if self.foreign:
-            self.foreign = any(True for _ in _tensors(result))
-        if marked:
+        if func in LAYERS:
+            self.layer = self.owners.maker(func, args, kwargs, self.layer)
+            if func is F.linear:
+                self.linear = self.layer
+        values = (*args, *kwargs.values()) if kwargs else args
+        if values and (type(values[0]) in _NESTED or type(values[-1]) in _NESTED):  # as in `torch.cat`, or an index
+            values = tuple(_flat(values))
+        known, strange = self.owners.layers, False
+        for value in values:
+            if type(value) is nn.Parameter and id(value) not in known:
+                strange = True
+        self.foreign = strange and bool(_tensors(result))
+        if not self._marked.isdisjoint(map(id, values)):
             self._spread(getattr(func, "__name__", ""), args, result)
 
     def is_marked(self, value: Tensor) -> bool:
         """Return whether something that the fingerprint does not cover has a part in ``value``."""
         return self._was_read or id(value) in self._marked or id(value._base) in self._marked
-
-    def _look(self, values: Iterable[Any]) -> bool:
-        marked = False
-        for value in values:
-            kind = type(value)
-            if kind is list or kind is tuple:
-                marked = self._look(value) or marked
-                continue
-            key = id(value)
-            layer = self._layers.get(key)
-            if layer is None:
-                if kind is nn.Parameter:
-                    self.foreign = True
-            elif layer:
-                self.layer = layer
-            if key in self._marked:
-                marked = True
-        return marked
 
     def _spread(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         first = args[0] if args else None
@@ -171,9 +180,13 @@ class Provenance:
                     self._kept.append(each)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _tensors(each)
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [value for value in _flat((values,)) if isinstance(value, Tensor)]

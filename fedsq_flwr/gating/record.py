@@ -136,7 +136,7 @@ class Recording(TorchFunctionMode):
         """Refuse a gate that cannot be fixed; return the layer that it belongs to, if known."""
         if _transforms() != self._level:
             raise self._refusal("has gates within torch.vmap or another transform of torch.func")
-        if _within_compiled_code():
+        if not (self.provenance and self.provenance.owners.passed) and _within_compiled_code():
             raise self._refusal("has gates within a function compiled by torch.compile")
         if self._packed is not None and (value.dim() == 0 or len(value) != self._packed):
             raise GateMismatchError(
@@ -158,6 +158,7 @@ class Recording(TorchFunctionMode):
         if self.provenance is None:
             return
         owners, last = self.provenance.owners, self.provenance.linear
+        owners.passed = True
         gated, layer = self._after_head or (None, None)
         fault = f"the gates of layer '{gated}' depend on it" if gated else f"the forward pass ends with '{last}'"
         if owners.guessed_head is None:

@@ -1,19 +1,18 @@
 """The quantitative pass: run a network with every gate replaced by the recorded one."""
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
-from types import MethodWrapperType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
 from fedsq_flwr.gating.provenance import Owners
 from fedsq_flwr.gating.record import split_return_indices
-from fedsq_flwr.gating.support import MAX_POOLS, RELUS, GateMismatchError
+from fedsq_flwr.gating.support import LAYERS, MAX_POOLS, RELUS, GateMismatchError
 
 
 class Replaying(TorchFunctionMode):
@@ -49,8 +48,7 @@ class Replaying(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._owners = owners
-        self._layer: str | None = None  # whose parameters were used last
-        self._searched = False
+        self._layer: str | None = None  # the layer that was called last, if it is known
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
@@ -64,10 +62,8 @@ class Replaying(TorchFunctionMode):
     ) -> Any:
         """Intercept one call of torch."""
         kwargs = kwargs or {}
-        if self._owners is not None and type(func) is not MethodWrapperType:  # not for an attribute of a tensor
-            self._look(args, self._owners)
-            if kwargs:
-                self._look(kwargs.values(), self._owners)
+        if func in LAYERS and self._owners is not None:
+            self._layer = self._owners.maker(func, args, kwargs, self._layer)
         if func in RELUS:
             value = args[0] if args else kwargs["input"]
             in_place = RELUS[func] or bool(kwargs.get("inplace", args[1] if len(args) > 1 else False))
@@ -89,19 +85,6 @@ class Replaying(TorchFunctionMode):
             raise GateMismatchError(
                 f"the quantitative pass used {self._next} gates, the structural pass recorded {len(self._gates)}"
             )
-
-    def _look(self, values: Iterable[Any], owners: Owners) -> None:
-        for value in values:
-            layer = owners.layers.get(id(value))
-            if layer:
-                self._layer = layer
-            elif layer is None:
-                kind = type(value)
-                if kind is list or kind is tuple:
-                    self._look(value, owners)
-                elif kind is nn.Parameter and not self._searched:  # a layer is new: find it for the later calls
-                    self._searched = True
-                    owners.find()
 
     def _relu(self, value: Tensor, *, in_place: bool) -> Tensor:
         gate = self._take(value)

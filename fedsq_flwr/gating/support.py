@@ -59,6 +59,20 @@ MAX_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Any], int]] = Mapping
     }
 )
 
+#: Calls by which a layer makes an activation -> position of the layer's weight among the arguments.
+LAYERS: Mapping[Callable[..., Any], int] = MappingProxyType(
+    {
+        F.linear: 1,
+        F.conv1d: 1,
+        F.conv2d: 1,
+        F.conv3d: 1,
+        F.conv_transpose1d: 1,
+        F.conv_transpose2d: 1,
+        F.conv_transpose3d: 1,
+        F.batch_norm: 3,
+    }
+)
+
 _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
     nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
     nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.PReLU, nn.ReLU6, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid,

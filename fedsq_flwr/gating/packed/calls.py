@@ -58,7 +58,7 @@ class PackedRelu:
     @property
     def shape(self) -> torch.Size:
         """Shape of the activation."""
-        return torch.Size((len(self.packed), *self.layout.shape))
+        return torch.Size((self.packed.shape[0], *self.layout.shape))
 
     def mask(self) -> Tensor:
         """Return the mask: bool, of shape `shape`, True where the gate is open."""
@@ -103,7 +103,7 @@ class PackedPool:
     def shape(self) -> torch.Size:
         """Shape of the pooling's input."""
         channels = self.layout.shape[: -len(self.layout.plane)]
-        return torch.Size((len(self.packed), *channels, *self.layout.plane))
+        return torch.Size((self.packed.shape[0], *channels, *self.layout.plane))
 
     @cached_property
     def winners(self) -> Tensor:

@@ -78,7 +78,9 @@ class _Bits(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         # Into a new tensor: at residual adds other branches share the incoming gradient.
         (words,) = ctx.saved_tensors
-        return _Bits.apply(gradient, words, ctx.layout, False), None, None, None
+        if torch.is_grad_enabled():  # for gradients of gradients
+            return _Bits.apply(gradient, words, ctx.layout, False), None, None, None
+        return _gated(gradient, words, ctx.layout), None, None, None
 
 
 def _gated(value: Tensor, words: Tensor, layout: ReluLayout) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -38,12 +39,12 @@ class ReluLayout:
         channels_last = is_channels_last(activation)
         return cls(tuple(activation.shape[1:]), channels_last, layer)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of activations of a sample."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Number of bytes of a sample."""
         return _WORD * words_for(self.count)
@@ -54,7 +55,7 @@ class ReluLayout:
 
     def flat(self, value: Tensor) -> Tensor:
         """Return a view of ``value``, which must fit, as ``(samples, count)`` in the order of the bits."""
-        return self._in_order(value).view(len(value), self.count)
+        return self._in_order(value).view(value.shape[0], self.count)
 
     def ordered(self, value: Tensor) -> Tensor:
         """Return a copy of ``value`` in memory that `flat` can view."""
