@@ -168,6 +168,8 @@ class Recording(TorchFunctionMode):
                     "batches; the fingerprint covers neither"
                 )
         elif (gated and layer != owners.head) or last not in (None, owners.head):
+            if gated and last not in (None, owners.head):
+                fault += f", and the forward pass ends with '{last}'"
             raise UnsupportedActivationError(
                 f"'{owners.head}', the last linear layer that {type(self._network).__name__} registers, is not its "
                 f"head: {fault}; name the head by `head=`"

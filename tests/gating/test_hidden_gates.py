@@ -8,8 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from fedsq_flwr.gating import DualCopy, UnsupportedActivationError, check_affine
+from tests.gating.gated_networks import perturb
 
 IMAGES = torch.randn(8, 1, 6, 6, generator=torch.Generator().manual_seed(0))
 
@@ -152,3 +154,22 @@ def test_activations_that_a_module_holds_do_not_stand_in_the_way() -> None:
     assert not dual.to_plain().last.requires_grad
     dual.refresh_structure()
     assert torch.equal(dual(IMAGES), network(IMAGES))
+
+
+def test_a_pruned_layer_keeps_its_mask_and_its_fingerprint_over_passes_and_structures() -> None:
+    """Its weight is a result that a hook sets before each pass."""
+    torch.manual_seed(0)
+    network = Net(F.relu)
+    prune.random_unstructured(network.conv, "weight", 0.5)
+    network(IMAGES)
+    server, silo = DualCopy(network.eval()), DualCopy(network)
+    before = server.fingerprint
+    assert torch.equal(server(IMAGES), network(IMAGES))
+    perturb(server.quantitative)
+    server(IMAGES).sum().backward()
+    assert server.fingerprint == before
+    server.refresh_structure()
+    silo.load_structural_state(server.structural_state())
+    assert silo.fingerprint == server.fingerprint != before
+    assert torch.equal(silo.gates(IMAGES).rows, server.gates(IMAGES).rows)
+    assert torch.equal(server(IMAGES), server.to_plain()(IMAGES))
