@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedsq_flwr.federation import FedSQ, FedSQClient
+    from fedsq_flwr.federation import FedSQ, FedSQClient, answer_evaluate, answer_query, answer_train
     from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, UnsupportedActivationError, check_affine
 
 __version__ = "0.1.0"
@@ -14,6 +14,9 @@ __all__ = [
     "GateCache",
     "QuantitativeCopy",
     "UnsupportedActivationError",
+    "answer_evaluate",
+    "answer_query",
+    "answer_train",
     "check_affine",
 ]
 

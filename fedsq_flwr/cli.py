@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         help="choose learning rate and more for each method, on data in one place; takes Hydra overrides, as run",
         description="Try one grid of settings with every method, on data in one place, and write for each the values "
         "with the best validation accuracy. An override with several values, such as learning_rate=0.05,0.1, is a "
-        "line of the grid; the default grid is in fedsq_flwr/conf/calibration_grid.yaml.",
+        "line of the grid; the default grid is in conf/calibration_grid.yaml.",
     )
     calibrate.add_argument(
         "--methods", default="fedsq,fedavg,fedprox", metavar="A,B", help="which (default: fedsq,fedavg,fedprox)"

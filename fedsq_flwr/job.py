@@ -1,6 +1,5 @@
 """One run from the command line: check what can be checked, start the executor, show what happens."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -9,9 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedsq_flwr.assembly.data import load_server_data
 from fedsq_flwr.assembly.model import load_kernels
-from fedsq_flwr.assembly.network import load_network
+from fedsq_flwr.assembly.parts import Parts, load_parts
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
 from fedsq_flwr.executors.silos import agree, run_silos
@@ -21,15 +19,16 @@ from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.models import locate_weights
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
-from fedsq_flwr.report import RoundTable, print_summary
+from fedsq_flwr.records.summary import read_summary
+from fedsq_flwr.report import RoundTable, print_summary, report_run
 from fedsq_flwr.settings.backbone import is_run
+from fedsq_flwr.settings.executor import InProcess, RealSilos, Simulation
 from fedsq_flwr.settings.files import with_absolute_paths
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.trackers import Tracking, open_trackers
 
 log = logging.getLogger(__name__)
 
-EXECUTORS = {"simulation": run_simulation, "inprocess": run_inprocess, "silos": run_silos}
 _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for the silos"}
 
 
@@ -57,7 +56,7 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
     directory.check(settings)
     console = console or Console()
     with RoundTable(settings.rounds, settings.silos, console) as table, _logging(output, table.status):
-        _check_parts(settings)
+        parts = _load_parts(settings)
         if settings.executor.name in _STARTING:
             table.status(_STARTING[settings.executor.name])
         with Tracking(trackers, settings, directory, table.warn) as tracking:
@@ -66,16 +65,26 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
                 table.add(line)
                 tracking.catch_up()
 
-            EXECUTORS[settings.executor.name](settings, on_round)
-            summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+            match settings.executor:
+                case InProcess():
+                    run_inprocess(settings, on_round, parts)
+                case Simulation():
+                    run_simulation(settings, on_round)
+                case RealSilos():
+                    run_silos(settings, on_round)
+            summary = read_summary(output)
+            report_run(output)
             tracking.finish(summary)
     print_summary(summary, output, console)
-    best = summary["best_accuracy"]
-    return math.nan if best is None else float(best)
+    return math.nan if summary.best_accuracy is None else summary.best_accuracy
 
 
-def _check_parts(settings: RunSettings) -> None:
-    """Load what the run will load, so that what is wrong with it shows before any silo is started."""
+def _load_parts(settings: RunSettings) -> Parts | None:
+    """Load the parts of the run, so that a mistake shows before any silo is started.
+
+    The parts are returned where this process runs the federation. Elsewhere they would take memory for nothing: other
+    processes load their own.
+    """
     try:
         choose_device(settings.executor.device)
     except ValueError as error:
@@ -88,8 +97,8 @@ def _check_parts(settings: RunSettings) -> None:
             "batch of local training; those of evaluation are kept",
             augmentation,
         )
-    task = load_server_data(settings)
-    load_network(settings, len(task.class_names))
+    parts = load_parts(settings)
+    return parts if isinstance(settings.executor, InProcess) else None
 
 
 def _with_pinned_weights(settings: RunSettings) -> RunSettings:

@@ -2,13 +2,11 @@
 
 from flwr.app import Context
 
+from fedsq_flwr.federation.protocol import SETTINGS
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.files import with_absolute_paths
 from fedsq_flwr.settings.overrides import split_overrides
 from fedsq_flwr.settings.run import RunSettings
-
-#: The key under which the executors of ``fedsq run`` send all settings.
-SETTINGS = "settings"
 
 
 def settings_of(context: Context) -> RunSettings:

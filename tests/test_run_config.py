@@ -1,34 +1,151 @@
-"""From Flower's run config to settings: once for each run and site, whatever threads ask."""
+"""From Flower's run config to settings: composed there by Hydra, or composed already and sent as JSON."""
 
-import threading
+import json
+import subprocess
+import sys
+from pathlib import Path
 
-from fedsq_flwr import run_config
-from fedsq_flwr.run_config import config_of
-from fedsq_flwr.settings.silo import Site
+import pytest
+from flwr.app import Context, RecordDict
 
-
-def test_threads_that_ask_at_once_get_the_same_settings(monkeypatch):
-    """Hydra's composition is not safe among threads: without turns, some of these would get its error."""
-    run_config._composed.cache_clear()
-    keys = [("", f"seed={number}") for number in range(4)]
-    found: dict[int, list[int]] = {number: [] for number in range(8)}
-    barrier = threading.Barrier(len(found))
-
-    def ask(number: int) -> None:
-        barrier.wait()
-        found[number] = [config_of(key).seed for key in keys]
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in found]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(seeds == [0, 1, 2, 3] for seeds in found.values())
+from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.run_config import SETTINGS, settings_of
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.files import with_absolute_paths
+from fedsq_flwr.settings.run import MAX_JSON, RunSettings
 
 
-def test_a_run_is_composed_once_for_each_site():
-    run_config._composed.cache_clear()
-    first = config_of(("", "seed=5"))
-    assert config_of(("", "seed=5"), Site()) is first
-    at_a_silo = config_of(("", "seed=5 executor=silos data=imagefolder"), Site(data_path="/data", device="cpu"))
-    assert (at_a_silo.data.path, at_a_silo.executor.device) == ("/data", "cpu")
+def told(**run_config: str) -> RunSettings:
+    return settings_of(Context(1, 1, {}, RecordDict(), run_config))
+
+
+def complaint(**run_config: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        told(**run_config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def composed(*overrides: str) -> RunSettings:
+    return with_absolute_paths(compose_settings([*overrides, "output=run"]))
+
+
+@pytest.mark.parametrize(
+    ("run_config", "overrides"),
+    [
+        ({"experiment": "", "overrides": "output=run"}, []),
+        ({"experiment": "", "overrides": " output=run\n seed=5  "}, ["seed=5"]),
+        (
+            {"experiment": "paper/alexnet_cifar100_iid", "overrides": "output=run rounds=3"},
+            ["experiment=paper/alexnet_cifar100_iid", "rounds=3"],
+        ),
+        (
+            {"experiment": "digits", "overrides": """data.classes=["a b", '1'] partition=shards output=run"""},
+            ["experiment=digits", """data.classes=["a b", '1']""", "partition=shards"],
+        ),
+    ],
+    ids=["defaults", "overrides", "experiment", "quotes and brackets"],
+)
+def test_plain_flwr_run_reaches_every_setting_by_two_keys(run_config: dict, overrides: list[str]) -> None:
+    assert told(**run_config) == composed(*overrides)
+
+
+def test_paths_are_absolute_since_the_apps_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = told(overrides="output=here executor.gate_cache_dir=gates")
+    assert (settings.output, settings.executor.gate_cache_dir) == (f"{tmp_path}/here", f"{tmp_path}/gates")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["method=fedadam"], ["method=fedsq_frozen_later"], ["partition=quantity"], ["executor=silos"],
+     ["backbone=resnet18", "backbone.mean=[0.5,1e-7,3]", "backbone.std=[1]"], ["data.classes=['1', \"a'b\"]"]],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_were_composed_already_arrive_as_they_were_sent(overrides: list[str]) -> None:
+    settings = composed(*overrides)
+    assert told(**{SETTINGS: settings.to_json()}) == settings
+    assert told(**{SETTINGS: settings.to_json(), "experiment": "", "overrides": ""}) == settings
+
+
+def test_what_was_composed_already_is_not_composed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a preset of the server's user, or another version's default, would change a run on its way."""
+    sent = composed("rounds=7").to_json()
+    monkeypatch.setattr("fedsq_flwr.run_config.compose_settings", lambda _: pytest.fail("composed"))
+    assert told(**{SETTINGS: sent, "experiment": "digits", "overrides": "rounds=3"}).rounds == 7
+
+
+def nested(name: str, brackets: str, levels: int = 900) -> str:
+    opening = {"[]": "[", "{}": '{"a": '}[brackets]
+    return f'{{"experiment": "digits", "{name}": {opening * levels}1{brackets[1] * levels}}}'
+
+
+def changed(**changes: object) -> str:
+    return json.dumps(composed().plain() | changes)
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        ("{", "settings: no JSON: Expecting property name"),
+        ("rounds=3", "settings: no JSON: Expecting value"),
+        ("\x00", "settings: no JSON: "),
+        ("[1]", "settings: list where a JSON object is expected"),
+        ("null", "settings: NoneType where a JSON object is expected"),
+        ('"text"', "settings: str where a JSON object is expected"),
+        ("{}", "experiment: must be given"),
+        ("[" * 100_000, "settings: no JSON: "),
+        ('{"data":' * 20_000, "settings: no JSON: "),
+        (nested("rounds", "[]"), "rounds=[[[[[...]]]]]: must be a whole number"),
+        (nested("trackers", "{}"), "trackers={a: {a: {a: {a: {...}}}}}: must be a list"),
+        (nested("method", "[]"), "method=[[[[[...]]]]]: must be a group of settings"),
+        (nested("no_such", "[]"), "no_such: there is no such setting"),
+        ('{"rounds": ' + "9" * 5000 + "}", "settings: no JSON: Exceeds the limit"),
+        (" " * (MAX_JSON + 1), f"settings: {MAX_JSON + 1:,} characters; allowed are {MAX_JSON:,}"),
+        (changed(rouns=3), "rouns: there is no such setting; did you mean rounds?"),
+        (changed(**{"no\nsuch": 3}), "no such: there is no such setting"),
+        (changed(rounds="3"), "rounds=3: must be a whole number"),
+        (changed(rounds=0), "rounds=0: must be at least 1"),
+        (changed(rounds=True), "rounds=true: must be a whole number"),
+        (changed(learning_rate=10**400), "learning_rate=a number of many digits: must be a number"),
+        (changed(learning_rate=float("nan")), "learning_rate=nan: must be a finite number"),
+        (changed(learning_rate=float("inf")), "learning_rate=inf: must be a finite number"),
+        (changed(trackers=["mlflow"] * 10_000), "trackers=[mlflow, mlflow, "),
+        (changed(output="\x1b[2J", rounds="\x1b[2J\r\x00"), "rounds=[2J: must be a whole number"),
+        (changed(resume="yes"), "resume=yes: must be true or false"),
+        (changed(data=None), "data=null: must be a group of settings"),
+        (changed(data=[]), "data=[]: must be a group of settings"),
+        (changed(method=7), "method=7: must be a group of settings"),
+        (changed(partition={"name": "nope"}), "partition.name=nope: allowed are iid, dirichlet, "),
+        (changed(partition={}), "partition.name=null: allowed are iid, dirichlet, "),
+        (
+            changed(partition={"name": "iid", "alpha": 1.0}),
+            "partition.alpha=1.0: is a setting of partition=dirichlet",
+        ),
+        (changed(executor={"name": "inprocess", "__class__": "x"}), "executor.__class__: there is no such setting"),
+        (changed(output="x" * 1000, rounds="y" * 1000), "rounds=" + "y" * 197 + "...: must be a whole number"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_a_hostile_json_is_refused_in_one_short_line(sent: str, line: str) -> None:
+    told = complaint(**{SETTINGS: sent})
+    assert told.isprintable()
+    assert told.startswith(line)
+    assert len(told) < 500
+
+
+def test_bad_overrides_are_refused_as_on_the_command_line() -> None:
+    assert complaint(overrides="rounds=0") == "rounds=0: must be at least 1"
+    assert complaint(overrides="rounds=abc") == "rounds=abc: must be a whole number"
+    assert complaint(overrides="x='a") == "overrides=x='a: ' is missing"
+    assert complaint(experiment="nope").startswith("experiment=nope: allowed are cifar10_halves, ")
+    assert complaint(overrides="partition=iid partition.alpha=0.1") == (
+        "partition.alpha=0.1: is a setting of partition=dirichlet, quantity, not of partition=iid"
+    )
+
+
+def test_the_app_of_a_silo_never_loads_hydra() -> None:
+    """What reaches a silo is checked by its own classes; no language of overrides is there to be abused."""
+    program = "import sys, fedsq_flwr.client_app; print({'hydra', 'omegaconf'} & sys.modules.keys())"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "set()\n"

@@ -13,10 +13,8 @@ from flwr.serverapp.strategy import FedAdam
 from sklearn.datasets import load_digits
 from torch import nn
 
-from fedsq_flwr import DualCopy, FedSQ, FedSQClient, check_affine
-from fedsq_flwr.federation.messages import answer_evaluate, answer_query, answer_train
-from fedsq_flwr.learning import PretrainingSettings, TrainingSettings, evaluate, pretrain
-from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr import DualCopy, FedSQ, FedSQClient, answer_evaluate, answer_query, answer_train, check_affine
+from fedsq_flwr.learning import PretrainingSettings, TrainingSettings, evaluate, pretrain, torch_threads
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=16, learning_rate=0.05)
 
@@ -29,9 +27,9 @@ def digits(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @lru_cache(maxsize=1)  # a process serves many messages; the pretrained network is the same for all
 def pretrained() -> nn.Module:
-    """Stand in for your own network, whose weights you would load from a file: any ReLU classifier will do.
+    """Stand in for your own network, any ReLU classifier, whose weights you would load from a file.
 
-    Trained on one thread: the silos' weights must be the server's, to the bit, or the silos refuse.
+    Trained on one thread: the silos' weights must equal the server's to the bit, or the silos refuse.
     """
     torch.manual_seed(0)
     network = nn.Sequential(
@@ -81,14 +79,15 @@ server = ServerApp()
 @server.main()
 def main(grid: Grid, context: Context) -> None:
     model = DualCopy(pretrained())
-    check_affine(model, digits(0, 2)[0])  # before anything is sent: is this network one that fixed gates make affine?
+    check_affine(model, digits(0, 2)[0])  # raises an error unless fixed gates make this network affine
     start = ArrayRecord({name: Array(tensor.numpy()) for name, tensor in model.quantitative_state().items()})
     strategy = FedSQ(FedAdam(eta=0.01), fingerprint=model.fingerprint, min_replies=2, seed=0)
 
-    def judge(_round: int, arrays: ArrayRecord) -> MetricRecord:
+    def evaluate_global_model(_round: int, arrays: ArrayRecord) -> MetricRecord:
         model.load_quantitative_state({name: torch.from_numpy(a.numpy()) for name, a in arrays.items()})
         return MetricRecord({"accuracy": evaluate(model, *digits(1300, 1797)).accuracy})
 
-    result = strategy.start(grid, start, num_rounds=int(context.run_config["rounds"]), evaluate_fn=judge)
+    rounds = int(context.run_config["rounds"])
+    result = strategy.start(grid, start, num_rounds=rounds, evaluate_fn=evaluate_global_model)
     for server_round, metrics in result.evaluate_metrics_serverapp.items():
         print(f"round {server_round}: accuracy {metrics['accuracy']:.3f}")

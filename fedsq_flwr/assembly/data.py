@@ -19,7 +19,6 @@ from fedsq_flwr.data import (
     SiloData,
     distribute,
     folder_source,
-    load_published,
     load_source,
     read_folder,
     read_partition,
@@ -117,7 +116,7 @@ def load_silo(settings: RunSettings, silo: int) -> SiloData:
 def load_folder(settings: RunSettings, folder: Path, parts: Sequence[str] = PARTS) -> ImageFolder:
     """Read ``parts`` of a folder of images, fitted to the backbone.
 
-    The log says how many files were left out, and how many images lose their colours.
+    The log says how many files were left out, which classes have no image, and how many images lose their colours.
 
     Raises
     ------
@@ -142,6 +141,9 @@ def load_folder(settings: RunSettings, folder: Path, parts: Sequence[str] = PART
         if skipped:
             files = len(read.parts[part]) + len(skipped)
             log.warning("%s: left out of %s, as unreadable: %d of %d files", folder, part, len(skipped), files)
+    for part, gaps in read.gaps.items():
+        for gap in gaps:
+            log.warning("%s: of %s, %s", folder, part, gap)
     if coloured:
         images = sum(map(len, read.parts.values()))
         log.warning(
@@ -185,12 +187,8 @@ def _load_raw_source(settings: RunSettings) -> DataSource:
     """Load the classes and samples that the settings ask for, of a data set that is no folder of the user's own."""
     data = settings.data
     if isinstance(data, PublishedData):
-        path = None if data.path is None else Path(data.path).expanduser()
-        log.info("reading %s from %s", data.name, path or "the Hugging Face hub")
-        cache = Path(settings.cache_dir).expanduser() / "images"
-        source = load_published(data.name, path=path, revision=data.revision, cache=cache)
-    else:
-        source = load_source(data.name)
+        log.info("reading %s from %s", data.name, data.path or "the Hugging Face hub")
+    source = load_source(data, Path(settings.cache_dir).expanduser() / "images")
     return select(source, classes=data.classes, limit=data.limit, test_limit=data.test_limit)
 
 

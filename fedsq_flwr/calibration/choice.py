@@ -1,6 +1,5 @@
 """From finished runs to the values of each method. Validation figures are read, test figures never."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,8 @@ from pathlib import Path
 
 from fedsq_flwr.calibration.grid import value_of
 from fedsq_flwr.errors import RunFailedError
-from fedsq_flwr.records.config import read_config
+from fedsq_flwr.records.config import CONFIG, read_config
+from fedsq_flwr.records.summary import read_summary
 from fedsq_flwr.settings.overrides import Value
 from fedsq_flwr.sweeps.outcomes import Event, State
 
@@ -62,16 +62,16 @@ def gather(events: Sequence[Event], settings: Sequence[str]) -> list[Try]:
     tries: dict[tuple[object, ...], Try] = {}
     for event in sorted(events, key=lambda event: event.number):
         directory = Path(event.directory)
-        config = read_config(directory / "config.yaml")
+        config = read_config(directory / CONFIG)
         values = {name: value_of(config, name) for name in settings}
         made = tries.setdefault((config.method.name, *values.values()), Try(config.method.name, values))
         if event.state is State.FAILED:
             made.diverged.append(config.seed)
             continue
-        summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
-        if summary["best_accuracy"] is None:
+        summary = read_summary(directory)
+        if summary.best_accuracy is None or summary.accuracy_auc is None:
             raise RunFailedError(f"{directory}: has no validation accuracy to choose by")
-        made.best[config.seed], made.mean[config.seed] = summary["best_accuracy"], summary["accuracy_auc"]
+        made.best[config.seed], made.mean[config.seed] = summary.best_accuracy, summary.accuracy_auc
     return list(tries.values())
 
 

@@ -8,7 +8,9 @@ from omegaconf import OmegaConf
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.base import flat
-from fedsq_flwr.settings.composition import compose_settings, conf_directory
+from fedsq_flwr.settings.composition import Sources, compose_settings, conf_directory
+from fedsq_flwr.settings.fields import catalogue
+from fedsq_flwr.settings.mistakes import unknown
 from fedsq_flwr.settings.overrides import Value, key_of, quoted
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.sweeps.plan import Plan, plan_sweep
@@ -42,7 +44,12 @@ class Grid:
     settings: tuple[str, ...]
 
 
-def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path) -> Grid:
+def plan_grid(
+    methods: Sequence[str],
+    overrides: Sequence[str],
+    directory: Path,
+    sources: Sources = Sources(),  # noqa: B008 - immutable
+) -> Grid:
     """Look at a calibration without running anything.
 
     Parameters
@@ -54,6 +61,8 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
         a single value holds for all tries.
     directory : Path
         Where the runs are, unless an override says ``output``.
+    sources : Sources
+        Where Hydra is to look for files.
 
     Raises
     ------
@@ -61,8 +70,6 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
         One line, if an override is wrong, or a method, or there is nothing to choose.
     """
     for override in overrides:
-        if override.startswith("-"):
-            raise ConfigurationError(f"{override}: there is no such option; settings are given as NAME=VALUE")
         if key_of(override) in (_METHOD, "calibration", "resume"):
             raise ConfigurationError(
                 f"{override}: not in a calibration; methods are named by --methods, and it goes on by itself"
@@ -70,19 +77,20 @@ def plan_grid(methods: Sequence[str], overrides: Sequence[str], directory: Path)
     if not all(methods) or len(set(methods)) < len(methods):
         raise ConfigurationError(f"--methods {','.join(methods)}: must be methods that differ, joined by commas")
     given = {key_of(override) for override in overrides}
-    lines = {name: line for name, line in _default_grid().items() if _owner(name, methods) is None}
+    lines = {name: line for name, line in _default_grid().items() if _owner(name, methods, sources) is None}
     defaults = [*CENTRALISED, *lines.values(), f"output={quoted(str(directory))}"]
     kept = [override for override in defaults if key_of(override) not in given]
-    plan = plan_sweep([f"{_METHOD}={','.join(methods)}", *kept, *overrides])
+    plan = plan_sweep([f"{_METHOD}={','.join(methods)}", *kept, *overrides], sources)
     settings = tuple(sorted(plan.varied - {_METHOD, _SEED}))
     if not settings:
         raise ConfigurationError("a calibration needs a setting with several values, such as learning_rate=0.05,0.1")
-    config = compose_settings(plan.fixed)
+    composed = [compose_settings([*plan.fixed, f"{_METHOD}={method}"], sources) for method in methods]
     for name in settings:
         if name in plan.compound:
             raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
-        value_of(config, name)
-        if (owner := _owner(name, methods)) is not None:
+        for each in composed:
+            value_of(each, name)
+        if (owner := _owner(name, methods, sources)) is not None:
             raise ConfigurationError(f"{name}: is set by {owner} itself, and would make another method of it")
     return Grid(plan, settings)
 
@@ -93,24 +101,29 @@ def value_of(settings: RunSettings, name: str) -> Value:
     Raises
     ------
     ConfigurationError
-        If there is none of this name, or it is not a single value.
+        If there is none of this name, or what was chosen has none, or it is not a single value.
     """
     values = flat(settings.plain())
-    if name not in values:
-        raise ConfigurationError(f"{name}: there is no such setting")
-    value = values[name]
-    if not isinstance(value, Value):
+    if name in values and isinstance(value := values[name], Value):
+        return value
+    if name in values or any(each.startswith(f"{name}.") for each in values):
         raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
-    return value
+    group = name.partition(".")[0]
+    if name in catalogue(RunSettings):
+        raise ConfigurationError(f"{name}: is no setting of {group}={getattr(settings, group).name}")
+    raise ConfigurationError(unknown(RunSettings, name))
 
 
-def _owner(name: str, methods: Sequence[str]) -> str | None:
+def _owner(name: str, methods: Sequence[str], sources: Sources) -> str | None:
     """Return the first method that sets ``name`` itself, other than among its own settings, which may be tuned."""
     if name.startswith(f"{_METHOD}."):
         return None
-    default = value_of(compose_settings([f"{_METHOD}={_PLAIN}"]), name)
-    own = (method for method in methods if value_of(compose_settings([f"{_METHOD}={method}"]), name) != default)
-    return next(own, None)
+
+    def value(method: str) -> Value:
+        return value_of(compose_settings([f"{_METHOD}={method}"], sources), name)
+
+    default = value(_PLAIN)
+    return next((method for method in methods if value(method) != default), None)
 
 
 def _default_grid() -> dict[str, str]:

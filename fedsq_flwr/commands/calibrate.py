@@ -10,6 +10,7 @@ from rich.text import Text
 from fedsq_flwr.calibration.choice import Try, choose, diverged, doubts, gather
 from fedsq_flwr.calibration.file import check_file, write_file
 from fedsq_flwr.calibration.grid import plan_grid
+from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.sweep import carry_out, introduce, refuse_failures
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.report import numerals
@@ -25,7 +26,7 @@ def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> N
     methods : sequence of str
         Which are calibrated, each on the same grid.
     overrides : sequence of str
-        Hydra's; see `plan_grid`.
+        Hydra's, see `plan_grid`; and its options that say where files are.
     file : Path
         Of the chosen values, a ``.yaml``. The runs lie beside it, in a directory of its name without suffix.
 
@@ -36,7 +37,8 @@ def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> N
         written, and the same command goes on.
     """
     check_file(file)
-    grid = plan_grid(methods, overrides, file.absolute().with_suffix(""))
+    told, sources = parse_overrides(overrides)
+    grid = plan_grid(methods, told, file.absolute().with_suffix(""), sources)
     console = Console()
     introduce(grid.plan, console)
     progress = ValidationProgress(grid.plan.total, grid.plan.label, console)

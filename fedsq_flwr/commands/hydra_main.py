@@ -9,13 +9,42 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
+from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.composition import CONFIG_NAME, Sources, conf_directory, register
+
+#: Hydra's options that say where files are; all others say what to do.
+_PLACES = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 
 
 def parse_words(words: Sequence[str]) -> Namespace:
-    """Return a command line as Hydra reads it; options may stand among overrides."""
+    """Return a command line as Hydra reads it; options may stand among overrides.
+
+    Raises
+    ------
+    ConfigurationError
+        If it says several things to do.
+    """
     chosen: Namespace = get_args_parser().parse_intermixed_args(words)
+    if sum(map(bool, (chosen.run, chosen.multirun, chosen.cfg, chosen.info, chosen.shell_completion))) > 1:
+        raise ConfigurationError(
+            "Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified"
+        )
     return chosen
+
+
+def parse_overrides(words: Sequence[str]) -> tuple[list[str], Sources]:
+    """Return the overrides of a command line without things to do, and where it has Hydra look for files.
+
+    Raises
+    ------
+    ConfigurationError
+        If it holds another option.
+    """
+    for word in words:
+        if word.startswith("-") and word.partition("=")[0] not in _PLACES:
+            raise ConfigurationError(f"{word}: there is no such option; settings are given as NAME=VALUE")
+    chosen = parse_words(words)
+    return list(chosen.overrides), sources_of(chosen)
 
 
 def sources_of(chosen: Namespace) -> Sources:

@@ -8,15 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsq_flwr.assembly.data import load_task
+from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.output import check_target, write_output
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.records.directory import describe_partition
+from fedsq_flwr.files import plain
+from fedsq_flwr.records.results import partition_of
 from fedsq_flwr.report import captions
-from fedsq_flwr.report.fields import Fields
-from fedsq_flwr.report.parsing import parse_partition
-from fedsq_flwr.report.partition_figure import FEW_CLASSES, partition_file
-from fedsq_flwr.report.records import Partition
+from fedsq_flwr.report.heat_maps import FEW_CLASSES, partition_file
 from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.partition_file import PartitionFile
 
 SUFFIXES = (".json", ".png", ".svg")
 
@@ -27,7 +27,7 @@ def partition(overrides: list[str], output: Path | None) -> None:
     Parameters
     ----------
     overrides : list of str
-        Hydra's, as of ``fedsq run``.
+        Hydra's, and its options that say where files are, as of ``fedsq run``.
     output : Path, optional
         Where to write: the picture (``.png``, ``.svg``), or what ``partition.file`` takes (``.json``).
 
@@ -39,26 +39,25 @@ def partition(overrides: list[str], output: Path | None) -> None:
     check_target(output)
     if output is not None and output.suffix not in SUFFIXES:
         raise ConfigurationError(f"--output={output}: must end in {', '.join(SUFFIXES)}")
-    settings = compose_settings(overrides)
-    told = describe_partition(load_task(settings, settings.silos))
-    record = parse_partition(Fields("the partition", told))
+    settings = compose_settings(*parse_overrides(overrides))
+    drawn = partition_of(load_task(settings, settings.silos))
     console = Console()
-    console.print(_table(record))
-    line = f"{captions.how_drawn(record)}: {captions.span(record)} a silo"
+    console.print(_table(drawn))
+    line = f"{captions.how_drawn(drawn)}: {captions.span(drawn)} a silo"
     console.print(line, soft_wrap=True, highlight=False, markup=False)
     if output is not None:
         kind = output.suffix[1:]
-        content = json.dumps(told).encode() if kind == "json" else partition_file(record, kind)
+        content = json.dumps(plain(drawn)).encode() if kind == "json" else partition_file(drawn, kind)
         write_output(output, content)
         console.print(Text(str(output)), soft_wrap=True, highlight=False)
 
 
-def _table(partition: Partition) -> Table:
+def _table(partition: PartitionFile) -> Table:
     """Return a row a silo, which only counts its classes where there are many."""
     few = len(partition.class_names) <= FEW_CLASSES
     table = Table(box=None)
     for name in ("silo", *(partition.class_names if few else ("classes",)), "samples"):
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")  # as it is: a class may be called [red]
     for silo, (counts, size) in enumerate(zip(partition.counts, partition.sizes, strict=True)):
         there = [str(count) if count else "" for count in counts]
         table.add_row(str(silo), *(there if few else [str(len(list(filter(None, there))))]), str(size))

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from fedsq_flwr.assembly.data import load_server_data
 from fedsq_flwr.assembly.network import load_start
+from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.shares import lay_out_data, silo_name
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.interrupts import ending_signals_raise
@@ -41,17 +42,20 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
     silos : int
         How many.
     overrides : sequence of str
-        Hydra's. ``data=imagefolder data.path=FOLDER`` takes ``FOLDER/silo-0`` and so on as they are, and
-        ``FOLDER/server`` if it is there; any other data set is shared out and written as folders of images.
+        Hydra's, and its options that say where files are. ``data=imagefolder data.path=FOLDER`` takes
+        ``FOLDER/silo-0`` and so on as they are, and ``FOLDER/server`` if it is there; any other data set is shared
+        out and written as folders of images.
 
     Raises
     ------
     FedSQError
         If the run cannot start or does not do what was asked; one line says why.
     """
-    settings = compose_settings([*overrides, f"silos={silos}", "executor.name=silos"])
-    if not isinstance(settings.executor, RealSilos) or settings.executor.superlink is not None:
-        raise ConfigurationError("executor.superlink: must not be given; a rehearsal starts a SuperLink of its own")
+    told, sources = parse_overrides(overrides)
+    settings = compose_settings([*told, f"silos={silos}", "executor.name=silos"], sources)
+    address = settings.executor.superlink if isinstance(settings.executor, RealSilos) else None
+    if address is not None:
+        raise ConfigurationError(f"executor.superlink={address}: must be null, since a rehearsal starts its own")
     output = Path(settings.output).expanduser().absolute()
     if not settings.resume:  # a run that is resumed is compared when it is known where its images are
         RunDirectory(output).check(settings)

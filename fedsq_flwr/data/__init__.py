@@ -8,11 +8,10 @@ from fedsq_flwr.data.published import load_published
 from fedsq_flwr.data.published_facts import PUBLISHED
 from fedsq_flwr.data.saved_partition import SavedPartition, read_partition, reuse_partition
 from fedsq_flwr.data.selection import select
-from fedsq_flwr.data.sources import SOURCES, DataSource, load_source
+from fedsq_flwr.data.sources import DataSource, load_source
 
 __all__ = [
     "PUBLISHED",
-    "SOURCES",
     "DataSource",
     "FederatedData",
     "ImageFolder",

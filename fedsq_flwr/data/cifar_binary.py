@@ -12,6 +12,7 @@ import torch
 
 from fedsq_flwr.data.decoded import Decoded
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.names import check_names
 from fedsq_flwr.data.published_facts import BinaryArchive
 from fedsq_flwr.errors import DataError
 
@@ -64,6 +65,7 @@ def _read(path: Path, form: BinaryArchive, size: int, content: Callable[[str], b
             parts[part] = LabelledImages(torch.from_numpy(pixels.copy()), torch.from_numpy(labels))
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {name} is missing or cannot be read: {error}") from error
+    check_names(class_names, f"{path}: {form.names}")
     return Decoded(parts, class_names)
 
 

@@ -171,11 +171,31 @@ def _validation(source: DataSource, fraction: float, seed: int) -> tuple[np.ndar
     from sklearn.model_selection import train_test_split  # takes a second to import; real silos do without
 
     labels = source.pool.labels.numpy()
-    try:
-        rest, validation = train_test_split(places, test_size=fraction, random_state=seed % 2**32, stratify=labels)
-    except ValueError as error:
-        raise DataError(f"validation_fraction={fraction} of {len(labels)} samples: {error}") from error
+    _check_proportions(labels, source.class_names, fraction)
+    rest, validation = train_test_split(places, test_size=fraction, random_state=seed % 2**32, stratify=labels)
     return rest, source.pool.subset(np.sort(validation).tolist())
+
+
+def _check_proportions(labels: np.ndarray, class_names: Sequence[str], fraction: float) -> None:
+    """Refuse a pool of which no validation set can be taken that has every class in proportion."""
+    where = f"validation_fraction={fraction} of {len(labels)} samples"
+    present, counts = np.unique(labels, return_counts=True)
+    single = [class_names[label] for label in present[counts == 1]]
+    if single:
+        have = f"the class {single[0]} has"
+        if len(single) > 1:
+            have = f"{len(single)} classes, the first {single[0]}, have"
+        raise DataError(
+            f"{where}: {have} one sample, where training and validation need one each; add samples, leave out such a "
+            "class (data.classes), or have a folder validation"
+        )
+    chosen = math.ceil(len(labels) * fraction)
+    for size, what, remedy in ((chosen, "validation", "raise"), (len(labels) - chosen, "training", "lower")):
+        if size < max(len(present), 1):
+            raise DataError(
+                f"{where}: leaves {size} for {what}, where each of the {len(present)} classes needs one; {remedy} "
+                "validation_fraction, or add samples"
+            )
 
 
 def held_out_size(samples: int, fraction: float, minimum: int) -> int:

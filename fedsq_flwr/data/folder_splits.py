@@ -1,5 +1,6 @@
 """What stands in for a part that a folder of images lacks: samples of its part ``train``, drawn by a seed."""
 
+import logging
 import math
 from collections.abc import Iterable
 from itertools import chain
@@ -14,6 +15,8 @@ from fedsq_flwr.data.image_folder import ImageFolder
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.sources import DataSource
 from fedsq_flwr.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 def folder_source(folder: ImageFolder, *, test_fraction: float, seed: int, groups: Path | None = None) -> DataSource:
@@ -40,6 +43,9 @@ def folder_source(folder: ImageFolder, *, test_fraction: float, seed: int, group
     names = None if groups is None else _groups(folder, groups)
     if test is None:
         rest, drawn = _split(pool.labels.numpy(), test_fraction, seed)
+        for label in np.setdiff1d(pool.labels[drawn].numpy(), pool.labels[rest].numpy()).tolist():
+            name = folder.class_names[label]
+            log.warning("the only images of the class %s are in the test set: none is left to learn from", name)
         names = None if names is None else tuple(names[place] for place in rest)
         pool, test = pool.subset(rest), pool.subset(drawn)
     return DataSource(pool, test, folder.class_names, folder.parts.get("validation"), names)
@@ -104,5 +110,8 @@ def _split(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[list[
             stratify=labels if in_proportion else None,
         )
     except ValueError as error:
-        raise DataError(f"data.test_fraction={fraction} of {len(labels)} samples: {error}") from error
+        raise DataError(
+            f"data.test_fraction={fraction} of {len(labels)} samples: leaves none for training; lower it, or give a "
+            "folder test"
+        ) from error
     return np.sort(rest).tolist(), np.sort(test).tolist()

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from fedsq_flwr.data.float_tiff import write_floats
 from fedsq_flwr.data.folder_layout import PARTS
-from fedsq_flwr.data.image_files import between_0_and_1
+from fedsq_flwr.data.image_files import is_hidden
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.names import check_names
 from fedsq_flwr.data.pipelines import to_pixels
+from fedsq_flwr.data.pixels import between_0_and_1
 from fedsq_flwr.errors import DataError
 
 
@@ -38,10 +40,11 @@ def write_folder(directory: Path, parts: Mapping[str, LabelledImages], class_nam
         is not empty or cannot be written.
     """
     for name in class_names:
-        if not name or name.startswith(".") or any(character in name for character in "/\\\0"):
+        if not name or is_hidden(name) or any(character in name for character in "/\\\0"):
             raise DataError(
                 f"class {name!r}: cannot be the name of a folder; it may not begin with . or hold / or \\"
             )
+    check_names(class_names, "classes")
     if not set(parts) <= set(PARTS):
         raise ValueError(f"parts {', '.join(parts)}: allowed are {', '.join(PARTS)}")
     held = {part: images for part, images in parts.items() if len(images)}

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from fedsq_flwr.data.names import check_names, shown
 from fedsq_flwr.errors import DataError
 
 COLUMNS = ("file", "group")
@@ -25,7 +26,8 @@ def read_groups(path: Path, files: Sequence[str], others: Collection[str]) -> tu
     Raises
     ------
     DataError
-        One line, if it cannot be read, lacks an image, names one twice, or names what is none.
+        One line, if it cannot be read, lacks an image, names one twice, or names what is none; or `check_names`
+        refuses the name of a group.
     """
     groups: dict[str, str] = {}
     try:
@@ -36,9 +38,9 @@ def read_groups(path: Path, files: Sequence[str], others: Collection[str]) -> tu
             for row in reader:
                 file, group = ((row[column] or "").strip() for column in COLUMNS)
                 if file in groups:
-                    _refuse(path, f"names {file} twice (line {reader.line_num})")
+                    _refuse(path, f"names {shown(file)} twice (line {reader.line_num})")
                 if not group:
-                    _refuse(path, f"has no group for {file} (line {reader.line_num})")
+                    _refuse(path, f"has no group for {shown(file)} (line {reader.line_num})")
                 groups[file] = group
     except FileNotFoundError:
         _refuse(path, "there is no such file; partition=natural needs the group of each image")
@@ -51,6 +53,7 @@ def read_groups(path: Path, files: Sequence[str], others: Collection[str]) -> tu
     lacking = [file for file in files if file not in groups]
     if lacking:
         _refuse(path, f"has no group for {_first(lacking)}")
+    check_names(groups.values(), f"partition.groups={path}")
     return tuple(groups[file] for file in files)
 
 
@@ -59,4 +62,4 @@ def _refuse(path: Path, why: str) -> NoReturn:
 
 
 def _first(files: Sequence[str]) -> str:
-    return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    return shown(files[0]) if len(files) == 1 else f"{shown(files[0])} and {len(files) - 1} more"

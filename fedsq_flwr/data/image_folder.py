@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedsq_flwr.data.folder_layout import PARTS, find_classes, find_parts, find_samples
+from fedsq_flwr.data.folder_layout import PARTS, find_classes, find_gaps, find_parts, find_samples
 from fedsq_flwr.data.image_files import read_image
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.names import check_names, shown
 from fedsq_flwr.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class ImageFolder:
         For each of the parts, the files that could not be read and were left out.
     files : mapping of str to tuple of Path
         For each of the parts, the files of its images, in their order.
+    gaps : mapping of str to tuple of str
+        For each of the parts, what of it gives no image though it might have been meant to, see `find_gaps`.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class ImageFolder:
     class_names: tuple[str, ...]
     skipped: Mapping[str, tuple[Path, ...]]
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    gaps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_folder(
@@ -80,16 +84,21 @@ def read_folder(
     there = find_parts(folder)
     wanted = {name: path for name, path in there.items() if name in parts}
     if not wanted:
-        raise DataError(f"{folder}: holds {' and '.join(there)}, but not {' or '.join(parts)}")
+        raise DataError(f"{shown(folder)}: holds {' and '.join(there)}, but not {' or '.join(parts)}")
     class_names = find_classes(there) if classes is None else tuple(classes)
+    check_names(class_names, "data.classes")
     samples = {name: find_samples(path, class_names) for name, path in wanted.items()}
     read = {name: read_samples(wanted[name], samples[name], skip=unreadable == "skip", fit=fit) for name in wanted}
+    files = {name: _without(samples[name], skipped) for name, (_, skipped) in read.items()}
+    # Where the classes are agreed, a folder may lack some of them; else all are to be learnt.
+    learnt = {"train": class_names if classes is None else ()}
     return ImageFolder(
         path=folder,
         parts={name: images for name, (images, _) in read.items()},
         class_names=class_names,
         skipped={name: skipped for name, (_, skipped) in read.items()},
-        files={name: _without(samples[name], skipped) for name, (_, skipped) in read.items()},
+        files=files,
+        gaps={name: tuple(find_gaps(wanted[name], learnt.get(name, ()), files[name])) for name in wanted},
     )
 
 
@@ -137,6 +146,6 @@ def read_samples(
         images[len(labels)] = fitted[0]
         labels.append(label)
     if images is None:
-        raise DataError(f"{part}: none of its {len(samples)} images can be read")
-    log.info("read %d images of %s, left out %d", len(labels), part, len(skipped))
+        raise DataError(f"{shown(part)}: none of its {len(samples)} images can be read")
+    log.info("read %d images of %s, left out %d", len(labels), shown(part), len(skipped))
     return LabelledImages(images[: len(labels)], torch.tensor(labels)), tuple(skipped)

@@ -10,6 +10,7 @@ import torch
 from fedsq_flwr.data.decoded import Decoded
 from fedsq_flwr.data.image_files import decode_rgb
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.data.names import check_names
 from fedsq_flwr.data.published_facts import Published
 from fedsq_flwr.errors import DataError
 
@@ -96,9 +97,11 @@ def one_set_of_classes(parts: Mapping[str, Part], where: str) -> Decoded:
     Raises
     ------
     DataError
-        If they do not state the same classes in the same order.
+        If they do not state the same classes in the same order, or a name that `check_names` refuses.
     """
     names = {class_names for _, class_names in parts.values()}
+    for class_names in names:
+        check_names(class_names, where)
     if len(names) != 1:
         raise DataError(f"{where}: {' and '.join(parts)} state other classes, or in another order")
     return Decoded({part: images for part, (images, _) in parts.items()}, names.pop())

@@ -62,10 +62,12 @@ def partition_samples(
     if isinstance(partition, Natural):
         columns["silo"] = silo_of_each(groups, silos, partition.merge_groups)[order]
     dataset = Dataset.from_dict(columns)
+    tried = 0
     sizes: list[int] = []
     with warnings.catch_warnings():  # each draw in vain warns at length; the error below says it once
         warnings.simplefilter("ignore")
-        for partitioner in candidates(partition, Pool(silos, samples, classes, seed % 2**32, draw)):
+        pool = Pool(silos, samples, classes, seed % 2**32, draw)
+        for tried, partitioner in enumerate(candidates(partition, pool), start=1):  # noqa: B007 - read below
             try:
                 parts = _parts(partitioner, dataset, silos)
             except ValueError:  # how flwr-datasets says that a draw does not fit
@@ -73,7 +75,7 @@ def partition_samples(
             sizes = list(map(len, parts))
             if min(sizes) >= partition.min_size and sum(sizes) == samples:
                 return parts
-    if not parameters(partition):
+    if tried == 1:  # the kind has no other draw, so the sizes say more
         check_sizes(sizes, partition.min_size)
     raise DataError(_complaint(partition, silos, samples, classes))
 

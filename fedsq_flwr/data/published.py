@@ -10,8 +10,15 @@ from fedsq_flwr.data.hub import hub_origin
 from fedsq_flwr.data.parquet_files import read_parquet
 from fedsq_flwr.data.published_facts import PUBLISHED, Published
 from fedsq_flwr.data.published_folders import folder_files, read_folders
-from fedsq_flwr.data.sources import DataSource
+from fedsq_flwr.data.sources import DataSource, load_source
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.settings.data import PublishedData
+
+
+@load_source.register
+def _(data: PublishedData, cache: Path) -> DataSource:
+    path = None if data.path is None else Path(data.path).expanduser()
+    return load_published(data.name, path=path, revision=data.revision, cache=cache)
 
 
 def load_published(name: str, *, path: Path | None, revision: str, cache: Path) -> DataSource:

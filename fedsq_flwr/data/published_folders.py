@@ -57,7 +57,11 @@ def _annotated(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int
     path = folder / ANNOTATIONS
     labels = {name: label for label, name in enumerate(class_names)}
     samples = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    for number, line in enumerate(lines, start=1):
         name, _, rest = line.partition("\t")
         wanted = rest.partition("\t")[0]
         if wanted not in labels:

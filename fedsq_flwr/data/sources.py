@@ -1,13 +1,19 @@
-"""Tasks, and the data sets that ship inside Python packages: nothing is downloaded."""
+"""Tasks, and the data sets that ship inside Python packages: nothing is downloaded.
 
-from collections.abc import Callable, Mapping
+A new data set needs a class in ``settings/data.py``, a function here and a file in ``conf/data``.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import torch
 
 from fedsq_flwr.data.images import LabelledImages
+from fedsq_flwr.settings.data import DataSettings, Digits
 
 #: Mean and std of MNIST's pixels. The UCI digits are normalised by them too, since the pretrained weights were.
 MNIST_NORMALISATION: Mapping[str, float] = MappingProxyType({"mean": 0.1307, "std": 0.3081})
@@ -32,6 +38,30 @@ class DataSource:
     groups: tuple[str, ...] | None = None
 
 
+@singledispatch
+def load_source(data: DataSettings, cache: Path) -> DataSource:
+    """Load the data set that its settings ask for, whole, with the images as they are.
+
+    Parameters
+    ----------
+    data : DataSettings
+        The settings. Which samples are used of the data set is not decided here.
+    cache : Path
+        Directory for images that take long to decode.
+
+    Raises
+    ------
+    DataError
+        If the data set cannot be had.
+    """
+    raise NotImplementedError(f"no data set is registered for {type(data).__name__}")
+
+
+@load_source.register
+def _(data: Digits, cache: Path) -> DataSource:  # noqa: ARG001
+    return load_digits()
+
+
 def load_digits() -> DataSource:
     """Load the 1,797 UCI digits of scikit-learn: 8 x 8 grey images of 43 writers, values 0 to 16."""
     from sklearn.datasets import load_digits as sklearn_digits
@@ -54,18 +84,3 @@ def load_mnist_subset() -> LabelledImages:
     images, labels = mnist_data()
     pixels = torch.from_numpy(images.astype(np.float32) / 255.0).view(-1, 1, 28, 28)
     return LabelledImages(pixels, torch.from_numpy(labels.astype(np.int64)))
-
-
-#: Target domains by their name in ``data.name``.
-SOURCES: Mapping[str, Callable[[], DataSource]] = MappingProxyType({"digits": load_digits})
-
-
-def load_source(name: str) -> DataSource:
-    """Load the data set called ``name``.
-
-    Raises
-    ------
-    KeyError
-        If the name is not in `SOURCES`.
-    """
-    return SOURCES[name]()

@@ -1,10 +1,11 @@
 """Why a run failed, in one line: what the server app wrote, or what its log says best."""
 
-import json
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
+
+from fedsq_flwr.errors import DataError
+from fedsq_flwr.records.summary import read_failure
 
 _TRACEBACK = "Traceback (most recent call last):"
 _MODULES = re.compile(r"^(?:[a-z_]\w*\.)+(?=[A-Z])")  # what precedes the name of an exception
@@ -20,10 +21,11 @@ _WRAPPERS = (
 
 
 def written_error(path: Path) -> str | None:
-    """Return the error in a server app's ``failure.json`` as one line; None if there is none."""
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        return " ".join(str(json.loads(path.read_text(encoding="utf-8"))["error"]).split()) or None
-    return None
+    """Return the error in a server app's ``failure.json`` as one line; None if there is none, or none can be read."""
+    try:
+        return read_failure(path.parent)
+    except DataError:
+        return None
 
 
 def logged_error(lines: Iterable[str]) -> str | None:

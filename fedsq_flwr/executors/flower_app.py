@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomli_w
 
-from fedsq_flwr.run_config import SETTINGS
+from fedsq_flwr.federation.protocol import SETTINGS
 from fedsq_flwr.settings.run import RunSettings
 
 

@@ -1,15 +1,14 @@
-"""Following a file of JSON lines while another process appends to it."""
+"""Following a run's history while another process appends to it."""
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
-from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.files import opened
+from fedsq_flwr.records.history import LARGEST, Line, parse_line
 
 
 class JsonLinesFollower:
-    """Reads the lines that are appended to a file after this object was made.
+    """Reads the rounds that are appended to a history after this object was made.
 
     The file need not exist yet. A line counts once its newline is there; half a line that a dead
     writer left is read when, and if, the next writer has cut it off or completed it. A file that was
@@ -27,35 +26,25 @@ class JsonLinesFollower:
         self._position = 0  # behind the last newline that was read, never in mid-line
         self._new_lines()
 
-    def read(self) -> list[dict[str, Any]]:
-        """Return the lines completed since the last call, oldest first.
+    def read(self) -> list[Line]:
+        """Return the rounds completed since the last call, oldest first.
 
         Raises
         ------
-        RunFailedError
-            A complete line is not a JSON object.
+        DataError
+            If the file cannot be read, or a complete line is damaged.
         """
-        return [self._parse(line) for line in self._new_lines() if line.strip()]
+        return [parse_line(line, f"{self._path}, a new line") for line in self._new_lines() if line.strip()]
 
     def _new_lines(self) -> list[bytes]:
-        try:
-            with self._path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                if status.st_ino != self._inode or status.st_size < self._position:
-                    self._inode, self._position = status.st_ino, 0
-                file.seek(self._position)
-                data = file.read()
-        except FileNotFoundError:
+        if not self._path.exists():
             return []
+        with opened(self._path, at_most=LARGEST) as file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._position:
+                self._inode, self._position = status.st_ino, 0
+            file.seek(self._position)
+            data = file.read()
         complete = data[: data.rfind(b"\n") + 1]
         self._position += len(complete)
-        return complete.splitlines()
-
-    def _parse(self, line: bytes) -> dict[str, Any]:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise RunFailedError(f"{self._path}: not a JSON object: {line[:80].decode(errors='replace')!r}")
-        return value
+        return complete.split(b"\n")

@@ -1,8 +1,4 @@
-"""A grid within one process: the same apps and strategy, without Ray.
-
-This is the only module that touches two private things of Flower (checked by a contract test): the task
-identity that a message takes its sender from, and the message id that a runtime would assign.
-"""
+"""A grid within one process: the same apps and strategy, without Ray."""
 
 import uuid
 from collections.abc import Iterable
@@ -11,11 +7,10 @@ from typing import Any, Self
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
-from flwr.supercore.task_identity import TaskIdentity
 
-from fedsq_flwr.federation.messages import NUM_PARTITIONS, PARTITION_ID
+from fedsq_flwr.federation.protocol import NUM_PARTITIONS, PARTITION_ID
+from fedsq_flwr.flower_internals import ErrorCode, give_message_id, send_messages_as
 
 RUN_ID = 1
 SERVER_NODE_ID = 1
@@ -36,9 +31,7 @@ class InProcessGrid(Grid):
     """
 
     def __init__(self, client_app: ClientApp, *, silos: int, workers: int = 1) -> None:
-        TaskIdentity.run_id = RUN_ID
-        TaskIdentity.node_id = SERVER_NODE_ID
-        TaskIdentity.task_id = 0
+        send_messages_as(RUN_ID, SERVER_NODE_ID)
         self._client_app = client_app
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="silo")
         self._contexts = {
@@ -75,12 +68,12 @@ class InProcessGrid(Grid):
         self._pool.shutdown()
 
     def _handle(self, message: Message) -> Message:
-        message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+        give_message_id(message, uuid.uuid4().hex)
         try:
             reply = self._client_app(message, self._contexts[message.metadata.dst_node_id])
         except Exception as error:  # noqa: BLE001 - what a runtime does with a client that fails
             reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error)), reply_to=message)
-        reply.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+        give_message_id(reply, uuid.uuid4().hex)
         return reply
 
     def set_run(self, run: Any) -> None:

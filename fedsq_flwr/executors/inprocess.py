@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.records.history import Line
 from fedsq_flwr.settings.executor import InProcess
 from fedsq_flwr.settings.run import RunSettings
 
+if TYPE_CHECKING:
+    from fedsq_flwr.assembly.parts import Parts
 
-def run_inprocess(settings: RunSettings, on_round: Callable[[dict[str, Any]], None]) -> None:
+
+def run_inprocess(settings: RunSettings, on_round: Callable[[Line], None], parts: "Parts | None" = None) -> None:
     """Run the federation of ``settings`` in this process.
 
     Parameters
@@ -18,6 +22,8 @@ def run_inprocess(settings: RunSettings, on_round: Callable[[dict[str, Any]], No
         With absolute paths.
     on_round : callable
         Told each finished round's line of the history.
+    parts : Parts, optional
+        What was loaded already for these settings. Server and silos share the data.
 
     Raises
     ------
@@ -25,10 +31,13 @@ def run_inprocess(settings: RunSettings, on_round: Callable[[dict[str, Any]], No
         If the run does not do what was asked; one line says why.
     """
     from fedsq_flwr import client_app, server_app  # torch and more: only once a run is wanted
+    from fedsq_flwr.assembly.parts import load_parts
     from fedsq_flwr.records import RunDirectory
 
+    parts = load_parts(settings) if parts is None else parts
+    client_app.service.adopt(settings, parts.data)
     with InProcessGrid(client_app.app, silos=settings.silos, workers=workers_of(settings)) as grid:
-        server_app.run_federation(grid, settings, RunDirectory(settings.output), on_round)
+        server_app.run_federation(grid, settings, RunDirectory(settings.output), on_round, parts=parts)
 
 
 def workers_of(settings: RunSettings) -> int:

@@ -14,6 +14,7 @@ from fedsq_flwr.executors.flower_commands import CONNECTION, FlowerCommands
 from fedsq_flwr.executors.follow import JsonLinesFollower
 from fedsq_flwr.executors.interrupts import ending_signals_raise, signals_held_back
 from fedsq_flwr.executors.run_log import RunLog
+from fedsq_flwr.records.history import Line
 from fedsq_flwr.settings.data import ImageFolderData
 from fedsq_flwr.settings.executor import RealSilos
 from fedsq_flwr.settings.run import RunSettings
@@ -22,7 +23,7 @@ COMPLETED = "finished:completed"
 _POLL_SECONDS = 0.2
 
 
-def run_silos(settings: RunSettings, on_round: Callable[[dict[str, Any]], None]) -> None:
+def run_silos(settings: RunSettings, on_round: Callable[[Line], None]) -> None:
     """Start the app on the SuperLink that ``executor.superlink`` names, and return once it is done.
 
     The rounds run on the SuperLink's machine, where ``settings.output`` is written; on another machine than

@@ -4,7 +4,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.failure import logged_error, written_error
@@ -14,6 +13,7 @@ from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.silos import COMPLETED
 from fedsq_flwr.executors.superlink import VITAL, LocalSuperLink
+from fedsq_flwr.records.history import Line
 from fedsq_flwr.settings.executor import Simulation
 from fedsq_flwr.settings.run import RunSettings
 
@@ -26,7 +26,7 @@ _GRACE_SECONDS = dict.fromkeys(VITAL, 3.0) | {"gcs_server": 60.0, "raylet": 60.0
 
 def run_simulation(
     settings: RunSettings,
-    on_round: Callable[[dict[str, Any]], None],
+    on_round: Callable[[Line], None],
     *,
     app: FlowerApp = FEDSQ_APP,
 ) -> None:
@@ -39,7 +39,7 @@ def run_simulation(
     ----------
     settings : RunSettings
         With ``output`` an absolute path of an existing directory.
-    on_round : Callable[[dict[str, Any]], None]
+    on_round : Callable[[Line], None]
         Called with each line that the run appends to ``history.jsonl``.
     app : FlowerApp
         Which app to run.

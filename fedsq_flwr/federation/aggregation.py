@@ -11,8 +11,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedMedian, FedProx, Strategy
 
 from fedsq_flwr.federation.local_models import LocalModels
-from fedsq_flwr.federation.roster import Roster
-from fedsq_flwr.federation.server_optimiser import ServerOptimiser
+from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.settings import method
 from fedsq_flwr.settings.base import Settings
 
@@ -25,23 +24,15 @@ class Surroundings:
     ----------
     start : ArrayRecord
         The model that the run started from, whatever round it goes on with.
-    statistics : frozenset of str
-        Names of those arrays that are running statistics: server optimisers leave them alone.
-    roster : Roster
+    registry : NodeRegistry
         Knows which node is which silo.
     sampling : dict
         Fractions and minimums of silos, which all of Flower's strategies take.
     """
 
     start: ArrayRecord
-    statistics: frozenset[str]
-    roster: Roster
+    registry: NodeRegistry
     sampling: dict[str, Any]
-
-    @property
-    def parameters(self) -> list[str]:
-        """Names of the arrays that are learnt."""
-        return [name for name in self.start if name not in self.statistics]
 
 
 @singledispatch
@@ -62,22 +53,20 @@ def _(settings: method.FedProx, run: Surroundings) -> Strategy:
 
 @build_aggregation.register
 def _(settings: method.FedAvgM, run: Surroundings) -> Strategy:
-    optimiser = FedAvgM(
+    return FedAvgM(
         server_learning_rate=settings.server_learning_rate, server_momentum=settings.server_momentum, **run.sampling
     )
-    return ServerOptimiser(optimiser, run.parameters)
 
 
 @build_aggregation.register
 def _(settings: method.FedAdam, run: Surroundings) -> Strategy:
-    adam = FedAdam(
+    return FedAdam(
         eta=settings.server_learning_rate,
         beta_1=settings.beta_1,
         beta_2=settings.beta_2,
         tau=settings.tau,
         **run.sampling,
     )
-    return ServerOptimiser(adam, run.parameters)
 
 
 @build_aggregation.register
@@ -87,4 +76,4 @@ def _(settings: method.FedMedian, run: Surroundings) -> Strategy:  # noqa: ARG00
 
 @build_aggregation.register
 def _(settings: method.LocalModels, run: Surroundings) -> Strategy:  # noqa: ARG001
-    return LocalModels(run.start, run.roster, **run.sampling)
+    return LocalModels(run.start, run.registry, **run.sampling)

@@ -1,16 +1,23 @@
-"""A silo: trains and evaluates the quantitative copy on its own samples."""
+"""A silo as Flower's client: the face of `Silo`, on arrays and configurations of scalars."""
 
 import torch
 from flwr.client import NumPyClient
 from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
-from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import FINGERPRINT, HEAD_ONLY, OWN_RELUS, ROUND
-from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
-from fedsq_flwr.learning import AUGMENTATIONS, TrainingSettings, derive_seed, evaluate, train_locally
-
-Samples = tuple[Images, Tensor]
+from fedsq_flwr.federation.protocol import (
+    ACCURACY,
+    FINGERPRINT,
+    HEAD_ONLY,
+    OWN_RELUS,
+    PROXIMAL_MU,
+    ROUND,
+    TRAIN_LOSS,
+    TRAIN_SECONDS,
+)
+from fedsq_flwr.federation.silo import Memory, RoundOrders, Samples, Silo
+from fedsq_flwr.gating import GateCache, QuantitativeCopy
+from fedsq_flwr.learning import TrainingSettings
 
 
 class FedSQClient(NumPyClient):
@@ -19,24 +26,29 @@ class FedSQClient(NumPyClient):
     Parameters
     ----------
     model : QuantitativeCopy
-        A `DualCopy` for FedSQ, a plain `QuantitativeCopy` for FedAvg and FedProx. All of its travelling
-        state is overwritten by what the server sends.
+        A `DualCopy` for FedSQ, a plain `QuantitativeCopy` for FedAvg and FedProx. Each call overwrites all of its
+        travelling state.
     train : (Tensor, Tensor)
-        Images ``(N, C, H, W)``, prepared, and labels ``(N,)`` to learn from, on the model's device; images
+        Images ``(N, C, H, W)``, prepared, and labels ``(N,)`` to learn from, on the model's device. Images that are
         too large to be held prepared may be `LazyImages`.
     held_out : (Tensor, Tensor)
         Images and labels that are never learnt from; may be empty.
     settings : TrainingSettings
-        How to train; the learning rate of a round is as its schedule says.
+        How to train. The learning rate of a round follows the schedule.
     silo : int
-        Partition id: with ``seed`` and the round it seeds the order of the samples and their views.
+        Partition id. With ``seed`` and the round it seeds the order of the samples and their views.
     seed : int
         The run's seed.
     memory : SiloMemory, optional
-        What the silo keeps between rounds; needed where batch norm is local, or where the structure
-        changes during the run.
+        What the silo keeps between rounds. It is needed where batch norm is local, or where the structure changes
+        during the run.
     gates : GateCache, optional
         Keeps the gates of the silo's images, so that each is computed once. It changes no number.
+
+    Attributes
+    ----------
+    core : Silo
+        What trains and evaluates.
 
     Raises
     ------
@@ -53,23 +65,33 @@ class FedSQClient(NumPyClient):
         settings: TrainingSettings,
         silo: int,
         seed: int,
-        memory: SiloMemory | None = None,
+        memory: Memory | None = None,
         gates: GateCache | None = None,
     ) -> None:
-        if memory is None and model.local_state():
-            raise ValueError("batch_norm='local' needs memory=SiloMemory(context, start): a silo keeps its own")
-        self.model = model
-        self.train = train
-        self.held_out = held_out
-        self.settings = settings
-        self.silo = silo
-        self.seed = seed
-        self.memory = memory
-        self.gates = gates
+        self.core = Silo(
+            model,
+            train=train,
+            held_out=held_out,
+            settings=settings,
+            number=silo,
+            seed=seed,
+            memory=memory,
+            gates=gates,
+        )
+
+    @property
+    def model(self) -> QuantitativeCopy:
+        """The model that trains."""
+        return self.core.model
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the arrays that travel, in the order of the parameters of `fit` and `evaluate`."""
+        return list(self.model.quantitative_state())
 
     def check_names(self, names: list[str]) -> None:
         """Raise ValueError unless ``names`` are what the quantitative copy consists of, in its order."""
-        own = list(self.model.quantitative_state())
+        own = self.names
         if names != own:
             raise ValueError(
                 "the server's arrays are another network's "
@@ -84,9 +106,8 @@ class FedSQClient(NumPyClient):
         parameters : list of ndarray
             The quantitative state, in the order of `QuantitativeCopy.quantitative_state`.
         config : dict
-            ``server-round``; ``fingerprint`` of the server's structure, or ``own-relus`` in a round
-            without one; ``head-only`` where only the head learns; ``proximal-mu`` if the inner strategy is
-            FedProx.
+            ``server-round``; ``fingerprint`` of the server's structure, or ``own-relus`` in a round without one;
+            ``head-only`` where only the head learns; ``proximal-mu`` if the inner strategy is FedProx.
 
         Returns
         -------
@@ -96,23 +117,12 @@ class FedSQClient(NumPyClient):
         Raises
         ------
         ValueError
-            If the server's structure is not this silo's, or the arrays do not fit, or a local batch norm
-            is not finite after training.
+            If the server's structure is not this silo's, or the arrays do not fit, or a local batch norm is not
+            finite after training.
         """
-        self._load(parameters, config)
-        self.model.learn_head_only(bool(config.get(HEAD_ONLY, False)))
-        images, labels = self.train
-        server_round = int(config[ROUND])
-        settings = self.settings.of_round(server_round)
-        seed = derive_seed(self.seed, "train", server_round, self.silo)
-        mu = float(config.get("proximal-mu", 0.0))
-        augmentation = AUGMENTATIONS[settings.augmentation]
-        gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
-        result = train_locally(self.model, images, labels, settings, seed=seed, mu=mu, gates=gates)
-        if self.memory is not None:
-            self.memory.keep_local(self.model)
-        state = [tensor.cpu().numpy() for tensor in self.model.quantitative_state().values()]
-        return state, result.examples, {"train_loss": result.loss, "train_seconds": result.seconds}
+        reply = self.core.train(self._state(parameters), _orders(config))
+        trained = [tensor.numpy() for tensor in reply.state.values()]
+        return trained, reply.examples, {TRAIN_LOSS: reply.loss, TRAIN_SECONDS: reply.seconds}
 
     def evaluate(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[float, int, dict[str, Scalar]]:
         """Evaluate ``parameters`` on the held-out samples: loss, their number, and ``accuracy``.
@@ -122,37 +132,20 @@ class FedSQClient(NumPyClient):
         Raises
         ------
         ValueError
-            As `fit`.
+            If the server's structure is not this silo's, or the arrays do not fit.
         """
-        self._load(parameters, config)
-        images, labels = self.held_out
-        if len(labels) == 0:
-            return 0.0, 0, {"accuracy": 0.0}
-        gates = bind(self.gates, self.model, images)
-        result = evaluate(self.model, images, labels, precision=self.settings.precision, gates=gates)
-        return result.loss, result.examples, {"accuracy": result.accuracy}
+        reply = self.core.evaluate(self._state(parameters), _orders({ROUND: 0, **config}))  # the same in every round
+        return reply.loss, reply.examples, {ACCURACY: reply.accuracy}
 
-    def _load(self, parameters: NDArrays, config: dict[str, Scalar]) -> None:
-        self._enter_structure(str(config.get(FINGERPRINT, "")), own_relus=bool(config.get(OWN_RELUS, False)))
-        names = self.model.quantitative_state()
-        state = {name: torch.from_numpy(array) for name, array in zip(names, parameters, strict=True)}
-        self.model.load_quantitative_state(state)
-        if self.memory is not None:
-            self.memory.load_local(self.model)
-
-    def _enter_structure(self, theirs: str, *, own_relus: bool) -> None:
-        """Put the server's structure in force: own ReLUs, the one in the model, or one from memory."""
-        if isinstance(self.model, DualCopy):
-            self.model.gated = not own_relus
-            if self.memory is not None and self.model.fingerprint != theirs:
-                self.memory.load_structure(self.model, theirs)
-        own = self.model.fingerprint
-        if theirs != own:
-            raise ValueError(
-                f"refuses: the server's structural fingerprint is {_short(theirs)}, "
-                f"this silo's is {_short(own)}; both must use the same pretrained weights and gating options"
-            )
+    def _state(self, parameters: NDArrays) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(array) for name, array in zip(self.names, parameters, strict=True)}
 
 
-def _short(fingerprint: str) -> str:
-    return f"{fingerprint[:12]}..." if fingerprint else "none (no fixed gates)"
+def _orders(config: dict[str, Scalar]) -> RoundOrders:
+    return RoundOrders(
+        round=int(config[ROUND]),
+        fingerprint=str(config.get(FINGERPRINT, "")),
+        own_relus=bool(config.get(OWN_RELUS, False)),
+        head_only=bool(config.get(HEAD_ONLY, False)),
+        proximal_mu=float(config.get(PROXIMAL_MU, 0.0)),
+    )

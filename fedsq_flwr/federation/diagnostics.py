@@ -1,7 +1,6 @@
 """The diagnostics of a round, on the server: gate flips, averaging gap and drift on a fixed set of images.
 
-Nothing of it changes a number of the run. The replies are read one at a time, and the round holds them
-anyway until it is over, so that this needs no more memory than a model or two.
+Diagnostics change no number of the run. They read the replies one at a time, and need the memory of a model or two.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_state
-from fedsq_flwr.federation.messages import WEIGHT
+from fedsq_flwr.federation.protocol import WEIGHT
 from fedsq_flwr.gating import (
     AveragingGap,
     DualCopy,

@@ -1,4 +1,4 @@
-"""What came of one exchange of messages between the server and the silos."""
+"""The account of one exchange of messages between the server and the silos."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass
 class Exchange:
-    """What came of one exchange of messages with the silos, all by partition id.
+    """The account of one exchange of messages with the silos, by partition id.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Exchange:
     dropped: dict[int, str] = field(default_factory=dict)
 
     def reasons(self) -> str:
-        """Say each reason of `dropped` once, with the silos it is of: often one cause hits them all."""
+        """Return each reason of `dropped` once, with its silos: often all have the same."""
         silos: dict[str, list[int]] = {}
         for silo, reason in sorted(self.dropped.items()):
             silos.setdefault(reason, []).append(silo)

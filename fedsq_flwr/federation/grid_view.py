@@ -1,4 +1,4 @@
-"""A grid seen through something: the base of views that change how messages pass and leave the rest to the grid."""
+"""The base of grids that wrap another one, change how messages pass, and leave the rest to it."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -9,19 +9,19 @@ from flwr.serverapp.strategy import FedAvg
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_arrays, to_state
-from fedsq_flwr.federation.roster import Roster
+from fedsq_flwr.federation.registry import NodeRegistry
 
 
 class LocalModels(FedAvg):
     """A strategy that sends each silo back its own last model, so that nothing is learnt from others.
 
-    The silos do as in every method, and the messages are the same; only the models are theirs.
+    The silos train and evaluate as under every method; only the models are their own.
 
     Parameters
     ----------
     start : ArrayRecord
-        What a silo starts from, in whatever round it first trains.
-    roster : Roster
+        The model that a silo starts from, in whatever round it first trains.
+    registry : NodeRegistry
         Knows which node is which silo.
     **options
         FedAvg's.
@@ -32,11 +32,11 @@ class LocalModels(FedAvg):
         The last model of each silo that has trained, by partition id.
     """
 
-    def __init__(self, start: ArrayRecord, roster: Roster, **options: Any) -> None:
+    def __init__(self, start: ArrayRecord, registry: NodeRegistry, **options: Any) -> None:
         super().__init__(**options)
         self.models: dict[int, ArrayRecord] = {}
         self._start = start
-        self._roster = roster
+        self._registry = registry
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -51,13 +51,13 @@ class LocalModels(FedAvg):
         replies = list(replies)
         for reply in replies:
             (arrays,) = reply.content.array_records.values()
-            self.models[self._roster.silo(reply.metadata.src_node_id)] = arrays
+            self.models[self._registry.silo(reply.metadata.src_node_id)] = arrays
         return super().aggregate_train(server_round, replies)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Choose silos as FedAvg does, and let each judge its own model."""
+        """Choose silos as FedAvg does, and let each evaluate its own model."""
         return self._with_own_models(super().configure_evaluate(server_round, arrays, config, grid))
 
     def state(self) -> dict[str, Tensor]:
@@ -88,6 +88,6 @@ class LocalModels(FedAvg):
     def _with_own_models(self, messages: Iterable[Message]) -> list[Message]:
         messages = list(messages)
         for message in messages:
-            own = self.models.get(self._roster.silo(message.metadata.dst_node_id), self._start)
+            own = self.models.get(self._registry.silo(message.metadata.dst_node_id), self._start)
             message.content = RecordDict({**message.content, self.arrayrecord_key: own})
         return messages

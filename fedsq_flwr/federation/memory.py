@@ -1,7 +1,7 @@
 """What a silo keeps from round to round: its own batch norm, and the structures that the server sent.
 
-A process may serve many silos (Ray, one process) or one message only (a SuperNode), so nothing of a silo
-may be kept in the model between two messages.
+A process may serve many silos (Ray, one process) or a single message (Flower's SuperNode). So nothing of a silo is
+kept in the model between two messages.
 """
 
 import torch

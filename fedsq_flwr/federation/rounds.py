@@ -1,7 +1,7 @@
-"""The rounds: train, average, evaluate, and hand each finished round on.
+"""The rounds: train, average, evaluate.
 
-Flower's own ``Strategy.start`` has no hook for resuming, checkpoints or the best model, and counts its
-rounds from 1 in every call; this loop makes the same calls in the same order, from any round on.
+Flower's own ``Strategy.start`` has no hook for resuming, checkpoints or the best model, and counts its rounds from 1
+in every call. This loop makes the same calls in the same order, from any round on.
 """
 
 import time
@@ -14,22 +14,21 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.exchange import Exchange
-from fedsq_flwr.federation.messages import WEIGHT
+from fedsq_flwr.federation.protocol import ACCURACY, LOSS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
 from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning import Evaluation
 
 Enter = Callable[[int], None]
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
-Examine = Callable[[ArrayRecord, ArrayRecord, Sequence[RecordDict]], Diagnostics]
 
-#: What `Round` reads of the silos' replies: for `FedSQ`, which then uses no reply without it.
+#: Metrics that `Round` reads of the replies. `FedSQ` is told, and uses no reply that lacks one.
 MEASURED: Mapping[str, Sequence[str]] = MappingProxyType(
-    {"train": ("train_loss", "train_seconds"), "evaluate": ("loss", "accuracy")}
+    {"train": (TRAIN_LOSS, TRAIN_SECONDS), "evaluate": (LOSS, ACCURACY)}
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Round:
     """A finished round.
 
@@ -51,8 +50,12 @@ class Round:
         Of these, until all replies were there that came, to ``train`` and to ``evaluate``.
     fingerprint : str
         Of the structure in force; empty where the ReLUs were the network's own.
+    start : ArrayRecord
+        The model that was sent to the silos.
+    replies : sequence of RecordDict
+        What the silos sent that was averaged, by partition id; gone when the next round begins.
     diagnostics : Diagnostics or None
-        If they were asked for.
+        Added after the round, if they are asked for.
     """
 
     number: int
@@ -65,12 +68,14 @@ class Round:
     seconds: float
     exchange_seconds: dict[str, float] = field(default_factory=dict)
     fingerprint: str = ""
+    start: ArrayRecord = field(default_factory=ArrayRecord, repr=False)
+    replies: Sequence[RecordDict] = field(default=(), repr=False)
     diagnostics: Diagnostics | None = None
 
     def train_loss(self) -> float:
         """Return the mean training loss over all samples of the silos that were averaged."""
         examples: int = sum(m[WEIGHT] for m in self.training.metrics.values())
-        total: float = sum(m[WEIGHT] * m["train_loss"] for m in self.training.metrics.values())
+        total: float = sum(m[WEIGHT] * m[TRAIN_LOSS] for m in self.training.metrics.values())
         return total / examples
 
     def held_out(self) -> Evaluation | None:
@@ -79,12 +84,12 @@ class Round:
         examples: int = sum(m[WEIGHT] for m in metrics)
         if examples == 0:
             return None
-        loss, accuracy = (sum(m[WEIGHT] * m[name] for m in metrics) / examples for name in ("loss", "accuracy"))
+        loss, accuracy = (sum(m[WEIGHT] * m[name] for m in metrics) / examples for name in (LOSS, ACCURACY))
         return Evaluation(loss, accuracy, examples)
 
     def train_seconds(self) -> float:
         """Return the seconds of local training, summed over the silos."""
-        total: float = sum(m["train_seconds"] for m in self.training.metrics.values())
+        total: float = sum(m[TRAIN_SECONDS] for m in self.training.metrics.values())
         return total
 
 
@@ -100,7 +105,6 @@ def run_rounds(
     evaluate: Evaluate,
     evaluate_every: int = 1,
     config: ConfigRecord | None = None,
-    examine: Examine | None = None,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
 
@@ -121,10 +125,7 @@ def run_rounds(
     evaluate_every : int
         Rounds after which the silos evaluate; they do after the last in any case.
     config : ConfigRecord, optional
-        What every message says beside what the strategy says.
-    examine : callable, optional
-        Diagnoses a round, given the model it started from, the average, and the contents of the replies
-        that were averaged.
+        What every message says, beside what the strategy adds.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def run_rounds(
         If a round has too few usable replies, or too few silos connect.
     """
     wire = grid if isinstance(grid, Wire) else Wire(grid)
-    strategy.roster.update(wire)  # that silos say who they are is no round's traffic
+    strategy.registry.update(wire)  # that silos say who they are is no round's traffic
     for number in range(first, last + 1):
         started, up_before, down_before = time.perf_counter(), wire.bytes_up, wire.bytes_down
         enter(number)
@@ -153,8 +154,7 @@ def run_rounds(
             strategy.aggregate_evaluate(number, answers)
 
         server = evaluate(arrays)
-        diagnostics = examine(start, arrays, strategy.averaged(up)) if examine is not None else None
-        yield Round(
+        finished = Round(
             number=number,
             arrays=arrays,
             training=strategy.training,
@@ -165,5 +165,9 @@ def run_rounds(
             seconds=time.perf_counter() - started,
             exchange_seconds=took,
             fingerprint=strategy.fingerprint_of(number),
-            diagnostics=diagnostics,
+            start=start,
+            replies=strategy.averaged(up),
         )
+        up = []
+        yield finished
+        finished.replies = ()  # else the next round's would be held beside them

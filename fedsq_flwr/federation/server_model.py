@@ -1,4 +1,4 @@
-"""The server's copy of the model: what the rounds start from, and what judges each average."""
+"""The server's copy of the model: what the rounds start from, and what evaluates each average."""
 
 from collections.abc import Iterable
 from statistics import fmean
@@ -12,7 +12,6 @@ from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
 from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import Evaluation, evaluate
-from fedsq_flwr.models.batch_norm import travelling_buffers
 
 
 class ServerModel:
@@ -22,7 +21,7 @@ class ServerModel:
     ----------
     model : QuantitativeCopy
         As every silo builds it.
-    task : ServerData
+    data : ServerData
         Gives the validation and test sets; those that are empty are not evaluated.
     device : torch.device
         Where to evaluate.
@@ -32,7 +31,7 @@ class ServerModel:
         Which structure is in force in which round; without effect where there are no fixed gates.
     gates : GateCache, optional
         Keeps the gates of both sets. It changes no number.
-    hands_out_start : bool
+    distributes_start : bool
         Silos do not have the structure of the start either.
 
     Attributes
@@ -44,21 +43,21 @@ class ServerModel:
     def __init__(
         self,
         model: QuantitativeCopy,
-        task: ServerData,
+        data: ServerData,
         device: torch.device,
         precision: str = "float32",
         *,
         schedule: StructureSchedule = StructureSchedule(),  # noqa: B008 - immutable
         gates: GateCache | None = None,
-        hands_out_start: bool = False,
+        distributes_start: bool = False,
     ) -> None:
         self._model = model.to(device)
-        sets = {"validation": task.validation, "test": task.test}
-        self._sets = {name: data.to(device) for name, data in sets.items() if len(data)}
+        sets = {"validation": data.validation, "test": data.test}
+        self._sets = {name: samples.to(device) for name, samples in sets.items() if len(samples)}
         self._precision = precision
         self._schedule = schedule
         self._gates = gates
-        self._hands_out_start = hands_out_start
+        self._distributes_start = distributes_start
         self._source: int | None = 0
         self.fingerprint = self._own = model.fingerprint
 
@@ -73,20 +72,16 @@ class ServerModel:
         return self._model.structural_state()
 
     def structure_arrays(self) -> ArrayRecord | None:
-        """Return the structural state in force as named arrays, if it is to be handed out to the silos."""
+        """Return the structural state in force as named arrays, if it is to be distributed to the silos."""
         if not isinstance(self._model, DualCopy) or not self.fingerprint:
             return None
-        if self.fingerprint == self._own and not self._hands_out_start:
+        if self.fingerprint == self._own and not self._distributes_start:
             return None
         return to_arrays(self._model.structural_state())
 
     def head_names(self) -> list[str]:
         """Return the names of those arrays that are the head's."""
         return list(self._model.head_state())
-
-    def statistics_names(self) -> list[str]:
-        """Return the names of those arrays that are running statistics of batch norm."""
-        return travelling_buffers(self._model.quantitative, self._model.batch_norm)
 
     def enter(self, server_round: int) -> None:
         """Put the structure of ``server_round`` in force; the average of the round before it must be loaded.

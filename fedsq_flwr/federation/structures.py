@@ -1,7 +1,6 @@
 """Where a silo keeps the structures that the server sent: in Flower's context, or on the silo's own disk.
 
-A context ends with the run, or with the process of a silo that serves all its messages; what is on disk is
-there for later runs too, so that a structure is sent once and never again.
+A context ends with the run. A structure on disk is there for later runs too, so that it is sent only once.
 """
 
 import logging
@@ -24,7 +23,7 @@ KEPT_ON_DISK = 4
 
 
 class Structures(Protocol):
-    """Structural states by their fingerprint; whoever takes one out checks that it has it."""
+    """Structural states by their fingerprint. Whoever loads a state checks that it has this fingerprint."""
 
     def load(self, fingerprint: str) -> dict[str, Tensor] | None:
         """Return the state called ``fingerprint``, or None."""

@@ -1,4 +1,4 @@
-"""How long to wait between two looks for something that comes by itself: briefly at first, then longer."""
+"""Polling backs off: the waits between two polls grow from 50 ms to a longest wait."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,9 @@ _FIRST, _GROWTH = 0.05, 1.5
 
 
 def waits(longest: float) -> Iterator[float]:
-    """Yield seconds to wait, from a twentieth on and half as long again each time, up to ``longest``.
+    """Yield seconds to wait, from 0.05 on and each 1.5 times the one before, up to ``longest``.
 
-    What comes soon is so found soon, and what takes its time costs few looks.
+    What comes soon is found soon, and what comes late costs few polls.
     """
     seconds = _FIRST
     while True:

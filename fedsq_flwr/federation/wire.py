@@ -1,24 +1,25 @@
-"""The server's end of the wire: what every message to and from the silos passes through.
+"""The server's end of the wire, which every message to and from the silos passes through.
 
-It counts bytes, packs what is to cross a network, asks for replies more often than Flower does, and sees
-to it that a reply is one to a message that was sent.
+The wire counts bytes, packs what crosses a network, polls for replies more often than Flower does, and returns only
+replies to messages that were sent.
 """
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from flwr.app import ArrayRecord, Error, Message, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from torch import Tensor
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.asked import Asked
 from fedsq_flwr.federation.grid_view import GridView
-from fedsq_flwr.federation.messages import ARRAYS, count_bytes
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
+from fedsq_flwr.federation.protocol import ARRAYS, count_bytes
 from fedsq_flwr.federation.waiting import waits
+from fedsq_flwr.flower_internals import ErrorCode, give_message_id
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +32,11 @@ class Wire(GridView):
     grid : Grid
         Carries the messages.
     dtype : {"float32", "float16", "bfloat16"}, optional
-        Pack the arrays of each message into one, and what the silos train rounded to this; a silo answers
-        in kind. By default messages go as they are.
+        Pack the arrays of each message into one, rounded to this dtype; a silo answers in kind. By default messages
+        travel as they are.
     poll : float, optional
-        The most seconds between two looks for replies, for a grid over a network. By default the grid waits
-        as it likes: Flower's looks every three seconds.
+        The most seconds between two polls for replies, for a grid over a network. By default the grid polls by
+        itself: Flower's does so every 3 seconds.
 
     Attributes
     ----------
@@ -44,9 +45,9 @@ class Wire(GridView):
 
     Notes
     -----
-    Rounded weights of a silo travel as their difference from those that it was sent, which is added to the
-    unrounded ones here: the error of a reply is relative to what was learnt, and the global model is never
-    rounded itself (our choice). In float32 the weights themselves travel, so that no bit changes.
+    A silo's rounded weights travel as their difference from the weights that it was sent. The wire adds the
+    difference to the unrounded weights. The rounding error of a reply is thus relative to what was learnt, and the
+    global model itself is never rounded (our choice). In float32 the weights themselves travel: no bit changes.
     """
 
     def __init__(self, grid: Grid, *, dtype: str | None = None, poll: float | None = None) -> None:
@@ -70,11 +71,10 @@ class Wire(GridView):
         sent = messages if self._dtype is None else self._pack_all(messages, self._dtype)
         self.bytes_down += count_bytes(sent)
         replies = list(self._exchange(sent, timeout))
+        for message, own in zip(sent, messages, strict=True):  # replies name the message that travelled
+            give_message_id(own, message.metadata.message_id)
         self.bytes_up += count_bytes(replies)
-        asked = {message.metadata.message_id: (message, own) for message, own in zip(sent, messages, strict=True)}
-        return [
-            self._check(reply, *asked.pop(reply.metadata.reply_to_message_id)) for reply in _known(replies, asked)
-        ]
+        return [self._check(reply, sent[place], messages[place]) for place, reply in _first_answers(replies, sent)]
 
     def _exchange(self, messages: list[Message], timeout: float | None) -> Iterable[Message]:
         if self._poll is None:
@@ -89,7 +89,7 @@ class Wire(GridView):
             waiting -= {reply.metadata.reply_to_message_id for reply in new}
             if not waiting or (deadline is not None and time.monotonic() > deadline):
                 return replies
-            if new:  # one silo's reply is a sign that others come soon
+            if new:  # the other silos' replies often follow soon
                 seconds = waits(self._poll)
             time.sleep(next(seconds))
 
@@ -101,7 +101,7 @@ class Wire(GridView):
                 try:
                     packed[id(record)] = pack(to_state(record), dtype if name == ARRAYS else "float32")
                 except ValueError as error:
-                    raise RunFailedError(f"wire={dtype}: {error}") from error
+                    raise RunFailedError(f"wire_dtype={dtype}: {error}") from error
             return packed[id(record)]
 
         return [_with_arrays(m, {name: of(name, r) for name, r in m.content.array_records.items()}) for m in messages]
@@ -125,12 +125,16 @@ class Wire(GridView):
         return reply
 
 
-def _known(replies: Iterable[Message], asked: Mapping[str, object]) -> Iterable[Message]:
+def _first_answers(replies: Iterable[Message], sent: list[Message]) -> Iterator[tuple[int, Message]]:
+    """Yield the first reply to each message that is answered, with the message's place."""
+    asked, answered = Asked(sent), set[int]()
     for reply in replies:
-        if reply.metadata.reply_to_message_id in asked:
-            yield reply
-        else:
+        place = asked.place(reply)
+        if place is None or place in answered:
             log.warning("node %d answered what it was not asked, or twice", reply.metadata.src_node_id)
+            continue
+        answered.add(place)
+        yield place, reply
 
 
 def _with_arrays(message: Message, records: Mapping[str, ArrayRecord]) -> Message:

@@ -1,15 +1,11 @@
 """Weights on the Hugging Face hub, kept in the hub's own cache (``HF_HOME``)."""
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.hub_layout import CONFIGURATION, FILES, read_configuration
 from fedsq_flwr.models.weights import WeightsFile, stated
-
-#: Files to look for, in this order, where the name has no file.
-FILES = ("model.safetensors", "pytorch_model.bin")
 
 _NAME = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?P<revision>[^@]+))?")
 
@@ -44,8 +40,9 @@ def hub_weights(name: str) -> WeightsFile:
         )
     commit = path.parts[path.parts.index("snapshots") + 1]
     said = stated(path)
-    if "mean" not in said:
-        said = {**_configured(repository, commit), **said}
+    if said.keys().isdisjoint(("mean", "std")):
+        configuration, _ = _cached(repository, CONFIGURATION, commit)
+        said = {**({} if configuration is None else read_configuration(configuration)), **said}
     return WeightsFile(path=path, source=f"hf:{repository}/{file}@{commit}", **said)
 
 
@@ -60,19 +57,3 @@ def _cached(repository: str, file: str, revision: str | None) -> tuple[Path | No
         return None, "not in the hub's cache, and the hub cannot be reached"
     except (OSError, ValueError) as error:  # also the hub's other errors, and bad names
         return None, " ".join(str(error).split()).partition(". ")[0]
-
-
-def _configured(repository: str, commit: str) -> dict[str, Any]:
-    path, _ = _cached(repository, "config.json", commit)
-    if path is None:
-        return {}
-    try:
-        told = json.loads(path.read_text(encoding="utf-8")).get("pretrained_cfg", {})
-        fields = {"mean": told.get("mean"), "std": told.get("std"), "licence": told.get("license")}
-        size = told.get("input_size")  # channels, height, width
-        fields["input_size"] = None if size is None else int(size[-1])
-        for name in ("mean", "std"):
-            fields[name] = None if fields[name] is None else tuple(map(float, fields[name]))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: cannot be read as a model's configuration: {error}") from error
-    return fields

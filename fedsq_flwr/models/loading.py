@@ -17,7 +17,7 @@ from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models.torch_files import read_tensors
 
 #: Prefixes that DataParallel, Lightning and other wrappers, and torch.compile put before every name.
-PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
+PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.", "net.", "network.", "encoder.")
 
 #: Names of the last layer in files of image classifiers.
 HEADS = ("fc", "linear", "classifier", "classifier.6", "head")
@@ -98,8 +98,9 @@ def load_weights(network: nn.Module, path: Path, *, head: str | None = None) -> 
     Raises
     ------
     WeightsError
-        If the file cannot be read, or a name is missing or unknown, or a shape differs, or a value is not
-        finite; the message names the tensors. ``num_batches_tracked`` may be absent.
+        If the file cannot be read, or a name is missing or unknown, or a shape or the kind of numbers differs, or
+        a value is not finite in the network's dtype, or a variance is below 0 or all are 0; the message names the
+        tensors. ``num_batches_tracked`` may be absent.
     """
     stored, own = read_tensors(path), network.state_dict()
     prefix = common_prefix(stored.keys(), own.keys())
@@ -115,8 +116,8 @@ def load_weights(network: nn.Module, path: Path, *, head: str | None = None) -> 
     state = {name: tensor for name, tensor in state.items() if name not in left_out}
 
     counters = {name for name in own if name.endswith("num_batches_tracked")} - state.keys()
-    _check(f"weights file {path}", state, {n: t for n, t in own.items() if n not in kept}, counters)
-    network.load_state_dict({**own, **state})
+    fitted = _fitted(f"weights file {path}", state, {n: t for n, t in own.items() if n not in kept}, counters)
+    network.load_state_dict({**own, **fitted})
     weight = its_head.get(f"{head}.weight")
     return LoadReport(
         loaded=len(state),
@@ -124,7 +125,7 @@ def load_weights(network: nn.Module, path: Path, *, head: str | None = None) -> 
         renamed=tuple(changes.items()),
         left_out=tuple(left_out),
         head="none" if head is None else "loaded" if fits else "other size" if its_head else "absent",
-        classes=None if weight is None else len(weight),
+        classes=None if weight is None or weight.dim() == 0 else len(weight),
         counters=len(counters),
         converted=tuple(sorted({str(t.dtype) for n, t in state.items() if t.dtype != own[n].dtype})),
     )
@@ -180,14 +181,40 @@ def _within(state: Mapping[str, Tensor], module: str | None) -> dict[str, Tensor
     return {name: tensor for name, tensor in state.items() if module is not None and name.startswith(f"{module}.")}
 
 
-def _check(what: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], optional: set[str]) -> None:
+def _fitted(
+    what: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor], optional: set[str]
+) -> dict[str, Tensor]:
+    """Return ``state`` in the dtypes of ``own``, or raise the error that names what does not fit."""
     missing, unknown = sorted(own.keys() - state.keys() - optional), sorted(state.keys() - own.keys())
     if missing or unknown:
         raise WeightsError(f"{what}: missing {some(missing)}, unknown {some(unknown)}")
-    for name, tensor in state.items():
-        if tensor.shape != own[name].shape:
-            raise WeightsError(f"{what}: '{name}' has shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
-        if tensor.is_floating_point() != own[name].is_floating_point():
-            raise WeightsError(f"{what}: '{name}' is {tensor.dtype}, not {own[name].dtype}")
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"{what}: '{name}' holds values that are not finite")
+    return {name: _converted(what, name, tensor, own[name]) for name, tensor in state.items()}
+
+
+def _converted(what: str, name: str, tensor: Tensor, own: Tensor) -> Tensor:
+    if tensor.shape != own.shape:
+        raise WeightsError(f"{what}: '{name}' has shape {tuple(tensor.shape)}, not {tuple(own.shape)}")
+    if _kind(tensor.dtype) != _kind(own.dtype):
+        raise WeightsError(f"{what}: '{name}' is {tensor.dtype}, not {own.dtype}")
+    try:
+        values = tensor.to(own.dtype)
+    except RuntimeError as error:  # two numbers packed in a byte, among others
+        raise WeightsError(f"{what}: '{name}' is {tensor.dtype}, which does not become {own.dtype}") from error
+    if not torch.isfinite(values).all():
+        raise WeightsError(f"{what}: '{name}' holds values that are not finite as {own.dtype}")
+    if name.rpartition(".")[2] == "running_var" and values.numel():
+        # Either makes every gate below wrong, without a word: a NaN is not above 0.
+        if (values < 0).any():
+            raise WeightsError(f"{what}: '{name}' holds values below 0, and no variance is")
+        if not values.any():
+            raise WeightsError(f"{what}: '{name}' is 0 everywhere, and so no variance of images")
+    return values
+
+
+def _kind(dtype: torch.dtype) -> str:
+    """Return what sort of numbers a dtype has; conversion within one sort changes no more than their precision."""
+    if dtype.is_floating_point:
+        return "floating"
+    if dtype.is_complex:
+        return "complex"
+    return "bool" if dtype == torch.bool else "integer"

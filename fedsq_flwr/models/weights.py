@@ -15,6 +15,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedsq_flwr.errors import WeightsError
+from fedsq_flwr.models.pixel_statistics import image_side, pixel_statistics
+
+#: How the name of a safetensors file ends.
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -56,24 +60,28 @@ def stated(path: Path) -> dict[str, Any]:
     Raises
     ------
     WeightsError
-        If the file cannot be read, or one of these values is malformed.
+        If the file cannot be read, or one of these values is not as it should be, see `pixel_statistics`.
     """
-    said = read_metadata(path) if path.suffix == ".safetensors" else {}
+    said = read_metadata(path) if path.suffix.lower() == SUFFIX else {}
     if "deviation" in said:
         said.setdefault("std", said["deviation"])
-    fields: dict[str, Any] = {}
-    try:
-        for name in ("mean", "std"):
-            if name in said:
-                value = json.loads(said[name])
-                fields[name] = tuple(map(float, value if isinstance(value, list) else [value]))
-        if "input_size" in said:
-            fields["input_size"] = int(said["input_size"])
-    except (ValueError, TypeError) as error:
-        raise WeightsError(f"weights file {path}: its metadata cannot be read: {error}") from error
+    where = f"weights file {path}: its metadata cannot be read"
+    values: dict[str, Any] = {name: _parsed(said[name]) for name in ("mean", "std", "input_size") if name in said}
+    fields: dict[str, Any] = dict(pixel_statistics(where, values))
+    if "input_size" in values:
+        fields["input_size"] = image_side(where, values["input_size"])
     if "licence" in said:
         fields["licence"] = said["licence"]
     return fields
+
+
+def _parsed(text: str) -> Any:
+    """Return the JSON value in ``text``, or the text itself where it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return text if value is None else value
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

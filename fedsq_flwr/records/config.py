@@ -5,21 +5,37 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.files import write_whole
+from fedsq_flwr.errors import ConfigurationError, DataError
+from fedsq_flwr.files import read_bytes, write_whole
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.run import RENAMED, RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
+CONFIG = "config.yaml"
+#: The most bytes of the file that are read; real ones have about 2,000.
+LARGEST = 2**20
 #: Settings of version 0.1 that are gone, with the value at which they had no effect.
 _REMOVED: Mapping[str, Any] = {"method.release_over": 0}
 #: Settings that runs of older versions do not have. Their defaults are what was done then; all others must be there.
 _LATER = ("fraction_evaluate", "method.gated_from", "method.gated_to")
 #: A setting that every run of version 0.1 states, and none of a later version.
 _OF_0_1 = "participation"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what no run ever wrote: a setting that is there twice, and aliases, which may stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases of YAML")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        made = super().construct_mapping(node, deep)
+        if len(made) < len(node.value):
+            raise yaml.YAMLError("a setting is there twice")
+        return made
 
 
 def write_config(path: Path, settings: RunSettings) -> None:
@@ -41,14 +57,12 @@ def read_config(path: Path) -> RunSettings:
     ConfigurationError
         If there is no such file, or it holds no valid settings.
     """
-    if not path.is_file():
-        raise ConfigurationError(f"{path} does not exist")
     try:
-        loaded = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
+        loaded = yaml.load(config_text(path), _Loader)  # noqa: S506 - makes nothing but plain values
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as settings: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, dict):
-        raise ConfigurationError(f"{path} holds no settings")
+        raise ConfigurationError(f"{path}: holds no settings")
     data = {str(name): value for name, value in loaded.items()}
     try:
         data = _of_0_1(data) if _OF_0_1 in data else data
@@ -59,6 +73,22 @@ def read_config(path: Path) -> RunSettings:
     if missing:  # a default in its place would say of the run what nobody knows
         raise ConfigurationError(f"{path}: {min(missing)}: is missing; a run's file holds all settings")
     return settings
+
+
+def config_text(path: Path) -> str:
+    """Return the text of the settings of a run.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such file, or it holds no text.
+    """
+    try:
+        return read_bytes(path, at_most=LARGEST).decode()
+    except DataError as error:
+        raise ConfigurationError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: cannot be read as settings: {error}") from error
 
 
 def _of_0_1(data: dict[str, Any]) -> dict[str, Any]:

@@ -1,42 +1,39 @@
-"""A run's directory: everything that a run leaves behind, and where a resumed run starts."""
+"""A run's directory, as the run writes it: what a finished round leaves behind, and where a resumed run starts."""
 
 import json
-import platform
+import logging
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.data import FederatedData, ServerData
+from fedsq_flwr.data import ServerData
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
-from fedsq_flwr.files import write_whole
+from fedsq_flwr.files import write_as_json, writing
 from fedsq_flwr.models import state_digest
 from fedsq_flwr.records.checkpoints import Checkpoints
-from fedsq_flwr.records.config import read_config, write_config
-from fedsq_flwr.records.history import History, Line
-from fedsq_flwr.records.lines import HELD_OUT, SAMPLES, UNREADABLE_FILES, best_line, figures, line_of, plain_figures
+from fedsq_flwr.records.config import CONFIG, read_config, write_config
+from fedsq_flwr.records.history import HISTORY, History, Line, best_line
+from fedsq_flwr.records.results import line_of, partition_of, plain_figures, summary_of
+from fedsq_flwr.records.summary import FAILURE, SUMMARY, Failure, total
+from fedsq_flwr.settings.partition_file import PARTITION
 from fedsq_flwr.settings.resuming import changes
 from fedsq_flwr.settings.run import RunSettings
 
-#: Version of the layout of summary.json.
-SCHEMA = 1
-
-#: The executor of real silos, and the name of their partition.
-SILOS = "silos"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Start:
     """Where a run starts: its first round, and what to load if that is not the first of all.
 
-    ``structure`` is None where the round before had the start's structure, or none; ``server`` where the
-    server remembers nothing but the model.
+    ``structure`` is None where the round before had the start's structure, or none; ``server`` where the server
+    remembers nothing but the model.
     """
 
     round: int
@@ -48,6 +45,8 @@ class Start:
 class RunDirectory:
     """The directory of one run.
 
+    A full or read-only disk ends a run with one line, and leaves the rounds that are finished.
+
     Parameters
     ----------
     path : str or Path
@@ -56,7 +55,7 @@ class RunDirectory:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().absolute()
-        self.history = History(self.path / "history.jsonl")
+        self.history = History(self.path / HISTORY)
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self._opened = time.perf_counter()
         self._earlier_seconds = 0.0  # of the rounds that earlier, interrupted runs finished
@@ -70,25 +69,22 @@ class RunDirectory:
             If it holds a run already and ``resume`` is not set, or a run with other settings.
         DataError, WeightsError
             If what is there to resume from is damaged, or it cannot be told how the weights want their images.
+        RunFailedError
+            If it cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         self.check(settings)
         mean, std = normalisation(settings.backbone)
-        self.checkpoints.pixels = {
-            "mean": json.dumps(mean),
-            "std": json.dumps(std),
-            "input_size": str(settings.backbone.image_size),
-        }
-        (self.path / "failure.json").unlink(missing_ok=True)  # of an earlier attempt
+        size = str(settings.backbone.image_size)
+        self.checkpoints.pixels = {"mean": json.dumps(mean), "std": json.dumps(std), "input_size": size}
         start = Start(1, None)
-        if settings.resume and self.checkpoints.path("last").exists():
-            state, line = self.checkpoints.load("last")
-            self.history.repair(line)
-            structure, server = self.checkpoints.load_structure("last"), self.checkpoints.load_server("last")
-            start = Start(int(line["round"]) + 1, state, structure, server)
-            self._earlier_seconds = sum(earlier["seconds"] for earlier in self.history.read())
-        write_config(self.path / "config.yaml", settings)
-        write_json(self.path / "partition.json", describe_partition(task))
+        with writing(self.path):
+            (self.path / FAILURE).unlink(missing_ok=True)  # of an earlier attempt
+            if settings.resume and self.checkpoints.path("last").exists():
+                start = self._resume()
+            write_config(self.path / CONFIG, settings)
+            write_as_json(self.path / PARTITION, partition_of(task))
         return start
 
     def check(self, settings: RunSettings) -> None:
@@ -96,7 +92,7 @@ class RunDirectory:
 
         Raises
         ------
-        ConfigurationError
+        ConfigurationError, DataError
             As `open`.
         """
         if not self.history.path.exists():
@@ -105,7 +101,7 @@ class RunDirectory:
             raise ConfigurationError(
                 f"output={settings.output}: holds a run already; choose another directory, or resume=true to go on"
             )
-        before = read_config(self.path / "config.yaml")
+        before = read_config(self.path / CONFIG)
         for name in changes(before, settings):
             raise ConfigurationError(
                 f"{name}: differs from the run in output={settings.output}; to resume it, settings that change no "
@@ -127,112 +123,77 @@ class RunDirectory:
     ) -> Line:
         """Keep a finished round: checkpoints first, then its line, so that a run that dies can go on.
 
-        ``structure`` is the structural state of the round, where it came up during the run; ``server`` what
-        the server remembers beside the model, which only a run that goes on needs.
+        Parameters
+        ----------
+        finished : Round
+            The round.
+        state : dict
+            The quantitative state.
+        structure : dict, optional
+            The structural state of the round, where it came up during the run.
+        server : dict, optional
+            What the server remembers beside the model, which only a run that goes on needs.
+
+        Raises
+        ------
+        RunFailedError
+            If it cannot be written. The rounds before it are kept.
         """
         line = line_of(finished)
         lines = self.history.read()
-        self.checkpoints.save("last", state, line, structure, server)
-        if best_line([*lines, line]) is line:
-            self.checkpoints.save("best", state, line, structure)
-        self.history.append(line)
+        with writing(self.path):
+            self.checkpoints.save("last", state, line, structure, server)
+            if best_line([*lines, line]) is line:
+                self.checkpoints.save("best", state, line, structure)
+            self.history.append(line)
         return line
 
     def finish(self, settings: RunSettings, task: ServerData, model: ServerModel, weights: dict[str, Any]) -> None:
         """Write ``summary.json``.
 
-        ``weights`` describes those that the run started from; the accuracies of the plain form are measured
-        here, with ``model``.
+        Parameters
+        ----------
+        settings : RunSettings
+            The run's.
+        task : ServerData
+            Its data.
+        model : ServerModel
+            Evaluates the plain form.
+        weights : dict
+            Describes the weights that the run started from.
+
+        Raises
+        ------
+        RunFailedError
+            If it cannot be written. All rounds are kept.
         """
-        lines = self.history.read()
-        best, _ = self.checkpoints.load("best")
-        final, _ = self.checkpoints.load("last")
-        shared = settings.method.aggregation != "none"  # else there is no one model to judge
-        accuracies = best_line(lines)["silo_accuracies"]
-        unreadable = _latest(lines, UNREADABLE_FILES)
-        per_silo = [
-            {
-                "silo": silo,
-                "train": train,
-                "held_out": held_out,
-                "accuracy": accuracies.get(str(silo)),
-                **({"unreadable": unreadable[str(silo)]} if str(silo) in unreadable else {}),
-            }
-            for silo, (train, held_out) in _sizes(task, lines).items()
-        ]
-        summary = {
-            "schema": SCHEMA,
-            "experiment": settings.experiment,
-            "method": settings.method.name,
-            "backbone": settings.backbone.name,
-            "data": settings.data.name,
-            **_partition(settings, task),
-            "silos": settings.silos,
-            "seed": settings.seed,
-            "rounds": settings.rounds,
-            "learning_rate": settings.learning_rate,
-            "batch_norm": settings.batch_norm,
-            **figures(lines),
+        (best, _), (final, _) = (self.checkpoints.load(name) for name in ("best", "last"))
+        shared = settings.method.aggregation != "none"  # else there is no one model to evaluate
+        found = {
             **plain_figures(*(model.evaluate_plain(state) if shared else None for state in (best, final))),
-            "per_silo": per_silo,
             "wall_seconds": self._earlier_seconds + time.perf_counter() - self._opened,
             "fingerprint": model.fingerprint,
             "weights": weights,
             "weights_sha256": state_digest(final),
-            "versions": _versions(),
         }
-        write_json(self.path / "summary.json", summary)
+        summary = summary_of(settings, task, self.history.read(), found)
+        with writing(self.path):
+            write_as_json(self.path / SUMMARY, summary)
 
     def write_failure(self, reason: str) -> None:
         """Keep the one line that says why the run ended, for whoever started it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "failure.json", {"error": reason})
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_as_json(self.path / FAILURE, Failure(error=reason))
+        except OSError:  # the reason itself may be that nothing can be written
+            log.exception("%s cannot be written", self.path / FAILURE)
 
-
-def describe_partition(task: ServerData) -> dict[str, Any]:
-    """Return what ``partition.json`` holds: which silo has what, where this process has shared it out."""
-    server = {
-        "class_names": list(task.class_names),
-        "validation": len(task.validation),
-        "test": len(task.test),
-    }
-    if not isinstance(task, FederatedData):
-        return {"name": SILOS, **server}
-    return {
-        **task.partition,
-        **server,
-        "counts": task.class_counts(),
-        "held_out": [len(part) for part in task.held_out],
-        "indices": task.indices,
-    }
-
-
-def _partition(settings: RunSettings, task: ServerData) -> dict[str, Any]:
-    """Return the partition's name and concentration; real silos have what they have."""
-    if settings.executor.name == SILOS or not isinstance(task, FederatedData):
-        return {"partition": SILOS, "alpha": None}
-    return {"partition": task.partition["name"], "alpha": task.partition["alpha"]}
-
-
-def _sizes(task: ServerData, lines: list[Line]) -> dict[int, tuple[int | None, int | None]]:
-    """Return the training and held-out samples of each silo: as shared out, or as the silos said last."""
-    if isinstance(task, FederatedData):
-        parts = zip(task.train, task.held_out, strict=True)
-        return {silo: (len(train), len(held_out)) for silo, (train, held_out) in enumerate(parts)}
-    train, held_out = _latest(lines, SAMPLES), _latest(lines, HELD_OUT)
-    return {int(silo): (train.get(silo), held_out.get(silo)) for silo in sorted({*train, *held_out}, key=int)}
-
-
-def _latest(lines: list[Line], name: str) -> dict[str, int]:
-    """Return what each silo said last; lines of earlier versions may not say it."""
-    return {silo: value for line in lines for silo, value in line.get(name, {}).items()}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` to ``path``, whole or not at all."""
-    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-
-def _versions() -> dict[str, str]:
-    packages = {"fedsq_flwr": "fedsq-flwr", "torch": "torch", "flwr": "flwr", "ray": "ray"}
-    return {"python": platform.python_version(), **{name: version(dist) for name, dist in packages.items()}}
+    def _resume(self) -> Start:
+        state, line = self.checkpoints.load("last")
+        structure, server = self.checkpoints.load_structure("last"), self.checkpoints.load_server("last")
+        self.history.repair(line)
+        lines = self.history.read()
+        if best_line(lines).round == line.round:  # the run may have died before it was kept as the best
+            self.checkpoints.save("best", state, line, structure)
+        self._earlier_seconds = total(earlier.seconds for earlier in lines) or 0.0
+        return Start(line.round + 1, state, structure, server)

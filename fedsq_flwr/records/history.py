@@ -1,14 +1,122 @@
-"""A run's history: one JSON line a round, appended when the round is over, never rewritten."""
+"""``history.jsonl``: one JSON line a round, appended when the round is over, never rewritten."""
 
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeGuard, TypeVar
+
+from pydantic import Field, field_validator
 
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.files import MOST, Count, FileModel, Measured, Several, parse_as, plain, read_bytes
 
-Line = dict[str, Any]
+HISTORY = "history.jsonl"
+#: The most bytes of a history. A line has at most some ten thousand.
+LARGEST = 2**30
+
+Number = TypeVar("Number")
+#: A value for each silo, by its number.
+BySilo = dict[Annotated[int, Field(ge=0, lt=MOST)], Number]
+
+
+class Drop(FileModel):
+    """A silo whose reply was not used, be it in training or while evaluating."""
+
+    silo: Count
+    reason: str
+    during: str = Field("training", alias="while")
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether the silo was to evaluate."""
+        return self.during == "evaluating"
+
+
+class LayerGates(FileModel):
+    """Flips and open gates of one call of a network; None where a rate has no meaning."""
+
+    layer: str
+    kind: str
+    gates: Count | None = None
+    flip_rate: Measured
+    density: Measured
+    own_density: Measured
+
+    @property
+    def pools(self) -> bool:
+        """Whether the gates are winners of max-pooling."""
+        return self.kind == "max_pool"
+
+
+class Averaging(FileModel):
+    """The distance between the averaged model's logits and the mean of the silos' logits."""
+
+    states: Count | None = None
+    gap: Measured
+    spread: Measured
+    relative: Measured
+
+
+class Drift(FileModel):
+    """How far in weights the silos went from the model that they were sent, and their mean."""
+
+    mean: Measured
+    of_mean: Measured
+    start: Measured = None
+
+
+class Diagnostics(FileModel):
+    """What the diagnostics found in a round."""
+
+    images: Count
+    flip_rate: Measured
+    layers: Several[LayerGates]
+    averaging: Averaging
+    drift: Drift
+
+
+class Line(FileModel):
+    """A round; None is what the round did not measure.
+
+    ``loss`` and ``accuracy`` are the validation set's, or, where the server has none, those of all samples that the
+    silos hold out. The fields by silo are keyed by the silos' numbers.
+    """
+
+    round: Annotated[int, Field(ge=1, lt=2**31)]
+    train_loss: Measured
+    loss: Measured
+    accuracy: Measured
+    test_loss: Measured = None
+    test_accuracy: Measured
+    seconds: Measured
+    train_seconds: Measured = None
+    exchange_seconds: dict[str, Measured] = Field(default_factory=dict)
+    sampled: Count | None = None
+    replies: Count
+    dropped: Several[Drop] = ()
+    silo_samples: BySilo[Count] = Field(default_factory=dict)
+    silo_held_out: BySilo[Count] = Field(default_factory=dict)
+    silo_unreadable: BySilo[Count] = Field(default_factory=dict)
+    silo_accuracies: BySilo[Measured] = Field(default_factory=dict)
+    silo_accuracy_mean: Measured = None
+    silo_accuracy_worst: Measured = None
+    silo_accuracy_std: Measured = None
+    bytes_up: Count | None = None
+    bytes_down: Count | None = None
+    fingerprint: str = ""
+    diagnostics: Diagnostics | None = None
+
+    @field_validator("silo_accuracies")
+    @classmethod
+    def _in_order(cls, accuracies: BySilo[Measured]) -> BySilo[Measured]:
+        return dict(sorted(accuracies.items()))
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """The accuracies of the silos that were evaluated, by their numbers, in order."""
+        return {silo: value for silo, value in self.silo_accuracies.items() if is_accuracy(value)}
 
 
 class History:
@@ -24,63 +132,102 @@ class History:
         self.path = path
 
     def read(self) -> list[Line]:
-        """Return the lines of all finished rounds; none if there is no file.
+        """Return the finished rounds in order; none if there is no file.
 
-        A last line without its newline is what a run that died in mid-write leaves; it is not returned.
+        A last line without its newline is what a run that died in mid-write leaves; it is not returned. A round that
+        is there twice counts as it was last.
 
         Raises
         ------
         DataError
-            If a finished line is no JSON; names the file and the line.
+            If a finished line is damaged; names the file and the line.
         """
-        if not self.path.exists():
-            return []
-        lines = []
-        for number, text in enumerate(self.path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError as error:
-                raise DataError(f"{self.path} line {number} is not JSON: {error}") from error
-        return lines
+        rounds = {}
+        for number, text in enumerate(self._content().split(b"\n")[:-1], start=1):
+            if text.strip():
+                line = parse_line(text, f"{self.path}, line {number}")
+                rounds[line.round] = line
+        return [rounds[number] for number in sorted(rounds)]
+
+    def finished(self) -> int:
+        """Return how many lines are finished, without looking into them."""
+        return self._content().count(b"\n")
+
+    def is_cut_short(self) -> bool:
+        """Tell whether the last line is half a line."""
+        return bool(self._content().rpartition(b"\n")[2].strip())
 
     def append(self, line: Line) -> None:
-        """Add a round; it is on the disk when this returns. Values that are not finite become null."""
-        text = json.dumps(_finite(line), allow_nan=False)
+        """Add a round; it is on the disk when this returns.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+            file.write(line_text(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def repair(self, last: Line) -> None:
         """Make the file end with the round ``last``, the one of the checkpoint that a run resumes from.
 
-        A half-written last line is cut off, and a round whose checkpoint was written when the run died
-        before its line was is added.
+        A half-written last line is cut off, and a round whose checkpoint was written when the run died before its
+        line was is added.
 
         Raises
         ------
         DataError
-            If the file holds rounds after ``last``: the checkpoint is not this run's newest.
+            If the file does not hold the rounds before ``last``, or holds rounds after it: the checkpoint is not this
+            run's newest.
         """
         lines = self.read()
-        if self.path.exists():
-            with self.path.open("r+b") as file:
-                content = file.read()
-                file.truncate(content.rfind(b"\n") + 1)
-        newest = lines[-1]["round"] if lines else 0
-        if newest > last["round"]:
+        newest = lines[-1].round if lines else 0
+        if newest not in (last.round, last.round - 1):
             raise DataError(
-                f"{self.path} holds round {newest}, but the checkpoint to resume from is of round {last['round']}"
+                f"{self.path} holds round {newest}, but the checkpoint to resume from is of round {last.round}"
             )
-        if newest < last["round"]:
+        if self.is_cut_short():
+            with self.path.open("r+b") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+        if newest < last.round:
             self.append(last)
 
+    def _content(self) -> bytes:
+        return read_bytes(self.path, at_most=LARGEST) if self.path.exists() else b""
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return value
+
+def parse_line(text: bytes | str, where: str) -> Line:
+    """Return the text of a line as a round.
+
+    Raises
+    ------
+    DataError
+        One line that begins with ``where``.
+    """
+    return parse_as(Line, text, where)
+
+
+def line_text(line: Line) -> str:
+    """Return a round as the text of its line. Values that are not finite become null."""
+    return json.dumps(plain(line), allow_nan=False)
+
+
+def best_line(lines: Sequence[Line]) -> Line:
+    """Return the line of the best validation accuracy; on a tie the earliest, which is the cheapest.
+
+    Where no round was measured, it is the last.
+    """
+    measured = [line for line in lines if is_accuracy(line.accuracy)]
+    return max(measured, key=lambda line: (line.accuracy or 0.0, -line.round)) if measured else lines[-1]
+
+
+def is_accuracy(value: float | None) -> TypeGuard[float]:
+    """Tell whether a value is the accuracy of something that was measured; a silo may say anything."""
+    return value is not None and 0 <= value <= 1
+
+
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Tell whether a value was measured and has not run away."""
+    return value is not None and math.isfinite(value)

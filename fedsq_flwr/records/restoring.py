@@ -1,17 +1,18 @@
 """A run's model from its directory: assembled from its settings, loaded from a checkpoint, checked."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from fedsq_flwr.assembly.model import build_model
-from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError
+from fedsq_flwr.errors import ConfigurationError, WeightsError
+from fedsq_flwr.files import read_as
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.records.checkpoints import Checkpoints
-from fedsq_flwr.records.config import read_config
+from fedsq_flwr.records.config import CONFIG, read_config
+from fedsq_flwr.settings.partition_file import PARTITION, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
 
 
@@ -75,12 +76,12 @@ def restore(checkpoint: Path) -> Restored:
         If the weights are damaged, or the gates are not those that the run was made with.
     """
     directory, name = _locate(checkpoint.absolute())
-    settings = read_config(directory / "config.yaml")
+    settings = read_config(directory / CONFIG)
     if settings.method.aggregation == "none":
         raise ConfigurationError(
             f"CHECKPOINT={checkpoint}: of {settings.method.name}, where each silo has a model of its own"
         )
-    class_names = _class_names(directory / "partition.json")
+    class_names = read_as(PartitionFile, directory / PARTITION).class_names
     checkpoints = Checkpoints(directory / "checkpoints")
     state, line = checkpoints.load(name)
     model = build_model(settings, len(class_names))
@@ -89,10 +90,10 @@ def restore(checkpoint: Path) -> Restored:
         structure = checkpoints.load_structure(name)
         if structure is not None:
             model.load_structural_state(structure)
-        model.gated = bool(line.get("fingerprint"))
-    if not model.has_fingerprint(line.get("fingerprint")):
+        model.gated = bool(line.fingerprint)
+    if not model.has_fingerprint(line.fingerprint):
         raise WeightsError(
-            f"{where} is of a structure with fingerprint {str(line.get('fingerprint'))[:12]}..., but "
+            f"{where} is of a structure with fingerprint {line.fingerprint[:12]}..., but "
             f"backbone.weights={settings.backbone.weights} gives {model.fingerprint[:12]}... here: "
             "these are not the weights that the run started from"
         )
@@ -100,22 +101,15 @@ def restore(checkpoint: Path) -> Restored:
         model.load_quantitative_state(state)
     except ValueError as error:
         raise WeightsError(f"{where} does not fit its run's settings: {error}") from error
-    return Restored(model.eval(), settings, class_names, int(line["round"]))
+    return Restored(model.eval(), settings, class_names, line.round)
 
 
 def _locate(path: Path) -> tuple[Path, str]:
     """Return the run's directory and the checkpoint's name."""
-    if (path / "config.yaml").is_file():
+    if (path / CONFIG).is_file():
         return path, "best"
     if (path / CHECKPOINT).is_file() and path.parent.name == "checkpoints":
         return path.parent.parent, path.name
     raise ConfigurationError(
         f"CHECKPOINT={path}: is neither a run's directory nor its checkpoints/best or checkpoints/last"
     )
-
-
-def _class_names(path: Path) -> tuple[str, ...]:
-    try:
-        return tuple(str(name) for name in json.loads(path.read_text(encoding="utf-8"))["class_names"])
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read for the names of the classes: {error!r}") from error

@@ -2,24 +2,30 @@
 
 from collections.abc import Sequence
 
+from fedsq_flwr.records.history import Diagnostics, Drop, Line, is_finite
+from fedsq_flwr.records.summary import SiloSummary, Summary
 from fedsq_flwr.report import numerals
-from fedsq_flwr.report.diagnosis import Diagnosis
-from fedsq_flwr.report.records import Drop, Partition, Round, Run, Settings, SiloResult, Summary, is_finite
+from fedsq_flwr.report.run import Run
+from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
+from fedsq_flwr.settings.run import RunSettings
 
 SILOS_NAMED = 12  # in one sentence
 
 
-def about_partition(settings: Settings) -> str:
+def about_partition(settings: RunSettings) -> str:
     """Describe the partition that was asked for, in a few words."""
-    return _kind(settings.partition, settings.alpha, settings.classes_per_silo, settings.shards_per_silo)
+    return _kind(REAL_SILOS if settings.has_real_silos else settings.partition.name, settings.partition)
 
 
-def _kind(name: str, alpha: float | None, classes: int | None, shards: int | None) -> str:
+def _kind(name: str, parameters: object) -> str:
+    alpha, classes, shards = (
+        getattr(parameters, each, None) for each in ("alpha", "classes_per_silo", "shards_per_silo")
+    )
     words = {
         "iid": "equal random shares",
         "natural": "natural groups",
         "file": "the partition of another run",
-        "silos": "real silos",
+        REAL_SILOS: "real silos",
     }
     if alpha is not None:
         words["dirichlet"] = f"Dirichlet, alpha {alpha:g}"
@@ -31,9 +37,9 @@ def _kind(name: str, alpha: float | None, classes: int | None, shards: int | Non
     return words.get(name, name)
 
 
-def about_validation(settings: Settings) -> str:
+def about_validation(run: Run) -> str:
     """Say what validation figures are of, where they are not of a set of the server's; else empty."""
-    if not settings.silos_validate:
+    if not run.silos_validate:
         return ""
     return (
         "The server has no data: the validation figures are over all samples that the silos hold out, in the "
@@ -46,37 +52,33 @@ def about_batch_norm(policy: str) -> str:
     if policy != "local":
         return ""
     return (
-        "Batch norm is local: the server judges the averaged weights with the start's batch norm, each silo "
-        "with its own, so that the silos' figures are the fair ones."
+        "Batch norm is local: the server evaluates the averaged weights with the batch norm of the start, each silo "
+        "with its own. The silos' figures are therefore the fair ones."
     )
 
 
 def of_accuracy(run: Run) -> str:
     """Write the sentence under the figure of accuracies."""
-    best = run.summary.best_round
+    best = run.best_round
     chosen = f"round {best} is the best on validation" if best is not None else "no round was measured"
     band = ""
-    if any(line.silo_accuracies for line in run.rounds):
+    if any(line.accuracies for line in run.rounds):
         band = "; the band runs from the worst to the best silo on their own held-out samples"
-    sets = (
-        "on all samples that the silos hold out"
-        if run.settings.silos_validate
-        else "on the validation and the test split"
-    )
-    judged = "The averaged model" if run.settings.one_model else "The mean over the silos' own models"
-    return f"{judged} {sets}: {chosen}{band}."
+    sets = "on all samples that the silos hold out" if run.silos_validate else "on the validation and the test split"
+    evaluated = "The averaged model" if run.one_model else "The mean over the silos' own models"
+    return f"{evaluated} {sets}: {chosen}{band}."
 
 
 def of_loss(run: Run) -> str:
     """Write the sentence under the figure of losses."""
     lost = sum(1 for line in run.rounds if not (is_finite(line.loss) and is_finite(line.train_loss)))
-    why = "that the silos did not evaluate in" if run.settings.silos_validate else "without a finite loss"
+    why = "that the silos did not evaluate in" if run.silos_validate else "without a finite loss"
     gap = f"; {numerals.count(lost, 'round')} {why} left a gap" if lost else ""
-    judged = "The averaged model's loss" if run.settings.one_model else "The mean loss of the silos' own models"
-    return f"{judged} on the validation split, and the mean of the silos' losses while they train{gap}."
+    evaluated = "The averaged model's loss" if run.one_model else "The mean loss of the silos' own models"
+    return f"{evaluated} on the validation split, and the mean of the silos' losses while they train{gap}."
 
 
-def of_partition(partition: Partition) -> str:
+def of_partition(partition: PartitionFile) -> str:
     """Write the sentence under the picture of the partition."""
     fullest = max(map(max, partition.counts))
     return (
@@ -85,14 +87,13 @@ def of_partition(partition: Partition) -> str:
     )
 
 
-def how_drawn(partition: Partition) -> str:
+def how_drawn(partition: PartitionFile) -> str:
     """Write the kind of partition, its parameter and its seed."""
-    kind = _kind(partition.name, partition.alpha, partition.classes_per_silo, partition.shards_per_silo)
     reused = "" if partition.file is None else "; of another run, reused"
-    return f"{kind}, seed {partition.seed}{reused}"
+    return f"{_kind(partition.name, partition)}, seed {partition.seed}{reused}"
 
 
-def span(partition: Partition) -> str:
+def span(partition: PartitionFile) -> str:
     """Write how many samples silos have."""
     least, most = min(partition.sizes), max(partition.sizes)
     return f"{least:,} to {most:,} samples" if least < most else f"{most:,} samples"
@@ -100,20 +101,20 @@ def span(partition: Partition) -> str:
 
 def of_silos(summary: Summary) -> str:
     """Write the sentence under the figure of the silos' accuracies."""
-    sizes = [silo.held_out for silo in summary.judged if silo.held_out]
+    sizes = [silo.held_out for silo in summary.evaluated_silos if silo.held_out]
     grain = ""
     if sizes:
         span = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{min(sizes)}"
         grain = f"; with {span} samples each, a single sample moves a bar by up to {1 / min(sizes):.2f}"
     absent = [str(silo.silo) for silo in summary.per_silo if silo.accuracy is None]
     left_out = f"; not shown, for want of held-out samples: {_silos(absent)}" if absent else ""
-    return f"The model of round {summary.best_round} on each silo's own held-out samples{grain}{left_out}."
+    return f"The model of round {summary.rounds_to_best} on each silo's own held-out samples{grain}{left_out}."
 
 
-def of_flips(diagnoses: Sequence[tuple[int, Diagnosis]], settings: Settings) -> str:
+def of_flips(diagnoses: Sequence[tuple[int, Diagnostics]], settings: RunSettings) -> str:
     """Write the sentences under the picture of the flipped gates."""
     number, last = diagnoses[-1]
-    fixed = "the gates of the start" if settings.gates == "none" else "the fixed gates"
+    fixed = "the gates of the start" if settings.method.gates == "none" else "the fixed gates"
     pooled = ", and of max-pooling winners," if any(layer.pools for layer in last.layers) else ""
     return (
         f"Per cent of the averaged model's own ReLU signs{pooled} that differ from {fixed}, on "
@@ -122,10 +123,11 @@ def of_flips(diagnoses: Sequence[tuple[int, Diagnosis]], settings: Settings) -> 
     )
 
 
-def of_averaging(diagnoses: Sequence[tuple[int, Diagnosis]]) -> str:
+def of_averaging(diagnoses: Sequence[tuple[int, Diagnostics]]) -> str:
     """Write the sentences under the figure of the averaging gap."""
     number, last = diagnoses[-1]
-    far = f"{numerals.loss(last.gap)} over {numerals.loss(last.spread)} in round {number}"
+    gap, spread = last.averaging.gap, last.averaging.spread
+    far = f"{numerals.loss(gap)} over {numerals.loss(spread)} in round {number}"
     return (
         "Above: the distance between the averaged model's logits and the mean of the silos' logits, relative to the "
         f"spread of the silos' ({far}); 0 would be averaging without loss. Below: how far in weights the silos went "
@@ -133,7 +135,7 @@ def of_averaging(diagnoses: Sequence[tuple[int, Diagnosis]]) -> str:
     )
 
 
-def of_drops(drops: tuple[Drop, ...]) -> str:
+def of_drops(drops: Sequence[Drop]) -> str:
     """Count the replies that a round did not use, and name their silos, those with the same reason together."""
     silos: dict[tuple[str, bool], list[str]] = {}
     for drop in drops:
@@ -145,14 +147,14 @@ def of_drops(drops: tuple[Drop, ...]) -> str:
     return f"{numerals.count(len(drops), 'reply')} not used: {'; '.join(groups)}"
 
 
-def answered(line: Round, silos: int) -> str:
+def answered(line: Line, silos: int) -> str:
     """Write the usable replies over the silos asked."""
     return f"{line.replies}/{line.sampled if line.sampled is not None else silos}"
 
 
-def worst_silo(summary: Summary) -> SiloResult | None:
+def worst_silo(summary: Summary) -> SiloSummary | None:
     """Find the silo with the lowest accuracy on its own held-out samples."""
-    return summary.judged[0] if summary.judged else None
+    return next(iter(summary.evaluated_silos), None)
 
 
 def _silos(names: list[str]) -> str:

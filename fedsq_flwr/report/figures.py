@@ -1,12 +1,14 @@
-"""The figures of accuracies and losses, each an inline SVG element."""
+"""Figures of what happens by round and by silo, each an inline SVG element."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedsq_flwr.report import svg
-from fedsq_flwr.report.records import Round, SiloResult, Summary, is_finite
+from fedsq_flwr.records.history import Diagnostics, Line
+from fedsq_flwr.records.summary import SiloSummary, Summary
+from fedsq_flwr.report import numerals, svg
 
 HEIGHT = 3.9
 FEW_ROUNDS = 30  # with a dot a round; more of them would hide the line
@@ -15,13 +17,14 @@ DOTTED = (0, (1, 2))
 DASHED = (0, (4, 2))
 
 
-def accuracy_by_round(rounds: Sequence[Round], best: int | None) -> str:
+def accuracy_by_round(rounds: Sequence[Line], best: int | None) -> str:
     """Draw validation and test accuracy, the silos' span, and the round that validation chose."""
 
     def paint(figure: Figure) -> None:
         axes = _axes_by_round(figure, rounds, best, "accuracy")
-        _line(axes, rounds, [line.accuracy for line in rounds], colour=svg.VALIDATION, label="validation")
-        _line(axes, rounds, [line.test_accuracy for line in rounds], colour=svg.TEST, label="test", style=DASHED)
+        numbers = [line.round for line in rounds]
+        _line(axes, numbers, [line.accuracy for line in rounds], colour=svg.VALIDATION, label="validation")
+        _line(axes, numbers, [line.test_accuracy for line in rounds], colour=svg.TEST, label="test", style=DASHED)
         _silo_span(axes, rounds)
         for line in rounds:
             if line.round == best:
@@ -33,24 +36,16 @@ def accuracy_by_round(rounds: Sequence[Round], best: int | None) -> str:
     return svg.draw("accuracy", "Accuracy by round", HEIGHT, paint)
 
 
-def loss_by_round(rounds: Sequence[Round], best: int | None) -> str:
+def loss_by_round(rounds: Sequence[Line], best: int | None) -> str:
     """Draw training and validation loss."""
 
     def paint(figure: Figure) -> None:
         axes = _axes_by_round(figure, rounds, best, "loss")
-        _line(axes, rounds, [line.loss for line in rounds], colour=svg.VALIDATION, label="validation")
-        _line(
-            axes,
-            rounds,
-            [line.train_loss for line in rounds],
-            colour=svg.TRAIN,
-            label="training",
-            style=DASHED,
-        )
-        highest = max(
-            filter(is_finite, (loss for line in rounds for loss in (line.loss, line.train_loss))), default=1
-        )
-        axes.set_ylim(0, 1.05 * highest)
+        numbers = [line.round for line in rounds]
+        _line(axes, numbers, [line.loss for line in rounds], colour=svg.VALIDATION, label="validation")
+        _line(axes, numbers, [line.train_loss for line in rounds], colour=svg.TRAIN, label="training", style=DASHED)
+        losses = [drawable(loss) for line in rounds for loss in (line.loss, line.train_loss)]
+        axes.set_ylim(0, 1.05 * max((loss for loss in losses if loss > 0), default=1))
         figure.legend(loc="outside upper left", ncols=2)
 
     return svg.draw("loss", "Loss by round", HEIGHT, paint)
@@ -58,23 +53,24 @@ def loss_by_round(rounds: Sequence[Round], best: int | None) -> str:
 
 def accuracy_by_silo(summary: Summary) -> str:
     """Draw the best round's accuracy on each silo's held-out samples, from worst to best."""
-    silos = summary.judged
+    silos = summary.evaluated_silos
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         colours = [svg.WORST if summary.silos_differ else svg.SILOS, *[svg.SILOS] * (len(silos) - 1)]
-        heights = [silo.accuracy or 0.0 for silo in silos]
+        heights = [drawable(silo.accuracy) for silo in silos]
         axes.bar(range(len(silos)), heights, color=colours, width=0.7 if len(silos) <= FEW_SILOS else 0.85)
         axes.set_xlim(-0.8, max(len(silos), 4) - 0.2)  # a lone bar is no wall
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("accuracy")
         _name_silos(axes, silos)
-        if is_finite(summary.silo_mean) and len(silos) > 1:
-            axes.axhline(summary.silo_mean, color=svg.INK, linewidth=1.2, linestyle=DASHED)
+        mean = summary.silo_accuracy_mean
+        if mean is not None and len(silos) > 1:
+            axes.axhline(drawable(mean), color=svg.INK, linewidth=1.2, linestyle=DASHED)
             # At the left, where the bars are lower than the mean.
             axes.annotate(
-                f"mean {summary.silo_mean:.3f}",
-                (0, summary.silo_mean),
+                f"mean {mean:.3f}",
+                (0, drawable(mean)),
                 xycoords=("axes fraction", "data"),
                 xytext=(5, 4),
                 textcoords="offset points",
@@ -83,7 +79,37 @@ def accuracy_by_silo(summary: Summary) -> str:
     return svg.draw("silos", "Accuracy by silo", HEIGHT, paint)
 
 
-def _axes_by_round(figure: Figure, rounds: Sequence[Round], best: int | None, label: str) -> Axes:
+def averaging_by_round(diagnoses: Sequence[tuple[int, Diagnostics]]) -> str:
+    """Draw the averaging gap relative to the spread, and below it how far the silos and their mean moved."""
+    rounds = [number for number, _ in diagnoses]
+
+    def paint(figure: Figure) -> None:
+        above, below = figure.subplots(2, 1, sharex=True)
+        gaps = [found.averaging.relative for _, found in diagnoses]
+        _line(above, rounds, gaps, colour=svg.VALIDATION, label="averaging gap")
+        moved = [found.drift.mean for _, found in diagnoses]
+        _line(below, rounds, moved, colour=svg.SILOS, label="drift of the silos")
+        together = [found.drift.of_mean for _, found in diagnoses]
+        _line(below, rounds, together, colour=svg.TRAIN, label="drift of their mean", style=DASHED)
+        above.set_ylabel("gap / spread")
+        below.set_ylabel("distance")
+        below.set_xlabel("round")
+        for axes in (above, below):
+            axes.set_ylim(bottom=0)
+        svg.whole_numbers(below.xaxis)
+        figure.align_ylabels()
+        figure.legend(loc="outside upper left", ncols=3)
+
+    return svg.draw("averaging", "Averaging gap and drift by round", HEIGHT, paint)
+
+
+def drawable(value: float | None) -> float:
+    """Return a number that can be drawn, and NaN, which leaves a gap, for any other."""
+    near = numerals.within_reach(value)
+    return math.nan if near is None else near
+
+
+def _axes_by_round(figure: Figure, rounds: Sequence[Line], best: int | None, label: str) -> Axes:
     axes = figure.add_subplot()
     axes.set_xlabel("round")
     axes.set_ylabel(label)
@@ -100,7 +126,7 @@ def _axes_by_round(figure: Figure, rounds: Sequence[Round], best: int | None, la
 
 def _line(
     axes: Axes,
-    rounds: Sequence[Round],
+    rounds: Sequence[int],
     values: Sequence[float | None],
     *,
     colour: str,
@@ -109,8 +135,8 @@ def _line(
 ) -> None:
     """Draw a line, with gaps where a value was not measured or is not finite."""
     axes.plot(
-        [line.round for line in rounds],
-        [value if is_finite(value) else float("nan") for value in values],
+        rounds,
+        [drawable(value) for value in values],
         color=colour,
         label=label,
         linestyle=style,
@@ -120,19 +146,18 @@ def _line(
 
 
 def _ring(axes: Axes, x: int, y: float | None, colour: str) -> None:
-    if is_finite(y):
+    if drawable(y) == y:
         axes.plot([x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=colour, clip_on=False)
 
 
-def _silo_span(axes: Axes, rounds: Sequence[Round]) -> None:
+def _silo_span(axes: Axes, rounds: Sequence[Line]) -> None:
     """Draw a band from the worst silo to the best one, where a round has any."""
-    if not any(line.silo_accuracies for line in rounds):
+    if not any(line.accuracies for line in rounds):
         return
-    nothing = [float("nan")]
     axes.fill_between(
         [line.round for line in rounds],
-        [min(line.silo_accuracies.values() or nothing) for line in rounds],
-        [max(line.silo_accuracies.values() or nothing) for line in rounds],
+        [drawable(min(line.accuracies.values(), default=None)) for line in rounds],
+        [drawable(max(line.accuracies.values(), default=None)) for line in rounds],
         color=svg.SILOS,
         alpha=0.22,
         linewidth=0,
@@ -141,7 +166,7 @@ def _silo_span(axes: Axes, rounds: Sequence[Round]) -> None:
     )
 
 
-def _name_silos(axes: Axes, silos: Sequence[SiloResult]) -> None:
+def _name_silos(axes: Axes, silos: Sequence[SiloSummary]) -> None:
     if len(silos) <= FEW_SILOS:
         axes.set_xticks(range(len(silos)), [str(silo.silo) for silo in silos])
         axes.set_xlabel("silo, from worst to best")

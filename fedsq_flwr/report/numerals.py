@@ -3,6 +3,12 @@
 import math
 
 NOTHING = "-"  # was not measured
+FARTHEST = 1e30  # a number beyond it is left out of means and figures
+
+
+def within_reach(value: float | None) -> float | None:
+    """Return a number that can be drawn and averaged, and None for any other."""
+    return value if value is not None and abs(value) < FARTHEST else None
 
 
 def accuracy(value: float | None) -> str:
@@ -56,6 +62,8 @@ def duration(seconds: float | None) -> str:
 
 def clock(seconds: float) -> str:
     """Write minutes and seconds as a clock shows them, with hours where there are any."""
+    if not math.isfinite(seconds):
+        return NOTHING
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,20 +1,23 @@
-"""The report: one self-contained HTML page."""
+"""The report of a run: one self-contained HTML page."""
 
+import logging
 import shlex
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, select_autoescape
 from markupsafe import Markup
 
-from fedsq_flwr.errors import DataError
+from fedsq_flwr.errors import DataError, FedSQError
 from fedsq_flwr.files import write_whole
+from fedsq_flwr.records.summary import SUMMARY
 from fedsq_flwr.report import captions, numerals
-from fedsq_flwr.report.page_style import STYLE
-from fedsq_flwr.report.page_template import TEMPLATE
-from fedsq_flwr.report.records import Run
-from fedsq_flwr.report.rundir import read_run
+from fedsq_flwr.report.run import Run, read_run
 
 REPORT_NAME = "report.html"
+TEMPLATES = Path(__file__).parent / "templates"
+
+log = logging.getLogger(__name__)
 
 
 def write_report(directory: Path) -> Path:
@@ -32,65 +35,85 @@ def write_report(directory: Path) -> Path:
 
     Raises
     ------
-    DataError
-        If a file of the run is missing or broken, or the page cannot be written.
+    FedSQError
+        If a file of the run is missing or damaged, or the page cannot be written.
     """
     target = directory / REPORT_NAME
     write_text(target, render(read_run(directory)))
     return target
 
 
+def report_run(directory: Path) -> None:
+    """Make the page of a run that has just ended, unless it is made already. The run does not fail for want of it.
+
+    The server app makes the page where the run's directory is. In Flower's bundle of a checkout it has no templates,
+    and the command that started the run makes the page.
+    """
+    page, summary = directory / REPORT_NAME, directory / SUMMARY
+    try:
+        if not page.exists() or page.stat().st_mtime_ns < summary.stat().st_mtime_ns:
+            log.info("the report is %s", write_report(directory))
+    except (FedSQError, OSError) as error:
+        log.warning("there is no report: %s; fedsq report %s makes it", error, shlex.quote(str(directory)))
+
+
 def render(run: Run) -> str:
     """Make the page's text: the same for the same run, whenever it is made."""
-    # Only what is code of this package may stand in the page as it is; all else is escaped.
-    style = Markup(STYLE)  # noqa: S704
-    return (
-        templates()
-        .from_string(TEMPLATE)
-        .render(
-            run=run,
-            settings=run.settings,
-            summary=run.summary,
-            number=numerals,
-            caption=captions,
-            figures=_figures(run),
-            style=style,
-            command=f"fedsq report {shlex.quote(str(run.directory))}",
-        )
+    return fill(
+        "page.html",
+        run=run,
+        settings=run.settings,
+        summary=run.summary,
+        figures=_figures(run),
+        caption=captions,
+        command=f"fedsq report {shlex.quote(str(run.directory))}",
     )
 
 
-def templates(*, autoescape: bool = True) -> Environment:
-    """Make the environment that all templates of the report are rendered in."""
-    return Environment(
-        autoescape=autoescape,  # noqa: S701 - off for Markdown only
+def fill(template: str, **values: Any) -> str:
+    """Fill a template of this package. What is not Markdown is HTML, and values are escaped in it.
+
+    Raises
+    ------
+    DataError
+        If the templates are not here. Flower's bundle of a checkout leaves them out.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(disabled_extensions=("md",), default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    try:
+        return environment.get_template(template).render(number=numerals, **values)
+    except TemplateNotFound as error:
+        raise DataError(f"{TEMPLATES}: has no {error.name}, as in Flower's bundle of a checkout") from error
 
 
 def _figures(run: Run) -> list[tuple[Markup, str]]:
     """Draw the figures and write their captions."""
     # matplotlib takes a second to import, which those who only want the terminal need not wait for.
-    from fedsq_flwr.report import diagnosis_figures, figures, partition_figure
+    from fedsq_flwr.report import figures, heat_maps
 
-    best = run.summary.best_round
     pairs = [
-        (figures.accuracy_by_round(run.rounds, best), captions.of_accuracy(run)),
-        (figures.loss_by_round(run.rounds, best), captions.of_loss(run)),
+        (figures.accuracy_by_round(run.rounds, run.best_round), captions.of_accuracy(run)),
+        (figures.loss_by_round(run.rounds, run.best_round), captions.of_loss(run)),
     ]
-    if run.summary.judged:
+    if run.summary.evaluated_silos:
         pairs.append((figures.accuracy_by_silo(run.summary), captions.of_silos(run.summary)))
     if run.partition is not None:
-        picture = partition_figure.partition_picture(run.partition)
-        pairs.append((picture, captions.of_partition(run.partition)))
-    diagnoses = [(line.round, line.diagnosis) for line in run.rounds if line.diagnosis is not None]
+        pairs.append((heat_maps.partition_picture(run.partition), captions.of_partition(run.partition)))
+    diagnoses = [(line.round, line.diagnostics) for line in run.rounds if line.diagnostics is not None]
     if diagnoses:
-        pairs.append((diagnosis_figures.flips_by_layer(diagnoses), captions.of_flips(diagnoses, run.settings)))
-        pairs.append((diagnosis_figures.averaging_by_round(diagnoses), captions.of_averaging(diagnoses)))
-    # matplotlib escapes the texts that it draws.
-    return [(Markup(picture), caption) for picture, caption in pairs]  # noqa: S704
+        pairs.append((heat_maps.flips_by_layer(diagnoses), captions.of_flips(diagnoses, run.settings)))
+        pairs.append((figures.averaging_by_round(diagnoses), captions.of_averaging(diagnoses)))
+    return [(trusted(picture), caption) for picture, caption in pairs]
+
+
+def trusted(picture: str) -> Markup:
+    """Mark a picture as HTML: matplotlib escapes the texts that it draws."""
+    return Markup(picture)  # noqa: S704
 
 
 def write_text(target: Path, text: str) -> None:

@@ -1,20 +1,21 @@
-"""The rounds of a run in the terminal, as they come."""
+"""A run in the terminal: its rounds as they come, and its results at the end."""
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from pathlib import Path
+from shlex import quote
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from fedsq_flwr.records.history import Line, is_finite
+from fedsq_flwr.records.summary import SUMMARY, Summary
 from fedsq_flwr.report import captions, numerals
-from fedsq_flwr.report.fields import Fields
-from fedsq_flwr.report.parsing import parse_round
-from fedsq_flwr.report.records import Round, is_finite
+from fedsq_flwr.report.page import REPORT_NAME
 
 # Heading and width of each column: 76 characters with the two spaces between columns.
 COLUMNS = (
@@ -27,6 +28,7 @@ COLUMNS = (
     ("seconds", 7),
     ("left", 7),
 )
+LABEL = 27  # characters before a result
 RECENT = 5  # rounds that the time left is told from: the first of a run are slower
 
 
@@ -89,42 +91,35 @@ class RoundTable:
         """Say what went wrong without ending the run; the line stays."""
         self._print(Text(printable(text), style="yellow"))
 
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Print a round that is done.
-
-        Parameters
-        ----------
-        line : Mapping[str, Any]
-            The round as ``history.jsonl`` has it.
-        """
-        done = parse_round(Fields("a round's record", dict(line)))
-        if done.seconds is not None:
-            self._recent.append(done.seconds)
-        left = self._time_left(self._rounds - done.round)
+    def add(self, line: Line) -> None:
+        """Print a round that is done."""
+        if is_finite(line.seconds):
+            self._recent.append(line.seconds)
+        left = self._time_left(self._rounds - line.round)
         if not self._begun:
             self._print(_row([heading for heading, _ in COLUMNS], style="bold"))
             self._begun = True
-        self._print(self._round(done, left))
-        if done.dropped:
-            self._print(Text(f"           {printable(captions.of_drops(done.dropped))}", style="yellow"))
-        following = done.round + 1
+        self._print(self._round(line, left))
+        if line.dropped:
+            self._print(Text(f"           {printable(captions.of_drops(line.dropped))}", style="yellow"))
+        following = line.round + 1
         self._phase = f"round {following}/{self._rounds}" if following <= self._rounds else ""
         self._since = time.monotonic()
 
-    def _round(self, done: Round, left: float | None) -> Text:
+    def _round(self, line: Line, left: float | None) -> Text:
         cells = [
-            f"{done.round}/{self._rounds}",
-            numerals.loss(done.train_loss),
-            numerals.loss(done.loss),
-            numerals.accuracy(done.accuracy),
-            numerals.accuracy(done.test_accuracy),
-            captions.answered(done, self._silos),
-            numerals.NOTHING if done.seconds is None else f"{done.seconds:.1f}",
+            f"{line.round}/{self._rounds}",
+            numerals.loss(line.train_loss),
+            numerals.loss(line.loss),
+            numerals.accuracy(line.accuracy),
+            numerals.accuracy(line.test_accuracy),
+            captions.answered(line, self._silos),
+            numerals.NOTHING if line.seconds is None else f"{line.seconds:.1f}",
             numerals.NOTHING if left is None else numerals.clock(left),
         ]
-        better = is_finite(done.accuracy) and (self._best is None or done.accuracy > self._best)
+        better = is_finite(line.accuracy) and (self._best is None or line.accuracy > self._best)
         if better:
-            self._best = done.accuracy
+            self._best = line.accuracy
         return _row(cells, highlight=3 if better else None)
 
     def _time_left(self, rounds: int) -> float | None:
@@ -145,6 +140,61 @@ class RoundTable:
             self._console.print(text, no_wrap=True, overflow="ellipsis", highlight=False)
         else:
             self._console.print(text, soft_wrap=True, highlight=False)
+
+
+def print_summary(summary: Summary, directory: Path, console: Console) -> None:
+    """Print the results of a run and where its files are.
+
+    Parameters
+    ----------
+    summary : Summary
+        The run's.
+    directory : Path
+        The run's.
+    console : Console
+        Where to print.
+    """
+    title = (
+        f"{summary.method} on {summary.data}, {numerals.count(summary.silos, 'silo')}, seed {summary.seed}: "
+        f"{numerals.count(summary.rounds, 'round')} in {numerals.duration(summary.wall_seconds)}"
+    )
+    lines = [Text(), Text(title, style="bold")]
+    lines += [
+        Text.assemble(f"  {label:<{LABEL}}", (value, "bold"), f"  {detail}".rstrip())
+        for label, value, detail in _results(summary)
+    ]
+    # Paths are never broken or cut: they are there to be copied.
+    page = directory / REPORT_NAME
+    make = f"fedsq report {quote(str(directory))}  (makes {REPORT_NAME})"
+    lines += [
+        Text(),
+        Text(f"  report   {page if page.exists() else make}"),
+        Text(f"  numbers  {directory / SUMMARY}"),
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _results(summary: Summary) -> list[tuple[str, str, str]]:
+    """Return the results: label, value and what is to be said of it."""
+    best = f"round {summary.rounds_to_best}"
+    rows = [("best validation accuracy", numerals.accuracy(summary.best_accuracy), best)]
+    if summary.test_accuracy is not None or summary.final_accuracy is not None:
+        rows += [
+            ("test accuracy of the best", numerals.accuracy(summary.test_accuracy), ""),
+            ("final test accuracy", numerals.accuracy(summary.final_accuracy), ""),
+        ]
+    if summary.has_plain_form:
+        detail = f"of the best; final {numerals.accuracy(summary.plain_final_accuracy)} (plain form)"
+        rows.append(("test with its own ReLUs", numerals.accuracy(summary.plain_test_accuracy), detail))
+    if (worst := captions.worst_silo(summary)) is not None:
+        detail = f"silo {worst.silo}; mean of the silos {numerals.accuracy(summary.silo_accuracy_mean)}"
+        rows.append(("worst silo", numerals.accuracy(summary.silo_accuracy_worst), detail))
+    traffic = f"{numerals.traffic(summary.bytes_up)} up, {numerals.traffic(summary.bytes_down)} down"
+    rows.append(("traffic", traffic, ""))
+    if summary.batch_norm == "local":
+        rows.append(("batch norm", "local", "the silos' own figures are the fair ones"))
+    return rows
 
 
 def _row(cells: list[str], style: str = "", highlight: int | None = None) -> Text:

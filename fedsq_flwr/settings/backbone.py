@@ -53,12 +53,13 @@ _PARTICULAR: Mapping[str, Network] = MappingProxyType(
 
 #: Weights that are no file: pretrained here on MNIST digits, or random.
 MNIST, RANDOM = "mnist", "random"
-_SUFFIXES = (".safetensors", ".pth", ".pt")
+#: Suffixes of files of weights, in whatever case; `models.torch_files` reads them.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 _HUB = re.compile(r"hf:[\w.-]+/[\w.-]+(/[^@]+)?(@[^@]+)?")
 _TORCHVISION = re.compile(r"[A-Z][A-Z0-9_]*")
 WEIGHTS_ALLOWED = (
-    f"allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a {', '.join(_SUFFIXES[:-1])} or "
-    f"{_SUFFIXES[-1]} file, a run's directory, or hf:owner/name[/file][@revision]"
+    f"allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a {', '.join(SUFFIXES[:-1])} or "
+    f"{SUFFIXES[-1]} file, a run's directory, a model's, or hf:owner/name[/file][@revision]"
 )
 
 
@@ -105,7 +106,7 @@ class BackboneSettings(Settings):
     def _fits(self) -> "BackboneSettings":
         network = self.network
         self._require(self.image_size >= network.smallest, "image_size", f"at least {network.smallest}", self.name)
-        self.require(_is_known(self.weights), "weights", WEIGHTS_ALLOWED, "backbone.")
+        self.require(_may_be_there(self.weights), "weights", WEIGHTS_ALLOWED, "backbone.")
         convolution = f"must be keep for {self.name}, whose last layer is a convolution"
         self.require(self.head == "keep" or network.linear_head, "head", convolution, "backbone.")
         kept = self.head != "keep" or not network.linear_head or self.weights != RANDOM
@@ -161,12 +162,15 @@ AnyBackbone = Annotated[CifarBackbone | TorchvisionBackbone, Field(discriminator
 
 def is_path(weights: str) -> bool:
     """Tell whether ``backbone.weights`` names a local file."""
-    return Path(weights).suffix in _SUFFIXES and not weights.startswith("hf:")
+    return Path(weights).suffix.lower() in SUFFIXES and not weights.startswith("hf:")
 
 
 def is_run(weights: str) -> bool:
-    """Tell whether ``backbone.weights`` names a directory that is there: a run's, or a checkpoint in it."""
-    return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
+    """Tell whether ``backbone.weights`` names a directory that is there: of a run, a checkpoint or a model."""
+    try:
+        return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
+    except (OSError, RuntimeError):  # a name that is too long, or of a user who is not there
+        return False
 
 
 def is_published_name(weights: str) -> bool:
@@ -179,5 +183,6 @@ def is_anywhere(weights: str) -> bool:
     return weights in (MNIST, RANDOM) or is_published_name(weights) or _HUB.fullmatch(weights) is not None
 
 
-def _is_known(weights: str) -> bool:
-    return is_path(weights) or is_anywhere(weights) or "/" in weights or is_run(weights)
+def _may_be_there(weights: str) -> bool:
+    """Tell whether a text can name weights; the disk is not looked at, since settings are read on every machine."""
+    return weights.strip() != "" and (not weights.startswith("hf:") or is_anywhere(weights))

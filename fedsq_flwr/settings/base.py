@@ -62,6 +62,8 @@ class Settings(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             raise ConfigurationError(explain_mistake(error, cls)) from error
+        except OverflowError as error:  # of a check that computes with it
+            raise ConfigurationError(f"a number has too many digits: {error}") from error
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as mappings, lists and single values, as `parse` takes them and YAML writes them."""

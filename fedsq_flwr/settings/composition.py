@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.calibrated import calibrated_values
-from fedsq_flwr.settings.fields import MISSING, catalogue, defaults
+from fedsq_flwr.settings.fields import MISSING, Fact, catalogue, defaults, facts_of
 from fedsq_flwr.settings.files import check_files
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.job_names import register_job_names
@@ -31,6 +31,8 @@ from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
 CONFIG_NAME = "config"
+#: What the experiment is called where a primary file of a user's own takes none.
+NO_PRESET = "none"
 #: Providers of configuration that are not the user's: Hydra, this package, and the defaults of the classes.
 _SHIPPED = ("hydra", "main", "schema")
 
@@ -55,7 +57,9 @@ class Sources:
 
     def options(self) -> list[str]:
         """Return the command-line options that say the same."""
-        told = {"--config-dir": self.config_dir, "--config-path": self.config_path}
+        # Hydra would look for a relative path of `conf` beside this program, and not where the person is.
+        primary = None if self.config_path is None else str(Path(self.config_path).absolute())
+        told = {"--config-dir": self.config_dir, "--config-path": primary}
         named = [word for option, value in told.items() if value is not None for word in (option, value)]
         return [*named, *(() if self.config_name == CONFIG_NAME else ("--config-name", self.config_name))]
 
@@ -76,8 +80,19 @@ def register() -> None:
 def compose_settings(
     overrides: Sequence[str] = (),
     sources: Sources = Sources(),
+    *,
+    files: bool = True,
 ) -> RunSettings:
-    """Compose and check the settings that ``overrides`` ask for, and whether the files that a run needs are there.
+    """Compose and check the settings that ``overrides`` ask for.
+
+    Parameters
+    ----------
+    overrides : sequence of str
+        Hydra's.
+    sources : Sources
+        Where Hydra is to look for files.
+    files : bool
+        Whether to check that the files that a run needs are there; they are not on another machine than the run's.
 
     Raises
     ------
@@ -87,7 +102,8 @@ def compose_settings(
     with composing(sources) as composer:
         composed = composer(overrides)
     settings = resolve(composed, composed.hydra.runtime.choices, overrides)
-    check_files(settings)
+    if files:
+        check_files(settings)
     return settings
 
 
@@ -118,7 +134,8 @@ def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequenc
     """Turn what Hydra composed into settings.
 
     Values of a variant that is not chosen are dropped where a YAML file states them, as a preset may, and refused
-    where an override does. The values of a calibration are put in for what no override states.
+    where an override does, unless it says how data are shared among silos and the method has them in one place. The
+    values of a calibration are put in for what no override states.
 
     Parameters
     ----------
@@ -141,8 +158,10 @@ def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequenc
         if own.calibration is not None:
             _calibrate(own, told)
         plain: Any = OmegaConf.to_container(own, resolve=True)
+    if OmegaConf.select(own, "method.pooled") is True:  # a sweep may say how the silos of other methods differ
+        told = {name for name in told if Fact.SHARING not in facts_of(RunSettings, name)}
     chosen = drop_other_variants(_given(plain), told)
-    return RunSettings.parse({"experiment": choices.get("experiment"), **chosen, "calibration": None})
+    return RunSettings.parse({"experiment": choices.get("experiment") or NO_PRESET, **chosen, "calibration": None})
 
 
 def refuse_shadows(composed: DictConfig) -> None:

@@ -62,6 +62,8 @@ class PublishedData(DataSettings):
 
     path: Annotated[Folder | None, Fact.PATH] = None
     """Folder or archive of local files; null: the Hugging Face hub."""
+    revision: Commit
+    """Commit of the hub, where no path is given."""
 
 
 class Cifar10(PublishedData):
@@ -69,7 +71,6 @@ class Cifar10(PublishedData):
 
     name: Literal["cifar10"] = "cifar10"
     revision: Commit = "0b2714987fa478483af9968de7c934580d0bb9a2"
-    """Commit of the hub, where no path is given."""
 
 
 class Cifar100(PublishedData):
@@ -77,7 +78,6 @@ class Cifar100(PublishedData):
 
     name: Literal["cifar100"] = "cifar100"
     revision: Commit = "aadb3af77e9048adbea6b47c21a81e47dd092ae5"
-    """Commit of the hub, where no path is given."""
 
 
 class Cinic10(PublishedData):
@@ -85,7 +85,6 @@ class Cinic10(PublishedData):
 
     name: Literal["cinic10"] = "cinic10"
     revision: Commit = "44c23bab233087df95aad862c5b6fa0e5e6030cf"
-    """Commit of the hub, where no path is given."""
 
 
 class TinyImageNet(PublishedData):
@@ -93,7 +92,6 @@ class TinyImageNet(PublishedData):
 
     name: Literal["tiny_imagenet"] = "tiny_imagenet"
     revision: Commit = "5a77092c28e51558c5586e9c5eb71a7e17a5e43f"
-    """Commit of the hub, where no path is given."""
 
 
 class ImageFolderData(DataSettings):

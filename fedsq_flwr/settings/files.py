@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.settings.backbone import WEIGHTS_ALLOWED, is_anywhere, is_path, is_run
+from fedsq_flwr.settings.backbone import SUFFIXES, WEIGHTS_ALLOWED, is_anywhere, is_path, is_run
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.data import ImageFolderData, PublishedData
 from fedsq_flwr.settings.fields import Fact, facts_of
@@ -26,6 +26,8 @@ def check_files(settings: RunSettings) -> None:
     if is_path(weights):
         settings.require(Path(weights).expanduser().is_file(), "backbone.weights", "there is no such file")
     elif not is_anywhere(weights):
+        another = Path(weights).expanduser().is_file()
+        settings.require(not another, "backbone.weights", f"must end in one of {', '.join(SUFFIXES)}")
         settings.require(is_run(weights), "backbone.weights", f"there is no such directory; {WEIGHTS_ALLOWED}")
     if settings.has_real_silos:
         return

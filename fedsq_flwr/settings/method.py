@@ -5,7 +5,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from fedsq_flwr.settings.base import FlatSettings, Settings, Text
-from fedsq_flwr.settings.fields import Fact
 
 Rounds = Annotated[int, Field(ge=0)]
 #: A factor of an exponential mean.
@@ -131,7 +130,7 @@ class MethodSettings(FlatSettings):
     """What reports call the method."""
     gating: Gating = PretrainedGates()
     averaging: Averaging = FedAvg()
-    pooled: Annotated[bool, Fact.CONDITION] = False
+    pooled: bool = False
     """Whether all training samples are in one place; the run then has one silo."""
 
     @property

@@ -1,7 +1,7 @@
 """What is wrong with a value, in one line: the setting, its value and what is allowed."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -18,6 +18,8 @@ _KINDS = {
     "tuple": "must be a list",
     "model": "must be a group of settings",
 }
+_LONGEST = 200  # characters of a value that a line shows
+_DEEPEST = 4  # lists within lists
 _SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -67,17 +69,9 @@ def allowed_values(entry: Entry) -> str:
 
 
 def written(value: Any) -> str:
-    """Write a value on one line, as YAML and the command line write it."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(written(each) or repr(each) for each in value)}]"
-    text = (
-        " ".join(str(value).split())
-        if not isinstance(value, int) or abs(value) < 10**20
-        else "a number of many digits"
-    )
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    """Write a value on one line, as YAML and the command line write it, but for what is too long for a line."""
+    text = _written(value, _DEEPEST)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def unknown(model: Model, name: str) -> str:
@@ -86,12 +80,31 @@ def unknown(model: Model, name: str) -> str:
     return f"{name}: {renamed[name]}" if name in renamed else no_such_setting(model, name)
 
 
+def _written(value: Any, levels: int) -> str:
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple | Mapping):
+        start, end = "{}" if isinstance(value, Mapping) else "[]"
+        if not levels:
+            return f"{start}...{end}"
+        first = list(value)[:_LONGEST]  # more are not shown
+        if isinstance(value, Mapping):
+            inner = [f"{_written(each, 0)}: {_written(value[each], levels - 1)}" for each in first]
+        else:
+            inner = [_written(each, levels - 1) or repr(each) for each in first]
+        return f"{start}{', '.join(inner)}{end}"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number of many digits"
+    # Control characters could steer the terminal or the log that the line ends up in.
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
+
+
 def _place(model: Model, place: Sequence[int | str]) -> tuple[str, Model, str]:
     """Return the dotted name of a place, the class that holds it, and the field's own name."""
     names: list[str] = []
     owner, last, rest = model, "", list(place)
     while rest:
-        last = str(rest.pop(0))
+        last = written(rest.pop(0))
         if last not in owner.model_fields:
             names.append(last)
             break

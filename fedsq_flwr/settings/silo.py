@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.backbone import is_anywhere
@@ -12,7 +12,8 @@ from fedsq_flwr.settings.base import Settings, Text, flat
 from fedsq_flwr.settings.data import ImageFolderData
 from fedsq_flwr.settings.executor import Device, is_address
 from fedsq_flwr.settings.fields import Fact, catalogue, facts_of
-from fedsq_flwr.settings.partition import SavedPartition
+from fedsq_flwr.settings.mistakes import written
+from fedsq_flwr.settings.partition import Iid, SavedPartition
 from fedsq_flwr.settings.run import RunSettings
 
 #: Keys of Flower's node config that say which silo a node is.
@@ -25,8 +26,6 @@ class Site(Settings):
 
     Flower carries these values in the node config, under names with dashes. In a simulation there are none.
     """
-
-    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
 
     data_path: Annotated[Text | None, Fact.PATH] = None
     """Folder of images, with a folder a class, or ``train`` and ``validation`` with these; null: as the run says."""
@@ -95,13 +94,11 @@ class SiloSettings(Settings):
 
     def site(self) -> Site:
         """Return what concerns a run."""
-        return Site.parse(
-            {name.replace("_", "-"): value for name, value in self.plain().items() if name in Site.model_fields}
-        )
+        return Site.parse({name: value for name, value in self.plain().items() if name in Site.model_fields})
 
     def node_config(self) -> dict[str, str | int]:
         """Return the number of the silo and what concerns a run, as Flower's node config."""
-        own = {name.replace("_", "-"): value for name, value in self.site().plain().items() if value is not None}
+        own = {_dashed(name): value for name, value in self.site().plain().items() if value is not None}
         return {PARTITION_ID: self.silo, NUM_PARTITIONS: self.silos, **own}
 
 
@@ -113,10 +110,17 @@ def read_site(node_config: Mapping[str, object]) -> Site:
     ConfigurationError
         If it holds a key that is not known, or a value that is not allowed.
     """
+    names = {_dashed(name): name for name in Site.model_fields}
+    own = {key: value for key, value in node_config.items() if key not in (PARTITION_ID, NUM_PARTITIONS)}
+    for key, value in own.items():
+        if key not in names:
+            told = f"{key}={written(value)}: there is no such setting, allowed are {', '.join(names)}"
+            raise ConfigurationError(f"node config {told}")
     try:
-        return Site.parse({k: v for k, v in node_config.items() if k not in (PARTITION_ID, NUM_PARTITIONS)})
+        return Site.parse({names[key]: value for key, value in own.items()})
     except ConfigurationError as error:
-        raise ConfigurationError(f"node config {error}") from error
+        name, equals, rest = str(error).partition("=")
+        raise ConfigurationError(f"node config {_dashed(name)}{equals}{rest}") from error
 
 
 def for_real_silos(settings: RunSettings) -> RunSettings:
@@ -162,13 +166,17 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
             raise ConfigurationError(
                 f"partition.file={name}: is a file of the server's; this silo has none of its own"
             )
-        changes["partition"] = {"name": "iid"}
+        changes["partition"] = Iid(min_size=settings.partition.min_size)  # a silo has what it has
     return settings.changed(**changes)
 
 
 def state_folder(site: Site) -> Path:
     """Return the folder that a real silo keeps its files in."""
     return Path(site.state_dir or STATE_DIR).expanduser()
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _backbone(settings: RunSettings, site: Site) -> dict[str, Any]:

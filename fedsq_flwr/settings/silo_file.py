@@ -12,7 +12,7 @@ from yaml import YAMLError
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.fields import Fact, facts_of
 from fedsq_flwr.settings.hydra_errors import one_line_errors
-from fedsq_flwr.settings.silo import STATE_DIR, SiloSettings
+from fedsq_flwr.settings.silo import SiloSettings
 
 
 def read_silo_settings(words: Sequence[str]) -> SiloSettings:
@@ -23,14 +23,16 @@ def read_silo_settings(words: Sequence[str]) -> SiloSettings:
     ConfigurationError
         One line that names the file or setting, the value and what is allowed.
     """
-    given: dict[str, Any] = {"state_dir": STATE_DIR}
+    told: dict[str, Any] = {}
     with one_line_errors():
         for word in words:
-            given |= _of_word(word) if "=" in word else _of_file(Path(word))
+            told |= _of_word(word) if "=" in word else _of_file(Path(word))
+        given: Any = OmegaConf.to_container(OmegaConf.create(told), resolve=True)
     missing = [name for name, field in SiloSettings.model_fields.items() if field.is_required() and name not in given]
     if missing:
         raise ConfigurationError(f"{missing[0]}: must be given, in a file or as {missing[0]}=VALUE")
-    settings = SiloSettings.parse({**given, "state_dir": str(Path(str(given["state_dir"])).expanduser())})
+    settings = SiloSettings.parse(given)
+    settings = settings.changed(state_dir=str(Path(settings.state_dir).expanduser()))
     settings.check_files()
     return settings
 

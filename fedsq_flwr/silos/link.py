@@ -3,7 +3,7 @@
 Flower's SuperNode fetches a message, hands it on over HTTP to a process that it starts for this one
 message, and looks for the next one after three seconds. Here one process does it all, so that torch, the
 images, the network and the gates are there when a message comes. It speaks Flower's Fleet protocol through
-Flower's own client; what is used of Flower's insides is imported in this room and nowhere else.
+Flower's own client, see `fedsq_flwr.flower_internals`.
 """
 
 import logging
@@ -17,22 +17,30 @@ from typing import Self
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from flwr.app import Message
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
-from flwr.common.serde import run_from_proto
-from flwr.proto import fleet_pb2 as fleet
-from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.node_pb2 import Node
-from flwr.proto.run_pb2 import GetRunRequest
-from flwr.supercore.error import ApiErrorCode, FlowerError
-from flwr.supercore.heartbeat import HeartbeatSender
-from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
-from flwr.supercore.retry import RetryInvoker, RetryState, exponential
-from flwr.supercore.run import Run
-from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
+from fedsq_flwr.flower_internals import (
+    HEARTBEAT_DEFAULT_INTERVAL,
+    SYSTEM_TIME_TOLERANCE,
+    TIMESTAMP_TOLERANCE,
+    ApiErrorCode,
+    FleetHttpClient,
+    FlowerError,
+    GetRunRequest,
+    HeartbeatSender,
+    Node,
+    NodeAuthHttpInterceptor,
+    RetryInvoker,
+    RetryState,
+    Run,
+    RuntimeVersionHttpInterceptor,
+    SendNodeHeartbeatRequest,
+    exponential,
+    fleet,
+    generate_key_pairs,
+    public_key_to_bytes,
+    run_from_proto,
+)
 from fedsq_flwr.silos.refusals import PASSING, refusal, tls_error
 from fedsq_flwr.silos.transfer import Answer, Request, RunOverError, Transfer
 

@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
 from fedsq_flwr.errors import DataError, FedSQError, RunFailedError
-from fedsq_flwr.federation.messages import count_bytes, round_of
+from fedsq_flwr.federation.protocol import count_bytes, round_of
 from fedsq_flwr.federation.waiting import waits
 from fedsq_flwr.silos.link import Link
 from fedsq_flwr.silos.transfer import RunOverError
@@ -37,7 +37,7 @@ class Node:
     app : ClientApp
         Answers each message.
     node_config : mapping
-        The silo's own settings, as `config.silo.node_config` gives them.
+        The silo's own settings, as `SiloSettings.node_config` gives them.
     """
 
     def __init__(self, link: Link, app: ClientApp, node_config: Mapping[str, str | int]) -> None:
@@ -72,19 +72,22 @@ class Node:
         if message is None:
             return False
         started = time.perf_counter()
-        what = f"run {message.metadata.run_id}{round_of(message)}: {message.metadata.message_type}"
-        log.info("%s asked for (%s bytes)", what, f"{count_bytes([message]):,}")
-        reply = self._answer(message, what)
-        seconds = time.perf_counter() - started
-        if reply.has_content():
-            log.info("%s answered in %.1f s (%s bytes)", what, seconds, f"{count_bytes([reply]):,}")
-        self._link.send(reply, seconds)
+        reply = self._answer(message, started)
+        self._link.send(reply, time.perf_counter() - started)
         return True
 
-    def _answer(self, message: Message, what: str) -> Message:
+    def _answer(self, message: Message, started: float) -> Message:
         """Let the app answer, or answer with an error; the log has all of it, the server what concerns it."""
-        try:
-            return self._app(message, self._context(message.metadata.run_id))
+        run, kind = f"run {message.metadata.run_id}", message.metadata.message_type
+        what = f"{run}: {kind}"
+        try:  # also a look at what the message holds may fail
+            what = f"{run}{round_of(message)}: {kind}"
+            log.info("%s asked for (%s bytes)", what, f"{count_bytes([message]):,}")
+            reply = self._app(message, self._context(message.metadata.run_id))
+            if reply.has_content():
+                seconds, size = time.perf_counter() - started, count_bytes([reply])
+                log.info("%s answered in %.1f s (%s bytes)", what, seconds, f"{size:,}")
+            return reply
         except (RunOverError, RunFailedError):  # the link's: there is nobody to answer
             raise
         except DataError as error:  # names of files can be names of patients

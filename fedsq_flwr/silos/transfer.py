@@ -4,29 +4,28 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from flwr.app import Message
-from flwr.app.message import remove_content_from_message
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto import fleet_pb2 as fleet
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
-from flwr.proto.node_pb2 import Node
-from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
-    get_object_tree,
-    iterate_object_tree,
-    no_object_id_recompute,
-)
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import (
+
+from fedsq_flwr.flower_internals import (
+    ConfirmMessageReceivedRequest,
+    FleetHttpClient,
+    Node,
     ObjectPullError,
     ObjectPushError,
+    fleet,
+    get_all_nested_objects,
+    get_object_tree,
+    give_message_id,
     inflate_object_from_contents,
+    iterate_object_tree,
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+    message_from_proto,
+    message_to_proto,
+    no_object_id_recompute,
     pull_objects,
     push_objects,
+    remove_content_from_message,
 )
-from flwr.supernode.fleet_http_client import FleetHttpClient
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -77,13 +76,13 @@ class Transfer:
         message = inflate_object_from_contents(tree.object_id, contents)
         if not isinstance(message, Message):
             raise TypeError(f"expected a Message, got {type(message)}")
-        message.metadata.__dict__["_message_id"] = tree.object_id  # as Flower's own processes do
+        give_message_id(message, tree.object_id)
         return message
 
     def send(self, reply: Message, seconds: float) -> None:
         """Send ``reply``, which took ``seconds`` to make; see `Link.send`."""
         with no_object_id_recompute():
-            reply.metadata.__dict__["_message_id"] = reply.object_id
+            give_message_id(reply, reply.object_id)
             head = fleet.PushMessagesRequest(
                 node=self._node,
                 messages_list=[message_to_proto(remove_content_from_message(reply))],

@@ -17,6 +17,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.records.status import OccupiedError, RunStatus, run_status, set_aside
+from fedsq_flwr.records.summary import read_summary
 from fedsq_flwr.report import write_report
 from fedsq_flwr.report.page import REPORT_NAME
 from fedsq_flwr.settings.composition import register, resolve
@@ -25,7 +27,6 @@ from fedsq_flwr.settings.files import check_files
 from fedsq_flwr.settings.overrides import key_of
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.sweeps.outcomes import Event, State, tell
-from fedsq_flwr.sweeps.standing import OccupiedError, Standing, read_figures, set_aside, standing
 
 
 @dataclass
@@ -66,7 +67,7 @@ class SweepJob:
             tell(self.place, dataclasses.replace(begins, rounds=settings.rounds))
             with FileLock(directory / ".lock"):  # the same sweep may have been started twice
                 state = _run(_with_workers(settings, overrides), directory)
-            figures = read_figures(directory)
+            figures = _figures(directory)
         except OccupiedError as error:
             state, figures = State.FAILED, {"error": str(error)}
         except FedSQError as error:
@@ -85,18 +86,24 @@ class SweepJob:
 
 def _run(settings: RunSettings, directory: Path) -> State:
     """Run what is missing of the job."""
-    found = standing(directory, settings)
-    if found is Standing.FINISHED:
+    found = run_status(directory, settings)
+    if found is RunStatus.FINISHED:
         if not (directory / REPORT_NAME).exists():  # broken off behind its last round
             write_report(directory)
         return State.THERE
-    if found is Standing.LOST:
+    if found is RunStatus.LOST:
         set_aside(directory)
     (directory / "failure.json").unlink(missing_ok=True)
     from fedsq_flwr.job import run_job  # torch and more: only where there is something to run
 
-    run_job(settings.changed(resume=found is Standing.BROKEN_OFF), Console(file=io.StringIO(), quiet=True))
+    run_job(settings.changed(resume=found is RunStatus.BROKEN_OFF), Console(file=io.StringIO(), quiet=True))
     return State.FINISHED
+
+
+def _figures(directory: Path) -> dict[str, Any]:
+    """Return what a sweep tells of a finished run."""
+    summary = read_summary(directory)
+    return {"best": summary.best_accuracy, "round": summary.rounds_to_best or 0, "test": summary.test_accuracy}
 
 
 def _with_workers(settings: RunSettings, overrides: list[str]) -> RunSettings:

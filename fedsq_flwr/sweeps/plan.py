@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
@@ -86,7 +87,8 @@ def plan_sweep(overrides: Sequence[str], sources: Sources = Sources()) -> Plan: 
         digest = digest_of(sorted([*sources.options(), *(each for each in chosen if names_job(key_of(each)))]))
         chosen.append(f"output=runs/sweep-{digest}")
     with composing(sources) as compose:
-        parser = OverridesParser.create()
+        # The loader knows the files that a glob chooses among.
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         parsed = parser.parse_overrides(chosen)
         for override in parsed:
             _check(override)

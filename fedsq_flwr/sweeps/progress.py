@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from fedsq_flwr.errors import DataError
+from fedsq_flwr.records.history import HISTORY, History
 from fedsq_flwr.report import numerals
 from fedsq_flwr.report.terminal import printable
 from fedsq_flwr.sweeps.outcomes import Event, State
@@ -146,8 +148,8 @@ class SweepProgress:
 def _round(event: Event) -> str:
     """Tell which round a job is in, from the lines that its history has."""
     try:
-        done = (Path(event.directory) / "history.jsonl").read_bytes().count(b"\n")
-    except OSError:
+        done = History(Path(event.directory) / HISTORY).finished()
+    except DataError:
         done = 0
     return f"round {min(done + 1, event.rounds)}/{event.rounds}"
 

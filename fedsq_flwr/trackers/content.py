@@ -7,6 +7,9 @@ of errors, which may name files.
 from collections.abc import Mapping
 from typing import Any
 
+from fedsq_flwr.files import plain
+from fedsq_flwr.records.history import Line
+from fedsq_flwr.records.summary import Summary
 from fedsq_flwr.settings.backbone import is_path
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.fields import Fact, facts_of
@@ -28,23 +31,26 @@ def settings_of(settings: RunSettings) -> dict[str, Setting]:
     return {**told, "backbone.weights": "a file" if is_path(weights) else weights}
 
 
-def metrics_of(line: Mapping[str, Any]) -> dict[str, float]:
+def metrics_of(line: Line) -> dict[str, float]:
     """Return the figures of a line of the history, under its names; what was not measured is left out.
 
     Those of the diagnostics are those of the whole network, under ``diagnostics.``.
     """
-    figures = {**_numbers(line), **_numbers(flat({"diagnostics": line.get("diagnostics", {})}))}
+    told = plain(line)
+    figures = {**_numbers(told), **_numbers(flat({"diagnostics": told.get("diagnostics") or {}}))}
     figures.pop("round", None)
     return figures
 
 
-def summary_of(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the results of ``summary.json``, with ``summary/`` before their names.
+def summary_of(summary: Summary) -> dict[str, float]:
+    """Return the results of a summary, with ``summary/`` before their names.
 
     A round's ``test_accuracy`` and the summary's, that of the best round, are two things.
     """
     settings = RunSettings.model_fields
-    results = {name: value for name, value in _numbers(summary).items() if name not in {*settings, *_NO_RESULTS}}
+    results = {
+        name: value for name, value in _numbers(plain(summary)).items() if name not in {*settings, *_NO_RESULTS}
+    }
     return {f"summary/{name}": value for name, value in results.items()}
 
 

@@ -1,14 +1,15 @@
 """All trackers of a run: kept in step with its history, and never in its way."""
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.files import read_as, write_as_json, writing
 from fedsq_flwr.records import RunDirectory
-from fedsq_flwr.records.directory import write_json
+from fedsq_flwr.records.summary import Summary
+from fedsq_flwr.records.trackers import TRACKERS, Told, Trackers
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.trackers.content import metrics_of, settings_of, summary_of
 from fedsq_flwr.trackers.tracker import Reason, Tracker
@@ -46,9 +47,9 @@ class Tracking:
         self._settings = settings
         self._directory = directory
         self._warn = warn
-        self._file = directory.path / "trackers.json"
+        self._file = directory.path / TRACKERS
         goes_on = settings.resume and self._file.exists()
-        self._told: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8")) if goes_on else {}
+        self._told = dict(read_as(Trackers, self._file).root) if goes_on else {}
 
     def __enter__(self) -> Self:
         """Start the trackers.
@@ -60,13 +61,14 @@ class Tracking:
         """
         told_settings = settings_of(self._settings)
         for name, tracker in list(self._trackers.items()):
-            told = self._told.setdefault(name, {"run": None, "round": 0})
+            told = self._told.get(name, Told(run=None, round=0))
             try:
-                told["run"] = tracker.start(self._directory.path.name, told_settings, told["run"])
+                run = tracker.start(self._directory.path.name, told_settings, told.run)
             except Exception as error:
                 del self._trackers[name]
                 self.__exit__(type(error), error, None)
                 raise ConfigurationError(f"trackers={name}: cannot start: {_line(error)}") from error
+            self._told[name] = Told(run=run, round=told.round)
         self._remember()
         return self
 
@@ -85,14 +87,14 @@ class Tracking:
 
         def tell(name: str, tracker: Tracker) -> None:
             for line in lines:
-                if line["round"] > self._told[name]["round"]:
-                    tracker.round(line["round"], metrics_of(line))
-                    self._told[name]["round"] = line["round"]
+                if line.round > self._told[name].round:
+                    tracker.round(line.round, metrics_of(line))
+                    self._told[name] = Told(run=self._told[name].run, round=line.round)
 
         self._each(tell)
         self._remember()
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def finish(self, summary: Summary) -> None:
         """Tell each tracker how the run ended, which did what was asked."""
         self.catch_up()
         self._each(lambda _, tracker: tracker.finish(summary_of(summary)))
@@ -110,7 +112,8 @@ class Tracking:
 
     def _remember(self) -> None:
         if self._told:
-            write_json(self._file, self._told)
+            with writing(self._file):
+                write_as_json(self._file, Trackers(self._told))
 
 
 def _line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Run the same configurations with two checkouts and compare every number of every round, and the final weights.
 
 Usage: ``scripts/same-numbers OTHER_CHECKOUT [--only NAME ...] [--work FOLDER]``. Each checkout must be installed in
-its own ``.venv``. Timings, byte counts, paths and versions are left out: these may differ between two runs of one
+its own ``.venv``. Timings, paths and versions are left out: these may differ between two runs of one
 version.
 """
 
@@ -18,9 +18,7 @@ from scripts.same_numbers.configurations import CONFIGURATIONS, Configuration, i
 
 HERE = Path(__file__).parents[2]
 #: Fields of a line of the history and of the summary that are no result of the training.
-LEFT_OUT = frozenset(
-    {"seconds", "train_seconds", "exchange_seconds", "wall_seconds", "bytes_up", "bytes_down", "versions", "weights"}
-)
+LEFT_OUT = frozenset({"seconds", "train_seconds", "exchange_seconds", "wall_seconds", "versions", "weights"})
 
 
 def main() -> int:

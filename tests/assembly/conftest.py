@@ -1,7 +1,6 @@
 """Settings whose pretraining takes a fraction of a second."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -55,6 +54,6 @@ def settings(cache: Path, source: list[int]) -> Settings:
     short = ["backbone.pretraining.epochs=1", "backbone.pretraining.batch_size=32", "backbone.image_size=8"]
 
     def compose(*overrides: str) -> RunSettings:
-        return replace(composed(*short, *overrides), cache_dir=str(cache))
+        return composed(*short, *overrides).changed(cache_dir=str(cache))
 
     return compose

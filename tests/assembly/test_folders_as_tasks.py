@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from fedsq_flwr.assembly.data import load_folder, load_task
-from fedsq_flwr.data import LabelledImages, distribute, load_source
+from fedsq_flwr.data import LabelledImages, distribute
 from fedsq_flwr.data.folder_writing import write_folder
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.partition import Dirichlet
 from fedsq_flwr.settings.run import RunSettings
 from tests.assembly.fitted import fit_images
-from tests.data.plans import plan
 
 DIGITS = tuple("0123456789")
 
@@ -37,7 +38,7 @@ def same(first: LabelledImages, second: LabelledImages) -> bool:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, LabelledImages]]:
-    source = load_source("digits")
+    source = load_digits()
     parts = {
         "train": source.pool.subset(range(150)),
         "validation": source.pool.subset(range(150, 190)),
@@ -83,13 +84,14 @@ def test_a_folder_is_shared_out_as_the_same_images_in_memory(digits):
     config = settings(folder, "silos=3", "partition.alpha=5")
     task = load_task(config, 3)
     source = replace(
-        load_source("digits"),
+        load_digits(),
         **{place: fit_images(config, parts[part]) for place, part in (("pool", "train"), ("test", "test"))},
         validation=fit_images(config, parts["validation"]),
     )
     expected = distribute(
         source,
-        plan("dirichlet", silos=3, alpha=5.0, min_size=10),
+        Dirichlet(alpha=5.0),
+        3,
         validation_fraction=0.1,
         held_out_fraction=0.1,
         min_held_out=5,
@@ -128,7 +130,7 @@ def test_files_that_are_left_out_are_counted_for_whoever_waits(digits, tmp_path,
         path.write_text("broken")
     read = load_folder(settings(tmp_path / "folder", "data.unreadable=skip"), tmp_path / "folder")
     assert len(read.parts["train"]) == 148
-    told = [record.getMessage() for record in caplog.records if record.name == "fedsq_flwr.assembly.fitting"]
+    told = [record.getMessage() for record in caplog.records if record.name == "fedsq_flwr.assembly.data"]
     assert told == [f"{tmp_path}/folder: left out of train, as unreadable: 2 of 150 files"]
 
 

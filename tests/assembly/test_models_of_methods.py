@@ -5,7 +5,6 @@ import json
 import logging
 from pathlib import Path
 
-import fedsq_flwr.conf
 import pytest
 import torch
 from torch import nn
@@ -16,9 +15,9 @@ from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
 from fedsq_flwr.models import build_backbone, save_weights, state_digest
-from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.composition import compose_settings, conf_directory
 
-METHODS = sorted(file.stem for file in Path(next(iter(fedsq_flwr.conf.__path__))).glob("method/*.yaml"))
+METHODS = sorted(file.stem for file in conf_directory().glob("method/*.yaml"))
 IMAGES = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -223,7 +222,7 @@ def test_what_was_adapted_is_logged_and_recorded(settings, tmp_path: Path, caplo
         "licence": "MIT",
         "input_size": 16,
         "mean": [0.5],
-        "deviation": [0.25],
+        "std": [0.25],
         "classes": 7,
         "adapted": [
             "prefix module. removed",
@@ -237,7 +236,7 @@ def test_what_was_adapted_is_logged_and_recorded(settings, tmp_path: Path, caplo
 def test_of_random_weights_only_the_normalisation_is_recorded(settings) -> None:
     config = settings("backbone.weights=random")
     record = describe_weights(config, load_start(config, 10))
-    assert record == {"source": "random", "mean": [0.1307], "deviation": [0.3081]}
+    assert record == {"source": "random", "mean": [0.1307], "std": [0.3081]}
 
 
 def test_a_file_that_is_not_what_torchvision_publishes_is_told(tmp_path: Path, monkeypatch, caplog) -> None:

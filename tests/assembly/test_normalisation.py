@@ -7,7 +7,7 @@ import torch
 
 from fedsq_flwr.assembly.data import load_task
 from fedsq_flwr.assembly.normalisation import normalisation
-from fedsq_flwr.data import load_source
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.models import save_weights
 from fedsq_flwr.settings.composition import compose_settings
@@ -35,7 +35,7 @@ def test_torchvisions_weights_want_imagenets(tmp_path: Path, monkeypatch: pytest
 def test_random_weights_want_those_of_the_weights_they_stand_in_for() -> None:
     assert of("backbone.weights=random") == MNIST
     assert of("backbone=resnet18", "backbone.weights=random") == IMAGENET
-    with pytest.raises(ConfigurationError, match=r"^backbone\.mean=null: .*give backbone\.mean and backbone\.dev"):
+    with pytest.raises(ConfigurationError, match=r"^backbone\.mean=null: .*give backbone\.mean and backbone\.std, a"):
         of("backbone.weights=random", "backbone.in_channels=4")
 
 
@@ -70,6 +70,6 @@ def test_a_tasks_images_are_normalised_by_channel() -> None:
         ),
         10,
     )  # fmt: skip
-    pixels = load_source("digits").test.images[:, 0]
+    pixels = load_digits().test.images[:, 0]
     for channel, (mean, std) in enumerate([(0.1, 1), (0.2, 2), (0.3, 4)]):
         torch.testing.assert_close(task.test.images[:, channel], (pixels - mean) / std)

@@ -8,7 +8,8 @@ import pytest
 from fedsq_flwr.assembly.data import load_task
 from fedsq_flwr.data import FederatedData
 from fedsq_flwr.errors import DataError
-from fedsq_flwr.records.directory import describe_partition
+from fedsq_flwr.files import plain
+from fedsq_flwr.records.results import partition_of
 from fedsq_flwr.settings.composition import compose_settings
 from tests.data.folders import make
 
@@ -47,15 +48,15 @@ def test_the_partitions_seed_fixes_all_splits_over_the_runs_seeds(folder) -> Non
 def test_a_saved_partition_keeps_all_splits_whatever_the_seed(folder, tmp_path, kind: str) -> None:
     first = task(folder, kind, "seed=7")
     saved = tmp_path / "partition.json"
-    saved.write_text(json.dumps(describe_partition(first)))
+    saved.write_text(json.dumps(plain(partition_of(first))))
     again = task(folder, "partition=file", f"partition.file={saved}", "seed=1", "validation_fraction=0.7")
     assert splits(again) == splits(first)
-    assert describe_partition(again) == {**describe_partition(first), "file": str(saved)}
+    assert plain(partition_of(again)) == {**plain(partition_of(first)), "file": str(saved)}
 
 
 def test_a_saved_partition_of_another_test_set_is_refused(folder, tmp_path) -> None:
     saved = tmp_path / "partition.json"
-    saved.write_text(json.dumps(describe_partition(task(folder))))
+    saved.write_text(json.dumps(plain(partition_of(task(folder)))))
     with pytest.raises(DataError, match=r"^partition\.file=.*: is of another data set: "):
         task(folder, "partition=file", f"partition.file={saved}", "data.test_fraction=0.5")
     with pytest.raises(DataError, match=r"^partition\.file=.*: is of another data set: "):

@@ -11,6 +11,7 @@ from fedsq_flwr.commands.shares import lay_out_data
 from fedsq_flwr.data import read_folder
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.data import ImageFolderData
 from fedsq_flwr.settings.run import RunSettings
 from tests.data.folders import as_they_are
 from tests.data.published import NAMES, parquet, pictures
@@ -71,10 +72,9 @@ def test_digits_and_folders_take_them_too(folder: Path, tmp_path: Path) -> None:
 def test_a_rehearsal_lays_them_out_as_folders_of_the_same_images(folder: Path, tmp_path: Path) -> None:
     chosen = ["silos=2", "data.classes=[bird,airplane]", "data.limit=20", "data.test_limit=6", "data.min_held_out=2"]
     config = settings(folder, "cinic10", *chosen)
-    folders, overrides = lay_out_data(config, tmp_path / "workshop")
-    run = compose_settings([f"data={config.data.name}", *chosen, "executor=silos", *overrides])
-    assert (run.data.name, run.data.limit, run.data.test_limit) == ("imagefolder", None, None)
-    assert run.data.classes == ["bird", "airplane"]
+    folders, run = lay_out_data(config, tmp_path / "workshop")
+    own = {"path": f"{tmp_path}/workshop/server/data", "limit": None, "test_limit": None}
+    assert run == config.changed(data=ImageFolderData(classes=("bird", "airplane"), min_held_out=2).changed(**own))
     task = load_raw_task(config, 2)
     for silo, place in enumerate(folders):
         written = read_folder(place, classes=run.data.classes, unreadable="fail", fit=as_they_are).parts["train"]

@@ -14,12 +14,12 @@ from tests.data.folders import make
 FOLDER = ["executor=silos", "data=imagefolder", "backbone.weights=random", "backbone.image_size=8"]
 
 
-def settings(*overrides: str, site: Site = Site()) -> RunSettings:  # noqa: B008 - immutable
-    return compose_settings([*FOLDER, *overrides], lambda config: at_site(config, site))
+def settings(*overrides: str) -> RunSettings:
+    return compose_settings([*FOLDER, *overrides])
 
 
 def at(folder, *overrides: str) -> RunSettings:
-    return settings("data.classes=[cat,dog]", *overrides, site=Site(data_path=str(folder)))
+    return at_site(settings("data.classes=[cat,dog]", *overrides), Site(data_path=str(folder)))
 
 
 def test_the_server_reads_validation_and_test_and_nothing_of_train(tmp_path):
@@ -75,8 +75,8 @@ def test_files_that_cannot_be_read_are_counted(tmp_path):
 def test_a_silo_needs_a_run_with_folders_and_classes(tmp_path):
     make(tmp_path, {"cat/1.png": 10, "dog/2.png": 20})
     with pytest.raises(ConfigurationError, match=r"data.classes=null: must be given, since silos have to agree"):
-        load_silo(settings(site=Site(data_path=str(tmp_path))), 0)
-    digits = compose_settings(["executor=silos"], lambda config: at_site(config, Site(data_path=str(tmp_path))))
+        load_silo(at_site(settings(), Site(data_path=str(tmp_path))), 0)
+    digits = at_site(compose_settings(["executor=silos"]), Site(data_path=str(tmp_path)))
     with pytest.raises(ConfigurationError, match=r"data.name=digits: must be imagefolder"):
         load_silo(digits, 0)
 

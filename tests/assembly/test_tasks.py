@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fedsq_flwr.assembly.data import load_task
-from fedsq_flwr.data import load_source
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.settings.composition import compose_settings
 
@@ -21,7 +21,7 @@ def test_the_digits_are_split_as_the_design_says() -> None:
     assert len(task.test) == 360
     assert len(task.validation) == 144
     assert sum(map(len, [*task.train, *task.held_out])) == 1797 - 360 - 144
-    assert torch.equal(task.test.labels, load_source("digits").test.labels)
+    assert torch.equal(task.test.labels, load_digits().test.labels)
     assert task.class_names == tuple("0123456789")
 
 

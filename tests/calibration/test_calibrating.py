@@ -24,11 +24,11 @@ def written() -> dict:
 def test_every_method_has_the_same_tries_on_data_in_one_place(runs):
     assert calibrate("seed=0,1", "rounds=3") == 0
     tried = {
-        method: sorted((c.learning_rate, c.seed, c.rounds) for c, _ in runs.done if c.method.name == method)
+        method: sorted((c.learning_rate, c.seed, c.rounds) for c in runs.done if c.method.name == method)
         for method in ("fedsq", "fedavg")
     }
     assert tried["fedsq"] == tried["fedavg"] == [(rate, seed, 3) for rate in (0.1, 0.2) for seed in (0, 1)]
-    assert {(c.silos, c.partition.name, c.executor.name) for c, _ in runs.done} == {(1, "iid", "inprocess")}
+    assert {(c.silos, c.partition.name, c.executor.name) for c in runs.done} == {(1, "iid", "inprocess")}
 
 
 def test_what_is_no_single_value_is_refused_before_anything_runs(runs, capsys):
@@ -90,7 +90,7 @@ def test_ties_of_the_best_are_decided_by_the_mean_over_rounds_and_then_by_the_or
 
 def test_the_default_grid_varies_what_its_file_says_and_an_override_may_add(runs):
     calibrate("learning_rate=0.1", "momentum=0.5,0.9", grid=(), methods="fedsq")
-    assert {(c.weight_decay, c.linear_probing_rounds, c.momentum) for c, _ in runs.done} == {
+    assert {(c.weight_decay, c.linear_probing_rounds, c.momentum) for c in runs.done} == {
         (decay, head, momentum) for decay in (0, 0.0001) for head in (0, 1) for momentum in (0.5, 0.9)
     }
     assert written()["methods"]["fedsq"].keys() == {"weight_decay", "linear_probing_rounds", "momentum"}
@@ -100,15 +100,23 @@ def test_the_default_grid_varies_what_its_file_says_and_an_override_may_add(runs
 def test_what_makes_a_method_is_left_out_of_the_default_grid_for_all_and_refused_if_asked_for(runs, capsys):
     calibrate("learning_rate=0.1,0.2", grid=(), methods="fedavg,head_only")
     assert written()["methods"]["fedavg"].keys() == {"learning_rate", "weight_decay"}
-    assert {c.linear_probing_rounds for c, _ in runs.done if c.method.name == "head_only"} == {10}
+    assert {c.linear_probing_rounds for c in runs.done if c.method.name == "head_only"} == {10}
     assert calibrate("linear_probing_rounds=0,1", grid=(), methods="fedavg,head_only") == 1
     assert "linear_probing_rounds: is set by head_only itself" in capsys.readouterr().err
+
+
+def test_what_a_method_alone_has_is_chosen_for_this_method(runs):
+    runs.accuracy = lambda c: c.method.averaging.mu
+    assert calibrate("method.mu=0.01,0.1", grid=("learning_rate=0.1", *SMALL[1:]), methods="fedprox,fedsq_prox") == 0
+    assert written()["methods"] == {"fedprox": {"method.mu": 0.1}, "fedsq_prox": {"method.mu": 0.1}}
+    used = compose_settings(["calibration=c.yaml", "method=fedsq_prox"])
+    assert (used.method.averaging.mu, used.calibration) == (0.1, None)
 
 
 def test_a_second_call_runs_only_what_is_missing(runs):
     calibrate(methods="fedsq")
     calibrate("seed=0,1")
-    tried = [(c.method.name, c.seed, c.learning_rate) for c, _ in runs.done]
+    tried = [(c.method.name, c.seed, c.learning_rate) for c in runs.done]
     assert len(tried) == len(set(tried)) == 8
     assert written()["seeds"] == [0, 1]
 
@@ -158,9 +166,12 @@ def test_where_all_diverge_or_one_fails_otherwise_there_is_no_file(runs, capsys)
         (("--methods", "fedsq,fedsq"), "--methods fedsq,fedsq: must be methods that differ"),
         (("--methods", "fedsq,nope"), "nope"),
         (("-m",), "-m: there is no such option"),
-        (("learning_rte=0.1,0.2",), "learning_rte: there is no such setting"),
+        (("learning_rte=0.1,0.2",), "learning_rte: there is no such setting; did you mean learning_rate or "),
+        (("wire=float16,float32",), "wire: is called wire_dtype since version 0.2"),
         (("partition=iid,dirichlet",), "partition: is not a single value"),
-        (("learning_rate=-1,0.1",), "learning_rate=-1.0: must be above 0"),
+        (("partition.alpha=0.1,0.5",), "partition.alpha: is no setting of partition=iid"),
+        (("method.mu=0.1,0.5", "--methods", "fedprox,fedsq"), "method.mu: is no setting of method=fedsq"),
+        (("learning_rate=-1,0.1",), "learning_rate=-1: must be above 0"),
         (("--output", "c.txt"), "--output c.txt: must end in .yaml"),
         (("--output", "other.yaml"), "--output other.yaml: is there, and no calibration"),
     ],

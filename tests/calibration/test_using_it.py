@@ -7,6 +7,7 @@ import pytest
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.records.config import read_config
+from fedsq_flwr.settings.composition import compose_settings
 from tests.endtoend.conftest import SMALL, few_digits
 
 FILE = """
@@ -24,17 +25,17 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_is_given_plain_overrides(file, runs):
+def test_a_run_is_told_the_values_and_nothing_of_the_file(file, runs):
     assert main(["run", "executor=inprocess", f"calibration={file}", "output=out", "seed=1"]) == 0
-    ((config, overrides),) = runs.done
-    assert (config.learning_rate, config.calibration) == (0.25, None)
-    assert overrides == ["learning_rate=0.25", "executor=inprocess", "output=out", "seed=1"]
+    (settings,) = runs.done
+    told = ["learning_rate=0.25", "executor=inprocess", f"output={Path.cwd()}/out", "seed=1"]
+    assert settings == compose_settings(told)
 
 
 def test_a_sweep_uses_the_values_method_by_method(file, runs):
     words = ["run", "-m", "executor=inprocess", "output=out", f"calibration={file}", "method=fedsq,fedavg"]
     assert main(words) == 0
-    assert [(c.method.name, c.learning_rate) for c, _ in runs.done] == [("fedsq", 0.25), ("fedavg", 0.125)]
+    assert [(c.method.name, c.learning_rate) for c in runs.done] == [("fedsq", 0.25), ("fedavg", 0.125)]
     assert main(words) == 0
     assert len(runs.done) == 2  # done, with these values
 
@@ -49,7 +50,7 @@ def test_a_method_without_values_ends_a_sweep_before_its_first_job(file, runs, c
 def test_from_a_calibration_to_a_federation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few_digits(monkeypatch)
-    taken = ("silos", "learning_rate", "rounds", "validation_fraction")
+    taken = ("silos", "partition", "learning_rate", "rounds", "validation_fraction")
     small = [word for word in SMALL if not word.startswith(taken)] + ["rounds=1", "validation_fraction=0.2"]
     grid = ["learning_rate=0.02,0.05", "weight_decay=0", "linear_probing_rounds=0"]
     assert main(["calibrate", "--methods", "fedavg", "--output", "c.yaml", *small, *grid]) == 0

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.cli import main
-from tests.endtoend.conftest import SMALL, few_digits, run_in
+from tests.data.folders import make
+from tests.endtoend.conftest import SMALL as SMALL_DIRICHLET
+from tests.endtoend.conftest import few_digits, run_in
+
+SMALL = tuple(word for word in SMALL_DIRICHLET if not word.startswith("partition."))
 
 
 @pytest.fixture(autouse=True)
@@ -50,4 +54,11 @@ def test_what_is_wrong_is_one_line(capsys) -> None:
     assert main(["partition", *SMALL, "--output", "picture.gif"]) == 1
     assert capsys.readouterr().err == "fedsq: --output=picture.gif: must end in .json, .png, .svg\n"
     assert main(["partition", *SMALL, "partition.alpha=0"]) == 1
-    assert capsys.readouterr().err.startswith("fedsq: partition.alpha=0.0: ")
+    assert capsys.readouterr().err.startswith("fedsq: partition.alpha=0: ")
+
+
+def test_names_of_classes_are_no_markup(tmp_path, capsys) -> None:
+    make(tmp_path / "images", {f"{name}/{place}.png": 1 for name in ("[b]", "<i>") for place in range(20)})
+    folder = ("data=imagefolder", f"data.path={tmp_path}/images", "validation_fraction=0.2")
+    assert main(["partition", *SMALL, *folder, "partition.min_size=2", "silos=2"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["silo", "<i>", "[b]", "samples"]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fedsq_flwr.cli import main
-from fedsq_flwr.data import load_source
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.records.restoring import restore
 from tests.endtoend.conftest import read_summary
 
@@ -21,7 +21,7 @@ from tests.endtoend.conftest import read_summary
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Eight images of the test set, of 16 bits so that nothing is lost, in two folders."""
-    images = load_source("digits").test.images[:8, 0].numpy()
+    images = load_digits().test.images[:8, 0].numpy()
     for number, image in enumerate(images):
         path = tmp_path / "images" / ("b" if number % 2 else "a") / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def test_probabilities_are_those_of_the_model_on_the_runs_own_images(runs, predi
     assert [row[0] for row in rows[1:]] == [f"{'b' if n % 2 else 'a'}/{n}.png" for n in order]
     restored = restore(runs / run)
     # SMALL has image_size=8, the digits' own size, so that the pipeline only normalises.
-    images = (load_source("digits").test.images[order] - 0.1307) / 0.3081
+    images = (load_digits().test.images[order] - 0.1307) / 0.3081
     with torch.no_grad():
         expected = restored.network(form)(images).softmax(1).numpy()
     assert np.abs(probabilities(rows) - expected).max() < 1e-3
@@ -77,8 +77,8 @@ def test_the_restored_model_has_the_accuracies_of_the_summary(runs):
 
     summary = read_summary(runs / "fedsq")
     restored = restore(runs / "fedsq/checkpoints/last")
-    few = load_source("digits").test.subset(range(40))  # as `few_digits` has it
-    test = fit_images(restored.config, few)
+    few = load_digits().test.subset(range(40))  # as `few_digits` has it
+    test = fit_images(restored.settings, few)
     for form, key in (("dual", "final_accuracy"), ("plain", "plain_final_accuracy")):
         assert evaluate(restored.network(form), test.images, test.labels).accuracy == summary[key]
 
@@ -137,9 +137,10 @@ def test_a_checkpoint_that_does_not_fit_its_settings_is_refused(runs, folder, tm
     moved = tmp_path / "moved"
     shutil.copytree(runs / "fedavg", moved)
     partition = json.loads((moved / "partition.json").read_text())
-    (moved / "partition.json").write_text(json.dumps({**partition, "class_names": ["a", "b"]}))
+    fewer = {"class_names": ["a", "b"], "counts": [[sum(row), 0] for row in partition["counts"]]}
+    (moved / "partition.json").write_text(json.dumps(partition | fewer))
     assert main(["predict", str(moved), str(folder)]) == 1
     assert "does not fit its run's settings" in capsys.readouterr().err
     (moved / "partition.json").unlink()
     assert main(["predict", str(moved), str(folder)]) == 1
-    assert "partition.json cannot be read for the names of the classes" in capsys.readouterr().err
+    assert "partition.json: there is no such file" in capsys.readouterr().err

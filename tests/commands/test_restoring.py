@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from fedsq_flwr.data import load_source
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import evaluate
 from fedsq_flwr.records.restoring import restore
@@ -18,7 +18,7 @@ def test_the_last_rounds_model_has_the_accuracy_of_its_line(runs, run):
     restored = restore(runs / run / "checkpoints" / "last")
     assert restored.round == line["round"]
     assert restored.model.fingerprint == line["fingerprint"]
-    test = fit_images(restored.config, load_source("digits").test.subset(range(40)))
+    test = fit_images(restored.settings, load_digits().test.subset(range(40)))
     assert evaluate(restored.network(None), test.images, test.labels).accuracy == line["test_accuracy"]
 
 

@@ -1,16 +1,23 @@
 """The data sets that ship inside Python packages."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits as sklearn_digits
 
-from fedsq_flwr.data import SOURCES, load_source
-from fedsq_flwr.data.sources import DIGITS_TEST_SIZE, MNIST_NORMALISATION, load_mnist_subset
+from fedsq_flwr.data import load_source
+from fedsq_flwr.data.sources import DIGITS_TEST_SIZE, MNIST_NORMALISATION, load_digits, load_mnist_subset
+from fedsq_flwr.settings.data import DataSettings, ImageFolderData, PublishedData
+from fedsq_flwr.settings.fields import variants_of
+from fedsq_flwr.settings.run import RunSettings
+
+KINDS = variants_of(RunSettings.model_fields["data"])
 
 
 def test_the_digits_test_set_is_the_last_360_in_stored_order() -> None:
-    source, stored = load_source("digits"), sklearn_digits()
+    source, stored = load_digits(), sklearn_digits()
     assert DIGITS_TEST_SIZE == len(source.test) == 360
     assert len(source.pool) == 1797 - 360
     assert np.array_equal(source.test.images[:, 0].numpy() * 16, stored.images[-360:])
@@ -19,9 +26,17 @@ def test_the_digits_test_set_is_the_last_360_in_stored_order() -> None:
     assert source.pool.labels.tolist() == stored.target[:-360].tolist()
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_every_source_gives_images_between_0_and_1_with_labels_of_its_classes(name: str) -> None:
-    source = load_source(name)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_data_set_can_be_loaded_but_for_a_users_own_folders(kind: type[DataSettings]) -> None:
+    registered = load_source.dispatch(kind) is not load_source.dispatch(object)
+    assert registered is not issubclass(kind, ImageFolderData)  # which are fitted while they are read
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if not issubclass(k, ImageFolderData | PublishedData)])
+def test_what_ships_in_packages_is_images_between_0_and_1_with_labels_of_the_classes(
+    kind: type[DataSettings], tmp_path: Path
+) -> None:
+    source = load_source(kind(), tmp_path)
     for part in (source.pool, source.test):
         assert part.images.ndim == 4
         assert part.images.dtype == torch.float32
@@ -40,6 +55,6 @@ def test_the_mnist_subset_has_500_digits_of_each_class() -> None:
     assert digits.images.std().item() == pytest.approx(MNIST_NORMALISATION["std"], abs=0.005)
 
 
-def test_an_unknown_source_is_a_key_error() -> None:
-    with pytest.raises(KeyError, match="cifar1000"):
-        load_source("cifar1000")
+def test_settings_without_a_data_set_are_named(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedError, match="no data set is registered for ImageFolderData"):
+        load_source(ImageFolderData(), tmp_path)

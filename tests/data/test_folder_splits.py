@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedsq_flwr.data import ImageFolder, LabelledImages, distribute, folder_source, silo_parts
 from fedsq_flwr.data.federated import held_out_size
 from fedsq_flwr.errors import DataError
-from tests.data.plans import plan
+from fedsq_flwr.settings.partition import Iid
 
 
 def numbered(labels: list[int], start: int = 0) -> LabelledImages:
@@ -28,7 +28,7 @@ def numbers(images: LabelledImages) -> list[int]:
 
 TRAIN = numbered([0, 1, 2, 0, 1] * 12)
 OTHER = numbered([0, 1], start=1000)
-PLAN = plan("iid", silos=3)
+SHARED = (Iid(min_size=1), 3)
 HOLDING = {"held_out_fraction": 0.1, "min_held_out": 2}
 
 
@@ -36,14 +36,14 @@ def test_the_parts_that_are_there_are_the_servers_sets():
     source = folder_source(folder(train=TRAIN, validation=OTHER, test=numbered([2], 2000)), test_fraction=0.5, seed=0)
     assert numbers(source.pool) == list(range(60))
     assert numbers(source.test) == [2000]
-    shared = distribute(source, PLAN, **HOLDING, validation_fraction=0.2, seed=0)
+    shared = distribute(source, *SHARED, **HOLDING, validation_fraction=0.2, seed=0)
     assert numbers(shared.validation) == [1000, 1001]
     assert sorted(place for silo in shared.indices for place in silo) == list(range(60))
 
 
 def test_a_validation_set_of_the_folders_own_leaves_validation_fraction_without_effect():
     source = folder_source(folder(train=TRAIN, validation=OTHER, test=OTHER), test_fraction=0.5, seed=0)
-    few, many = (distribute(source, PLAN, **HOLDING, validation_fraction=f, seed=0) for f in (0.1, 0.9))
+    few, many = (distribute(source, *SHARED, **HOLDING, validation_fraction=f, seed=0) for f in (0.1, 0.9))
     assert few.indices == many.indices
 
 

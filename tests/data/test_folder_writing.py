@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedsq_flwr.data import LabelledImages, load_source, read_folder
+from fedsq_flwr.data import LabelledImages, read_folder
 from fedsq_flwr.data.folder_writing import write_folder
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.errors import DataError
 from tests.data.folders import as_they_are
 
@@ -34,7 +35,7 @@ def suffixes(folder: Path) -> set[str]:
 
 
 def test_the_uci_digits_come_back_to_the_bit(tmp_path):
-    source = load_source("digits")
+    source = load_digits()
     parts = {"train": source.pool.subset(range(60)), "test": source.test.subset(range(20))}
     write_folder(tmp_path / "folder", parts, DIGITS)
     read = back(tmp_path / "folder", DIGITS)
@@ -93,12 +94,18 @@ def test_a_part_without_images_is_not_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "a\0b"])
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "a\0b", "__MACOSX"])
 def test_a_class_whose_name_no_folder_can_have_is_named(tmp_path, name):
     with pytest.raises(DataError) as caught:
         write_folder(tmp_path / "x", {"train": images(np.zeros((2, 1, 2, 2), np.float32))}, ("a", name))
     assert str(caught.value).startswith(f"class {name!r}: ")
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_class_whose_name_is_not_read_again_is_not_written(tmp_path):
+    with pytest.raises(DataError, match=r"^classes: the name .* rename it$"):
+        write_folder(tmp_path / "x", {"train": images(np.zeros((2, 1, 2, 2), np.float32))}, ("a", "b\nc"))
     assert not (tmp_path / "x").exists()
 
 

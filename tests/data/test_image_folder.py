@@ -126,7 +126,10 @@ def test_a_part_without_an_image_is_named(tmp_path, classes):
     make(tmp_path, {"train/a/1.png": 1, "train/b/2.png": 2})
     (tmp_path / "test/a").mkdir(parents=True)
     (tmp_path / "test/a/notes.txt").touch()
-    assert complaint(tmp_path, classes=classes) == f"{tmp_path}/test: holds no image in the folders of its classes"
+    assert complaint(tmp_path, classes=classes) == (
+        f"{tmp_path}/test: holds no image in the folders of its classes; "
+        "1 file left out because of the suffix: 1 .txt (a/notes.txt)"
+    )
 
 
 def test_fewer_than_two_classes_are_refused_unless_they_were_agreed(tmp_path):

@@ -6,30 +6,47 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from fedsq_flwr.data.partition_plan import PARAMETERS, PARTITIONS
 from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedsq_flwr.data.partitions import partition_samples
-from fedsq_flwr.errors import DataError
-from tests.data.plans import plan
+from fedsq_flwr.data.partitions import describe, partition_samples
+from fedsq_flwr.errors import ConfigurationError, DataError
+from fedsq_flwr.settings.fields import tags_of, variants_of
+from fedsq_flwr.settings.partition import PartitionSettings, SavedPartition
+from fedsq_flwr.settings.run import RunSettings
 
+#: Every kind that samples are distributed by, a new one too: what is said of all kinds here, it is held to.
+KINDS = {
+    tags_of(kind, "name")[0]: kind
+    for kind in variants_of(RunSettings.model_fields["partition"])
+    if kind is not SavedPartition
+}
+#: What a kind depends on beside the seed and the silos.
+PARAMETERS = {
+    "dirichlet": "alpha", "quantity": "alpha", "pathological": "classes_per_silo", "shards": "shards_per_silo"
+}  # fmt: skip
 FEW = settings(deadline=None, max_examples=12)  # a draw takes about 50 ms
 LABELS = torch.arange(600) % 10
 
 
-def share(labels: Tensor = LABELS, *, seed: int = 0, **changes: object) -> list[list[int]]:
-    """Share out; the groups of a natural partition are as many as the silos, and of mixed classes."""
-    wanted = plan(**changes)
-    groups = [f"group {place // 10 % wanted.silos}" for place in range(len(labels))]
-    return partition_samples(labels, wanted, seed=seed, groups=groups)
+def of(name: str = "dirichlet", min_size: int = 1, **parameters: object) -> PartitionSettings:
+    """A kind of partition with those of the parameters that it has."""
+    kind = KINDS[name]
+    own = {setting: value for setting, value in parameters.items() if setting in kind.model_fields}
+    return kind.parse({"min_size": min_size, **own})
 
 
-def complaint(labels: Tensor = LABELS, groups: list[str] | None = None, **changes: object) -> str:
+def share(labels: Tensor = LABELS, *, silos: int = 10, seed: int = 0, **changes: object) -> list[list[int]]:
+    """Distribute; the groups of a natural partition are as many as the silos, and of mixed classes."""
+    groups = [f"group {place // 10 % silos}" for place in range(len(labels))]
+    return partition_samples(labels, of(**changes), silos, seed=seed, groups=groups)
+
+
+def complaint(labels: Tensor = LABELS, groups: list[str] | None = None, silos: int = 10, **changes: object) -> str:
     with pytest.raises(DataError) as caught:
-        partition_samples(labels, plan(**changes), seed=0, groups=groups)
+        partition_samples(labels, of(**changes), silos, seed=0, groups=groups)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -44,7 +61,7 @@ def class_shares(parts: list[list[int]]) -> np.ndarray:
 
 
 @given(
-    name=st.sampled_from(PARTITIONS),
+    name=st.sampled_from(sorted(KINDS)),
     silos=st.integers(1, 12),
     alpha=st.floats(0.05, 100.0),
     parameter=st.integers(1, 5),
@@ -67,7 +84,7 @@ def test_every_sample_goes_to_exactly_one_silo(name, silos, alpha, parameter, sa
     assert all(isinstance(place, int) for place in parts[0])
 
 
-@pytest.mark.parametrize("name", PARTITIONS)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_same_seed_gives_the_same_partition_and_another_gives_another(name: str) -> None:
     np.random.seed(1)
     first = share(name=name)
@@ -88,7 +105,7 @@ def test_another_seed_gives_the_silos_other_classes(name: str) -> None:
     assert (first != second).any()
 
 
-@pytest.mark.parametrize("name", PARTITIONS)
+@pytest.mark.parametrize("name", KINDS)
 def test_global_random_states_are_left_as_they_were(name: str, capfd) -> None:
     before = np.random.get_state()[1].tolist()
     share(name=name)
@@ -96,7 +113,7 @@ def test_global_random_states_are_left_as_they_were(name: str, capfd) -> None:
     assert capfd.readouterr() == ("", "")  # no bar across the table of rounds
 
 
-@pytest.mark.parametrize("name", PARTITIONS)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_silos_samples_are_in_no_order_of_class(name: str) -> None:
     part = share(name=name, silos=2, alpha=10.0, classes_per_silo=6, shards_per_silo=4)[0]
     labels = LABELS[part]
@@ -104,13 +121,13 @@ def test_a_silos_samples_are_in_no_order_of_class(name: str) -> None:
     assert len(set(labels[:40].tolist())) > 3
 
 
-@pytest.mark.parametrize("name", PARTITIONS)
+@pytest.mark.parametrize("name", KINDS)
 def test_too_many_silos_for_the_samples_is_one_line_that_names_the_settings(name: str) -> None:
     told = complaint(name=name, silos=61, min_size=10)
     assert told == "silos=61 with partition.min_size=10 need 610 samples; there are 600"
 
 
-@pytest.mark.parametrize("name", PARTITIONS)
+@pytest.mark.parametrize("name", KINDS)
 def test_one_silo_gets_everything(name: str) -> None:
     assert sorted(share(name=name, silos=1, classes_per_silo=10)[0]) == list(range(600))
 
@@ -136,8 +153,11 @@ def test_iid_silos_are_of_equal_size_and_alike() -> None:
     assert class_shares(parts).max() < 0.3
 
 
-def test_alpha_has_no_effect_on_iid() -> None:
-    assert share(name="iid", alpha=0.01) == share(name="iid", alpha=100.0)
+def test_a_kind_takes_no_parameter_of_another() -> None:
+    for name, kind in KINDS.items():
+        for parameter in {*PARAMETERS.values(), "merge_groups"} - kind.model_fields.keys():
+            with pytest.raises(ConfigurationError, match=f"^{parameter}: there is no such setting"):
+                kind.parse({"name": name, parameter: 1})
 
 
 def test_a_small_alpha_skews_the_classes_and_a_large_one_does_not() -> None:
@@ -234,12 +254,12 @@ def groups_of(parts: list[list[int]], groups: list[str] = GROUPS) -> list[set[st
 
 
 def test_natural_silos_are_the_groups_in_the_order_of_their_names() -> None:
-    parts = partition_samples(LABELS, plan("natural", silos=12), seed=3, groups=GROUPS)
+    parts = partition_samples(LABELS, of("natural"), 12, seed=3, groups=GROUPS)
     assert groups_of(parts) == [{f"ward {number:02}"} for number in range(12)]
 
 
 def test_merged_groups_stay_whole_and_neighbours() -> None:
-    parts = partition_samples(LABELS, plan("natural", silos=5, merge_groups=True), seed=3, groups=GROUPS)
+    parts = partition_samples(LABELS, of("natural", merge_groups=True), 5, seed=3, groups=GROUPS)
     held = groups_of(parts)
     assert [len(groups) for groups in held] == [3, 3, 2, 2, 2]
     assert [name for groups in held for name in sorted(groups)] == sorted(set(GROUPS))
@@ -265,9 +285,9 @@ def test_data_without_groups_and_groups_that_are_too_small_are_one_line() -> Non
     assert told == "partition.min_size=10: silo 0 has 8 samples; lower it"
 
 
-@pytest.mark.parametrize("name", PARTITIONS)
-def test_a_plan_tells_its_kind_its_own_parameter_and_the_seed(name: str) -> None:
-    told = plan(name).describe(4)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_partition_tells_its_kind_its_own_parameter_and_the_seed(name: str) -> None:
+    told = describe(of(name), 4)
     own = {"alpha"} | ({PARAMETERS[name]} if name in PARAMETERS else set())
     assert set(told) == {"name", "seed"} | own
     assert (told["name"], told["seed"]) == (name, 4)

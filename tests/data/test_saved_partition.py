@@ -12,8 +12,9 @@ import torch
 
 from fedsq_flwr.data import DataSource, FederatedData, LabelledImages, distribute, read_partition, reuse_partition
 from fedsq_flwr.errors import DataError
-from fedsq_flwr.records.directory import describe_partition
-from tests.data.plans import plan
+from fedsq_flwr.files import plain
+from fedsq_flwr.records.results import partition_of
+from fedsq_flwr.settings.partition import Dirichlet
 
 
 def numbered(count: int, start: int = 0) -> LabelledImages:
@@ -27,8 +28,8 @@ SOURCE = DataSource(numbered(300), numbered(40, start=1000), ("a", "b", "c", "d"
 
 @cache
 def share(source: DataSource = SOURCE) -> FederatedData:
-    wanted = plan(silos=4, min_size=8)
-    return distribute(source, wanted, validation_fraction=0.1, held_out_fraction=0.2, min_held_out=5, seed=3)
+    wanted = Dirichlet(min_size=8)
+    return distribute(source, wanted, 4, validation_fraction=0.1, held_out_fraction=0.2, min_held_out=5, seed=3)
 
 
 def reuse(path: Path, source: DataSource = SOURCE, silos: int = 4, min_size: int = 8) -> FederatedData:
@@ -44,7 +45,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
     """Write the partition of `SOURCE`, with fields changed or, if None, left out; return the file."""
 
     def write(source: DataSource = SOURCE, **changes: Any) -> Path:
-        content = {**describe_partition(share(source)), **changes}
+        content = {**plain(partition_of(share(source))), **changes}
         path = tmp_path / "partition.json"
         path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
         return path
@@ -79,7 +80,7 @@ def test_it_tells_how_it_was_drawn_and_where_it_is_from(saved) -> None:
 
 def test_a_partition_that_was_reused_can_be_reused(saved, tmp_path: Path) -> None:
     second = tmp_path / "second.json"
-    second.write_text(json.dumps(describe_partition(reuse(saved()))))
+    second.write_text(json.dumps(plain(partition_of(reuse(saved())))))
     assert reuse(second).indices == share().indices
     assert reuse(second).partition["file"] == str(second)
 
@@ -100,11 +101,12 @@ def test_a_file_that_is_not_there_or_no_partition_is_one_line(saved, tmp_path: P
     assert complaint(tmp_path / "no.json") == "partition.file=FILE: there is no such file"
     assert complaint(tmp_path) == "partition.file=FILE: there is no such file"
     (tmp_path / "broken.json").write_text('{"name": ')
-    assert complaint(tmp_path / "broken.json").startswith("partition.file=FILE: cannot be read: ")
+    assert complaint(tmp_path / "broken.json").startswith("partition.file=FILE: not JSON: ")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
-    assert complaint(tmp_path / "bytes.json").startswith("partition.file=FILE: cannot be read: ")
+    assert complaint(tmp_path / "bytes.json").startswith("partition.file=FILE: not JSON: ")
     (tmp_path / "list.json").write_text("[1]")
-    assert complaint(tmp_path / "list.json") == "partition.file=FILE: is no partition of a run"
+    told = "partition.file=FILE: should be an object with named fields, found a list of 1"
+    assert complaint(tmp_path / "list.json") == told
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,9 @@ def test_a_file_that_is_not_there_or_no_partition_is_one_line(saved, tmp_path: P
     ids=str,
 )
 def test_a_damaged_file_is_one_line(saved, changes: dict[str, Any]) -> None:
-    assert complaint(saved(**changes)).startswith("partition.file=FILE: is damaged: ")
+    told = complaint(saved(**changes))
+    assert told.startswith("partition.file=FILE")
+    assert any(f"'{name}'" in told for name in (*changes, "counts", "held_out"))
 
 
 def test_a_partition_of_real_silos_names_no_samples(saved) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fedsq_flwr.data import DataSource, FederatedData, LabelledImages, distribute
 from fedsq_flwr.data.federated import held_out_size
 from fedsq_flwr.errors import DataError
-from tests.data.plans import plan
+from fedsq_flwr.settings.partition import Dirichlet, Iid, PartitionSettings
 
 
 def numbered(count: int, start: int = 0) -> LabelledImages:
@@ -25,6 +25,8 @@ SOURCE = DataSource(pool=numbered(300), test=numbered(40, start=1000), class_nam
 
 
 def shared(
+    silos: int = 4,
+    kind: type[PartitionSettings] = Dirichlet,
     *,
     validation_fraction: float = 0.1,
     held_out_fraction: float = 0.2,
@@ -33,7 +35,8 @@ def shared(
 ) -> FederatedData:
     return distribute(
         SOURCE,
-        plan(**{"silos": 4, "min_size": 8, **changes}),
+        kind(**{"min_size": 8, **changes}),
+        silos,
         validation_fraction=validation_fraction,
         held_out_fraction=held_out_fraction,
         min_held_out=5,
@@ -46,7 +49,7 @@ def numbers(images: LabelledImages) -> list[int]:
 
 
 @given(
-    name=st.sampled_from(["iid", "dirichlet"]),
+    kind=st.sampled_from([Iid, Dirichlet]),
     silos=st.integers(1, 6),
     validation=st.sampled_from([0.05, 0.1, 0.5]),
     held_out=st.sampled_from([0.0, 0.1, 0.5]),
@@ -54,9 +57,9 @@ def numbers(images: LabelledImages) -> list[int]:
 )
 @settings(deadline=None, max_examples=10)
 def test_the_splits_are_disjoint_and_complete(
-    name: str, silos: int, validation: float, held_out: float, seed: int
+    kind: type[PartitionSettings], silos: int, validation: float, held_out: float, seed: int
 ) -> None:
-    data = shared(name=name, silos=silos, validation_fraction=validation, held_out_fraction=held_out, seed=seed)
+    data = shared(silos, kind, validation_fraction=validation, held_out_fraction=held_out, seed=seed)
     parts = [data.validation, *data.train, *data.held_out]
     assert sorted(itertools.chain(*map(numbers, parts))) == list(range(300))
     assert numbers(data.test) == list(range(1000, 1040))
@@ -91,7 +94,7 @@ def test_the_same_seed_gives_the_same_splits_and_another_seed_gives_others() -> 
 
 
 def test_validation_and_test_do_not_depend_on_how_the_silos_share() -> None:
-    assert numbers(shared(silos=2).validation) == numbers(shared(name="iid", alpha=9.0).validation)
+    assert numbers(shared(silos=2).validation) == numbers(shared(kind=Iid, min_size=3).validation)
 
 
 def test_class_counts_are_of_training_and_held_out_together() -> None:

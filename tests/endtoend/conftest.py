@@ -10,6 +10,7 @@ import pytest
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.data import DataSource, load_source
+from fedsq_flwr.settings.data import DataSettings
 
 #: A small federation with random weights; all samples that are not needed for training are for validation.
 SMALL = (
@@ -41,13 +42,16 @@ def run_all_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 
 def run_in(parent: Path, small: tuple[str, ...], *overrides: str, name: str = "run", status: int = 0) -> Path:
+    """Run; where ``overrides`` choose a partition, ``small`` says nothing about that of the defaults."""
+    if any(override.startswith("partition=") for override in overrides):
+        small = tuple(word for word in small if not word.startswith("partition."))
     assert main(["run", *small, f"output={parent / name}", *overrides]) == status
     return parent / name
 
 
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(name: str) -> DataSource:
-        whole = load_source(name)
+    def load(data: DataSettings, cache: Path) -> DataSource:
+        whole = load_source(data, cache)
         return replace(whole, pool=whole.pool.subset(range(200)), test=whole.test.subset(range(40)))
 
     monkeypatch.setattr("fedsq_flwr.assembly.data.load_source", load)

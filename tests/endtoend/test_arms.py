@@ -1,23 +1,21 @@
 """Every method runs end to end, from the same start and on the same order of samples, and can be repeated."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import fedsq_flwr.conf
 import pytest
 
 from fedsq_flwr.assembly.data import load_server_data
 from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.cli import main
-from fedsq_flwr.federation import client
+from fedsq_flwr.federation import silo as core
 from fedsq_flwr.learning import derive_seed, evaluate
 from fedsq_flwr.models import state_digest
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.config import read_config
-from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.composition import compose_settings, conf_directory
 from tests.endtoend.conftest import read_history, read_summary
 
-METHODS = sorted(path.stem for path in (Path(next(iter(fedsq_flwr.conf.__path__))) / "method").glob("*.yaml"))
+METHODS = sorted(path.stem for path in (conf_directory() / "method").glob("*.yaml"))
 
 
 def numbers(directory: Path) -> list[dict]:
@@ -42,8 +40,8 @@ def test_every_method_runs_from_the_same_start_with_the_same_draws(run, method, 
         trained.append((seed, start_of(model)))
         return real(model, *args, seed=seed, **options)
 
-    real = client.train_locally
-    monkeypatch.setattr(client, "train_locally", train)
+    real = core.train_locally
+    monkeypatch.setattr(core, "train_locally", train)
     silos = 1 if method.startswith("centralised") else 2
     directory = run(f"method={method}", "executor.workers=1", f"silos={silos}")
     lines, summary = read_history(directory), read_summary(directory)
@@ -58,7 +56,7 @@ def test_every_method_runs_from_the_same_start_with_the_same_draws(run, method, 
     draws = [derive_seed(0, "train", number, silo) for number in (1, 2) for silo in range(silos)]
     assert [seed for seed, _ in trained] == draws
     settings = read_config(directory / "config.yaml")
-    fedavg = replace(settings, method=compose_settings(["method=fedavg"]).method)
+    fedavg = settings.changed(method=compose_settings(["method=fedavg"]).method)
     assert {digest for _, digest in trained[:silos]} == {start_of(build_model(fedavg, 10))}
 
 
@@ -100,4 +98,4 @@ def test_without_a_shared_model_the_accuracies_are_the_mean_of_the_silos_models(
 
     assert "mean over the silos&#39; own models" in (directory / "report.html").read_text()
     assert main(["export", str(directory), "--output", str(tmp_path / "model.pt2")]) == 1
-    assert "local_only, where each silo has its own model" in capsys.readouterr().err
+    assert "of local_only, where each silo has a model of its own" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def colours(monkeypatch):
             return LabelledImages(values if dtype == torch.uint8 else values.float() / 255, labels)
 
         source = DataSource(part(120, 0), part(40, 1), ("a", "b", "c", "d"), part(40, 2))
-        monkeypatch.setattr("fedsq_flwr.assembly.data.load_source", lambda _: source)
+        monkeypatch.setattr("fedsq_flwr.assembly.data.load_source", lambda *_: source)
 
     return set_up
 
@@ -66,5 +66,5 @@ def test_images_prepared_lazily_give_the_bits_of_those_prepared_at_once(run, col
     at_once = run(*settings, name="at_once")
     colours(torch.uint8)
     assert numbers(run(*settings, name="bytes_at_once")) == numbers(at_once)
-    monkeypatch.setattr("fedsq_flwr.assembly.sources.KEEP_PREPARED_BYTES", 0)
+    monkeypatch.setattr("fedsq_flwr.assembly.data.KEEP_PREPARED_BYTES", 0)
     assert numbers(run(*settings, "executor.workers=2", name="lazily")) == numbers(at_once)

@@ -30,7 +30,7 @@ def test_a_run_from_a_checkpoint_with_another_head_records_what_was_adapted(run,
     weights = read_summary(run(f"backbone.weights='{quoted}'", *statistics, "rounds=1"))["weights"]
     assert weights["source"] == "local file"
     assert weights["file"] == str(path)
-    assert (weights["mean"], weights["deviation"], weights["classes"]) == ([0.3], [0.4], 100)
+    assert (weights["mean"], weights["std"], weights["classes"]) == ([0.3], [0.4], 100)
     assert "prefix module. removed" in weights["adapted"]
 
 

@@ -9,12 +9,12 @@ from tests.endtoend.conftest import SMALL
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["partition.alpha=-1"], "fedsq: partition.alpha=-1.0: must be above 0"),
+        (["partition.alpha=-1"], "fedsq: partition.alpha=-1: must be above 0"),
         (
             ["method=nope"],
             "fedsq: method=nope: allowed are centralised, centralised_fixed_gates, fedadam, fedavg, fedavgm, fedbn, ",
         ),
-        (["rounds=abc"], "fedsq: rounds=abc: Value 'abc' of type 'str' could not be converted to Integer"),
+        (["rounds=abc"], "fedsq: rounds=abc: must be a whole number"),
         (["rouns=3"], "fedsq: rouns: there is no such setting; did you mean rounds?"),
         (
             ["backbone.weights=/no/such.safetensors"],
@@ -25,7 +25,10 @@ from tests.endtoend.conftest import SMALL
             "fedsq: silos=1000 with partition.min_size=10 need 10000 samples; there are 143",
         ),
         (["-m", "--cfg", "job"], "fedsq: Only one of --run, --multirun, --cfg"),
-        (["executor.device=warp"], "fedsq: executor.device='warp' cannot be used here"),
+        (["executor.device=warp"], "fedsq: executor.device=warp: allowed are auto, cpu, cuda, cuda:N and mps"),
+        (["executor.device=cuda:99"], "fedsq: executor.device='cuda:99' cannot be used here"),
+        (["partition=iid"], "fedsq: partition.alpha=5: is a setting of partition=dirichlet, quantity, not of "),
+        (["participation=0.5"], "fedsq: participation: is called fraction_train since version 0.2"),
     ],
 )
 def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capfd, overrides, line):
@@ -48,7 +51,7 @@ def test_a_run_in_which_every_silo_fails_ends_with_the_reason(run, monkeypatch, 
     def fail(*_, **__):
         raise OSError("disk is full")
 
-    monkeypatch.setattr("fedsq_flwr.federation.client.train_locally", fail)
+    monkeypatch.setattr("fedsq_flwr.federation.silo.train_locally", fail)
     run(status=1)
     error = capsys.readouterr().err
     assert error == ("fedsq: round 1: 0 usable replies of 3, min_replies=1 (silos 0, 1, 2: disk is full)\n")

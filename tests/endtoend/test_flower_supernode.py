@@ -26,7 +26,9 @@ TINY = (
 def test_a_supernode_of_flowers_gives_the_simulations_weights_and_keeps_its_gates(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keys, state = tmp_path / "keys", tmp_path / "state"
-    (folder,), data = lay_out_data(compose_settings(TINY), tmp_path / "shares")
+    (folder,), laid_out = lay_out_data(compose_settings(TINY), tmp_path / "shares")
+    classes = ",".join(f"'{name}'" for name in laid_out.data.classes)
+    data = ["data=imagefolder", f"data.path={laid_out.data.path}", f"data.classes=[{classes}]"]
     make_authority(keys)
     issue_server_certificate(keys, ["localhost", "127.0.0.1"])
     public = make_node_key(keys / "node")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.cli import main
-from fedsq_flwr.data import load_source
 from fedsq_flwr.data.folder_writing import write_folder
+from fedsq_flwr.data.sources import load_digits
 from tests.endtoend.conftest import read_history, read_summary
 from tests.endtoend.test_inprocess import PROMISED_LINE, PROMISED_SUMMARY, timeless
 
@@ -16,7 +16,7 @@ from tests.endtoend.test_inprocess import PROMISED_LINE, PROMISED_SUMMARY, timel
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The digits that `run` has in memory, as `few_digits` chooses them."""
-    source = load_source("digits")
+    source = load_digits()
     parts = {"train": source.pool.subset(range(200)), "test": source.test.subset(range(40))}
     write_folder(tmp_path / "images", parts, source.class_names)
     return tmp_path / "images"

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from fedsq_flwr.cli import main
-from fedsq_flwr.job import EXECUTORS
+from fedsq_flwr.executors.inprocess import run_inprocess
 from tests.endtoend.conftest import SMALL, few_digits, read_history, read_summary
 
 PROMISED_LINE = {"round", "train_loss", "loss", "accuracy", "test_accuracy", "seconds", "replies"}
@@ -117,15 +117,14 @@ def test_a_finished_run_is_not_written_over(run, capsys):
 
 
 def test_a_run_that_could_measure_nothing_ends_well(run, monkeypatch, capsys):
-    whole = EXECUTORS["inprocess"]
-
-    def unmeasured(config, overrides, on_round):
-        whole(config, overrides, on_round)
-        path = Path(config.output) / "summary.json"
+    def unmeasured(*given):
+        run_inprocess(*given)
+        settings = given[0]
+        path = Path(settings.output) / "summary.json"
         figures = json.loads(path.read_text())
         path.write_text(json.dumps({**figures, "best_accuracy": None, "accuracy_auc": None}))
 
-    monkeypatch.setitem(EXECUTORS, "inprocess", unmeasured)
+    monkeypatch.setattr("fedsq_flwr.job.run_inprocess", unmeasured)
     run("rounds=1")  # as silos without held-out samples and a server without data do
     assert "Traceback" not in capsys.readouterr().err
 
@@ -135,7 +134,7 @@ def test_the_best_checkpoint_is_the_best_rounds(run):
 
     directory = run("rounds=3")
     _, line = Checkpoints(directory / "checkpoints").load("best")
-    assert line["round"] == read_summary(directory)["rounds_to_best"]
+    assert line.round == read_summary(directory)["rounds_to_best"]
 
 
 def test_a_sweep_runs_every_job_in_a_directory_of_its_own(tmp_path, monkeypatch, capsys):
@@ -153,7 +152,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails_and_ends_with_its_error(tmp_path
     few_digits(monkeypatch)
     small = [*SMALL, "validation_fraction=0.2", "rounds=1", f"output={tmp_path / 'sweep'}"]
     assert main(["run", "-m", *small, "partition.alpha=-1,1"]) == 1
-    assert "partition.alpha=-1.0: must be above 0" in capsys.readouterr().err
+    assert "partition.alpha=-1: must be above 0" in capsys.readouterr().err
     assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 1
 
 

@@ -8,7 +8,7 @@ from tests.endtoend.conftest import read_history, read_summary
 def test_rounded_to_half_the_bits_half_the_bytes_travel_and_the_run_goes_on_alike(run):
     exact = run(name="exact")
     for wire in ("float16", "bfloat16"):
-        rounded = run(f"wire={wire}", name=wire)
+        rounded = run(f"wire_dtype={wire}", name=wire)
         for name in ("bytes_up", "bytes_down"):
             assert read_summary(rounded)[name] / read_summary(exact)[name] == pytest.approx(0.5, abs=0.03)
         losses = [[line["train_loss"] for line in read_history(directory)] for directory in (exact, rounded)]
@@ -19,7 +19,7 @@ def test_rounded_to_half_the_bits_half_the_bytes_travel_and_the_run_goes_on_alik
 def test_another_wire_cannot_be_resumed_with(run, capsys):
     run(name="run")
     run("wire_dtype=float16", "resume=true", "rounds=3", name="run", status=1)
-    assert "wire: differs from the run" in capsys.readouterr().err
+    assert "wire_dtype: differs from the run" in capsys.readouterr().err
 
 
 def test_silos_evaluate_after_every_kth_round_and_after_the_last(run):

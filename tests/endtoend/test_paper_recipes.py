@@ -3,14 +3,13 @@
 import re
 from pathlib import Path
 
-import fedsq_flwr.conf
 import pytest
 
-from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.composition import compose_settings, conf_directory
 from tests.data.published import parquet, pictures
 from tests.endtoend.conftest import read_summary, run_in
 
-PAPER = Path(next(iter(fedsq_flwr.conf.__path__))) / "experiment" / "paper"
+PAPER = conf_directory() / "experiment" / "paper"
 RECIPES = sorted(file.stem for file in PAPER.glob("*_*.yaml"))
 CLASSES = {"cinic10": 10, "cifar100": 100}
 
@@ -56,7 +55,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_runs_on_local_images_with_random_weights(name: str, files: Path, tmp_path: Path) -> None:
-    shorter = ("silos=2", "rounds=1", "partition.min_size=5", "partition.alpha=5", "validation_fraction=0.25")
+    shorter = ["silos=2", "rounds=1", "partition.min_size=5", "validation_fraction=0.25"]
+    shorter += ["partition.alpha=5"] if name.endswith("_dirichlet") else []
     here = ("executor=inprocess", "executor.threads=2", f"cache_dir={tmp_path}/cache")
     local = (f"data.path={files}", "backbone.weights=random")
     run_in(tmp_path, (f"experiment=paper/{name}", *shorter, *here, *local), name="run")

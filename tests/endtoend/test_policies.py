@@ -52,7 +52,7 @@ def test_local_batch_norm_is_in_no_checkpoint_and_the_outcome_says_whose_figures
     assert not any("bn" in name or "running" in name for name in state)
     assert len(state) > 10
     assert "the silos' own figures are the fair ones" in capsys.readouterr().out
-    assert "the silos&#39; figures are the fair ones" in (directory / "report.html").read_text()
+    assert "The silos&#39; figures are therefore the fair ones" in (directory / "report.html").read_text()
     assert all(line["dropped"] == [] for line in read_history(directory))
 
 
@@ -60,7 +60,7 @@ def test_a_run_with_local_batch_norm_is_not_resumed(run, capsys):
     run("batch_norm=local", "rounds=1")
     run("batch_norm=local", "rounds=2", "resume=true", status=1)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("fedsq: resume=True: not with batch_norm=local: the silos keep their batch norm")
+    assert line.startswith("fedsq: resume=true: not with batch_norm=local: the silos keep their batch norm")
 
 
 def test_late_and_released_gates_run(run):

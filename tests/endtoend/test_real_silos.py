@@ -7,8 +7,8 @@ import psutil
 import pytest
 
 from fedsq_flwr.cli import main
-from fedsq_flwr.data import load_source
 from fedsq_flwr.data.folder_writing import write_folder
+from fedsq_flwr.data.sources import load_digits
 from tests.endtoend.conftest import read_history, read_summary
 
 #: A network with random weights on few images, so that a round takes a second.
@@ -26,7 +26,7 @@ def nothing_left():
 
 def digits_folders(root: Path) -> Path:
     """Two silos' own folders: 60 and 40 digits, one with a part for validation, one with a file that is no image."""
-    digits = load_source("digits")
+    digits = load_digits()
     few = digits.pool.subset(range(100))
     write_folder(root / "silo-0", {"train": few.subset(range(60))}, digits.class_names)
     parts = {"train": few.subset(range(60, 85)), "validation": few.subset(range(85, 100))}
@@ -102,7 +102,10 @@ def test_a_class_that_is_not_agreed_ends_the_run_and_the_silos_log_names_the_fol
     [
         (["2", "data=imagefolder", "data.path=/no/such"], "/no/such/silo-0: no such folder; a rehearsal needs one"),
         (["0"], "silos=0: must be at least 1"),
-        (["2", "executor.superlink=localhost:1"], "executor.superlink=localhost:1: a rehearsal starts its own"),
+        (
+            ["2", "executor.superlink=localhost:1"],
+            "executor.superlink=localhost:1: must be null, since a rehearsal starts its own",
+        ),
         (["2", "executor.structure=lent"], "executor.structure=lent: allowed are own, sent"),
         (["2", "min_available_silos=3"], "min_available_silos=3: must be null or 1 to 2, the number of silos"),
     ],

@@ -14,7 +14,7 @@ def test_messages_and_replies_know_each_other():
     def train(message: Message, context: Context) -> Message:
         return Message(RecordDict(), reply_to=message)
 
-    with InProcessGrid(app, silos=2, run_config={"a": 1}) as grid:
+    with InProcessGrid(app, silos=2) as grid:
         messages = [Message(RecordDict(), node, "train") for node in grid.get_node_ids()]
         replies = list(grid.send_and_receive(messages))
     assert TaskIdentity.run_id == messages[0].metadata.run_id
@@ -31,7 +31,7 @@ def test_an_exception_in_the_client_becomes_an_error_reply():
     def train(message: Message, context: Context) -> Message:
         raise ValueError("no data")
 
-    with InProcessGrid(app, silos=1, run_config={}) as grid:
+    with InProcessGrid(app, silos=1) as grid:
         (reply,) = grid.send_and_receive([Message(RecordDict(), FIRST_SILO_NODE_ID, "train")])
     assert reply.has_error()
     assert reply.error.reason == "no data"
@@ -43,11 +43,12 @@ def test_a_context_lasts_from_message_to_message():
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        seen.append((context.node_config["partition-id"], context.run_config["a"], id(context.state)))
+        assert context.run_config == {}  # what a silo must know comes with each message
+        seen.append((context.node_config["partition-id"], context.node_config["num-partitions"], id(context.state)))
         return Message(RecordDict(), reply_to=message)
 
-    with InProcessGrid(app, silos=2, run_config={"a": 1}) as grid:
+    with InProcessGrid(app, silos=2) as grid:
         for _ in range(2):
             list(grid.send_and_receive([Message(RecordDict(), node, "train") for node in grid.get_node_ids()]))
     assert len(set(seen)) == 2
-    assert [s[:2] for s in seen] == [(0, 1), (1, 1)] * 2
+    assert [s[:2] for s in seen] == [(0, 2), (1, 2)] * 2

@@ -13,7 +13,8 @@ from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.flower_app import FlowerApp
 from fedsq_flwr.executors.processes import is_alive
 from fedsq_flwr.executors.simulation import run_simulation
-from fedsq_flwr.settings.run import ExecutorConfig
+from fedsq_flwr.records.history import Line
+from fedsq_flwr.settings.run import RunSettings
 
 TOY = FlowerApp("toyapp.server_app:app", "toyapp.client_app:app")
 
@@ -24,13 +25,13 @@ class Watcher:
     """Keeps the lines it is told, and every process that runs below this one meanwhile."""
 
     def __init__(self, then: Any = None) -> None:
-        self.lines: list[dict[str, Any]] = []
+        self.lines: list[Line] = []
         self.processes: set[psutil.Process] = set()
         self.home: Path | None = None
         self.told_at = 0.0
         self._then = then
 
-    def __call__(self, line: dict[str, Any]) -> None:
+    def __call__(self, line: Line) -> None:
         self.lines.append(line)
         self.told_at = time.monotonic()
         self.processes |= set(psutil.Process().children(recursive=True))
@@ -49,7 +50,7 @@ class Watcher:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunSettings:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     # What would lead a run astray if it were not kept from it.
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "not here"))
@@ -58,27 +59,28 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     output = tmp_path / "a run"
     output.mkdir()
-    return Config(silos=3, output=str(output), executor=ExecutorConfig(client_cpus=1, client_gpus=0.0, threads=2))
+    executor = {"name": "simulation", "client_cpus": 1, "client_gpus": 0.0, "threads": 2}
+    told = {"experiment": "ends", "silos": 3, "rounds": 1, "output": str(output), "executor": executor}
+    return RunSettings.parse(told)
 
 
-def overrides(config: Config, **settings: object) -> list[str]:
-    settings = {"output": f"'{config.output}'", "silos": config.silos, **settings}
-    return [*(f"{name}={value}" for name, value in settings.items())]
-
-
-def test_a_run_that_completes(config: Config) -> None:
-    output = Path(config.output)
+def test_a_run_that_completes(settings: RunSettings) -> None:
+    output = Path(settings.output)
     (output / "history.jsonl").write_text('{"round": 0, "of": "an earlier run"}\n')
-    wanted = [*overrides(config, rounds=2), r"""x='it\'s "so" = [1, {a: 2}] # $HOME \n é'""", 'y="a=b c"', "z=[1, 2]"]
+    named = r"""it's "so" = [1, {a: 2}] # $HOME \n \" é"""
+    settings = settings.changed(
+        rounds=2, experiment=f"{named}\nand more", data={"classes": ["a=b c", "[1, 2]", named]}
+    )
     watcher = Watcher()
 
-    run_simulation(config, wanted, watcher, app=TOY)
+    run_simulation(settings, watcher, app=TOY)
 
-    assert [line["round"] for line in watcher.lines] == [1, 2]
-    assert [line["replies"] for line in watcher.lines] == [3, 3]  # silos
-    assert watcher.lines[0]["threads"] == [2, 2, 2]
+    assert [line.round for line in watcher.lines] == [1, 2]
+    assert [line.replies for line in watcher.lines] == [3, 3]  # silos
+    assert json.loads((output / "processes.json").read_text())["threads"] == [2, 2, 2]
     received = json.loads((output / "received.json").read_text())
-    assert received == {"experiment": "", "overrides": "\n".join(wanted)}
+    assert received == {"settings": settings.to_json()}
+    assert RunSettings.from_json(received["settings"]) == settings
     log = (output / "flower.log").read_text()
     assert "Starting Flower SuperLink" in log
     assert "Starting Flower Simulation" in log
@@ -86,34 +88,35 @@ def test_a_run_that_completes(config: Config) -> None:
     watcher.assert_nothing_is_left()
 
 
-def test_a_server_app_that_raises(config: Config) -> None:
-    (Path(config.output) / "failure.json").write_text('{"error": "of an earlier attempt"}')
+def test_a_server_app_that_raises(settings: RunSettings) -> None:
+    (Path(settings.output) / "failure.json").write_text('{"error": "of an earlier attempt"}')
     watcher = Watcher()
     with pytest.raises(RunFailedError) as raised:
-        run_simulation(config, overrides(config, rounds=1, then="raise"), watcher, app=TOY)
-    log = Path(config.output) / "flower.log"
+        run_simulation(settings.changed(experiment="raise"), watcher, app=TOY)
+    log = Path(settings.output) / "flower.log"
     assert str(raised.value) == f"ValueError: boom, and (status: finished:failed; log: {log})"
     assert "ValueError: boom, and\na second line" in log.read_text()
     watcher.assert_nothing_is_left()
 
 
-def test_a_simulation_that_is_killed(config: Config) -> None:
-    watcher = Watcher(lambda line: psutil.Process(line["server"]).kill())
+def test_a_simulation_that_is_killed(settings: RunSettings) -> None:
+    told = Path(settings.output) / "processes.json"
+    watcher = Watcher(lambda _: psutil.Process(json.loads(told.read_text())["server"]).kill())
     with pytest.raises(RunFailedError, match=r"^flwr-simulation ended in mid-run \(status: running; log: .*log\)$"):
-        run_simulation(config, overrides(config, rounds=1, then="wait"), watcher, app=TOY)
+        run_simulation(settings.changed(experiment="wait"), watcher, app=TOY)
     assert time.monotonic() - watcher.told_at < 20
     watcher.assert_nothing_is_left()
 
 
-def test_ctrl_c(config: Config) -> None:
+def test_ctrl_c(settings: RunSettings) -> None:
     watcher = Watcher(lambda _: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        run_simulation(config, overrides(config, rounds=1, then="wait"), watcher, app=TOY)
+        run_simulation(settings.changed(experiment="wait"), watcher, app=TOY)
     assert time.monotonic() - watcher.told_at < 15
     watcher.assert_nothing_is_left()
 
 
-def test_an_app_that_cannot_be_found(config: Config) -> None:
+def test_an_app_that_cannot_be_found(settings: RunSettings) -> None:
     with pytest.raises(RunFailedError, match=r"^No module named 'nowhere' \(status: none; log: .*log\)$"):
-        run_simulation(config, overrides(config), Watcher(), app=FlowerApp("nowhere.app:app", TOY.clientapp))
+        run_simulation(settings, Watcher(), app=FlowerApp("nowhere.app:app", TOY.clientapp))
     assert psutil.Process().children(recursive=True) == []

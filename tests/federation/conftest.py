@@ -13,7 +13,7 @@ def make_grid() -> Iterator[Callable[..., InProcessGrid]]:
     grids = []
 
     def make(app: ClientApp, silos: int = 4, workers: int = 1) -> InProcessGrid:
-        grids.append(InProcessGrid(app, silos=silos, run_config={}, workers=workers))
+        grids.append(InProcessGrid(app, silos=silos, workers=workers))
         return grids[-1]
 
     yield make

@@ -8,8 +8,8 @@ from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from fedsq_flwr import FedSQClient, QuantitativeCopy
+from fedsq_flwr.federation import answer_evaluate, answer_query, answer_train
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import answer_evaluate, answer_query, answer_train
 from fedsq_flwr.learning import TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=4, learning_rate=0.1)
@@ -32,12 +32,15 @@ def client_of(model: QuantitativeCopy, silo: int, memory: SiloMemory | None = No
     )
 
 
-def silo_app(build: Callable[[], QuantitativeCopy]) -> ClientApp:
-    """All silos train the one model that ``build`` makes; what each keeps is in its context."""
+def silo_app(build: Callable[[], QuantitativeCopy], scale: float = 1.0) -> ClientApp:
+    """All silos train the one model that ``build`` makes; what each keeps is in its context. Images are scaled."""
     app, model, start = ClientApp(), build(), build()
 
     def client(context: Context) -> FedSQClient:
-        return client_of(model, int(context.node_config["partition-id"]), SiloMemory(context, start))
+        client = client_of(model, int(context.node_config["partition-id"]), SiloMemory(context, start))
+        images, labels = client.core.samples
+        client.core.samples = client.core.held_out = images * scale, labels
+        return client
 
     @app.query()
     def query(message: Message, context: Context) -> Message:

@@ -97,8 +97,8 @@ def test_kept_gates_change_no_number_and_are_found_again():
         for number in (1, 2, 3):
             config = {"server-round": number, "fingerprint": model.fingerprint}
             state, _, _ = silo.fit(state, config)
-            judged = silo.evaluate(state, config)
-        return b"".join(a.tobytes() for a in state), judged
+            evaluated = silo.evaluate(state, config)
+        return b"".join(a.tobytes() for a in state), evaluated
 
     cache = GateCache()
     assert rounds(cache) == rounds(None)
@@ -122,7 +122,7 @@ def test_the_rate_of_a_round_is_as_the_schedule_says():
     def trained(server_round, **settings):
         model = QuantitativeCopy(network())
         silo = client(model)
-        silo.settings = TrainingSettings(epochs=1, batch_size=4, **settings)
+        silo.core.settings = TrainingSettings(epochs=1, batch_size=4, **settings)
         result, _, _ = silo.fit(arrays(model), {"server-round": server_round})
         return b"".join(array.tobytes() for array in result)
 

@@ -59,10 +59,10 @@ def test_a_round_hands_over_the_replies_that_were_averaged(make_grid, arrays) ->
         if silo == 2 and content.array_records:
             content["arrays"] = ArrayRecord()
 
-    seen = []
+    seen, rounds = [], []
     strategy = FedSQ(fingerprint=FINGERPRINT)
-    judged = Evaluation(0.0, 1.0, 1)
-    rounds = run_rounds(
+    evaluated = Evaluation(0.0, 1.0, 1)
+    for finished in run_rounds(
         strategy,
         make_grid(toy_app(spoil)),
         arrays,
@@ -70,9 +70,11 @@ def test_a_round_hands_over_the_replies_that_were_averaged(make_grid, arrays) ->
         last=2,
         timeout=10,
         enter=lambda _: None,
-        evaluate=lambda _: {"validation": judged, "test": judged},
-        examine=lambda start, averaged, replies: seen.append((start, averaged, list(replies))),
-    )
+        evaluate=lambda _: {"validation": evaluated, "test": evaluated},
+    ):
+        assert [len(earlier.replies) for earlier in rounds] == [0] * len(rounds)  # not held beside these
+        seen.append((finished.start, finished.arrays, list(finished.replies)))
+        rounds.append(finished)
     assert [finished.fingerprint for finished in rounds] == [FINGERPRINT] * 2
     (start, averaged, replies), (next_start, *_) = seen
     assert start is arrays
@@ -81,11 +83,11 @@ def test_a_round_hands_over_the_replies_that_were_averaged(make_grid, arrays) ->
     assert weights == [1, 2, 4]  # silos 0, 1 and 3, in order
 
 
-def test_nothing_is_handed_over_unless_asked_for(make_grid, arrays) -> None:
-    judged = Evaluation(0.0, 1.0, 1)
+def test_rounds_are_not_diagnosed_unless_asked_for(make_grid, arrays) -> None:
+    evaluated = Evaluation(0.0, 1.0, 1)
     strategy = FedSQ(fingerprint=FINGERPRINT)
     (finished,) = run_rounds(
         strategy, make_grid(toy_app()), arrays, first=1, last=1, timeout=10, enter=lambda _: None,
-        evaluate=lambda _: {"validation": judged, "test": judged},
+        evaluate=lambda _: {"validation": evaluated, "test": evaluated},
     )  # fmt: skip
     assert finished.diagnostics is None

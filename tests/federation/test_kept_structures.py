@@ -8,10 +8,10 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from fedsq_flwr import DualCopy
 from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.federation import answer_query
 from fedsq_flwr.federation.arrays import to_arrays
-from fedsq_flwr.federation.handout import Handout
+from fedsq_flwr.federation.distribution import StructureDistribution
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.messages import answer_query
 from fedsq_flwr.federation.structures import KEPT_ON_DISK, ContextStructures, DiskStructures
 from tests.federation.silos import network
 
@@ -107,24 +107,24 @@ def test_asked_first_a_silo_that_has_it_is_not_sent_it_again(tmp_path):
         return answer_query(message, where, DiskStructures(tmp_path / str(silo)))
 
     for expected in ([0, 1, 2], []):
-        with InProcessGrid(app, silos=3, run_config={}) as grid:
-            handout = Handout(10, ask=True)
+        with InProcessGrid(app, silos=3) as grid:
+            distribution = StructureDistribution(10, ask=True)
             nodes = list(grid.get_node_ids())
             for _ in range(2):  # a later round of the same run asks nobody
-                handout.send(grid, nodes, "ef" * 32, lambda: arrays)
+                distribution.send(grid, nodes, "ef" * 32, lambda: arrays)
             assert sent == expected
             sent.clear()
     (tmp_path / "1" / f"{'ef' * 32}.safetensors").unlink()
-    with InProcessGrid(app, silos=3, run_config={}) as grid:
-        Handout(10, ask=True).send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: arrays)
+    with InProcessGrid(app, silos=3) as grid:
+        StructureDistribution(10, ask=True).send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: arrays)
     assert sent == [1]
 
 
 def test_an_answer_that_says_nothing_confirms_nothing():
-    with InProcessGrid(lambda message, _: Message(RecordDict(), reply_to=message), silos=2, run_config={}) as grid:
-        handout = Handout(10, ask=True)
-        handout.send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: to_arrays(state(3)))
-    assert handout._fingerprints == {}
+    with InProcessGrid(lambda message, _: Message(RecordDict(), reply_to=message), silos=2) as grid:
+        distribution = StructureDistribution(10, ask=True)
+        distribution.send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: to_arrays(state(3)))
+    assert distribution._fingerprints == {}
 
 
 def test_a_silo_says_that_it_has_a_structure_only_if_it_has(tmp_path):
@@ -135,7 +135,7 @@ def test_a_silo_says_that_it_has_a_structure_only_if_it_has(tmp_path):
         message.metadata.__dict__["_message_id"] = "1"
         return dict(answer_query(message, context(), structures).content["config"])
 
-    with InProcessGrid(lambda *_: None, silos=1, run_config={}):  # gives messages a sender
+    with InProcessGrid(lambda *_: None, silos=1):  # gives messages a sender
         assert "fingerprint" not in ask()
         structures.keep("ab12", state(1))
         assert ask()["fingerprint"] == "ab12"

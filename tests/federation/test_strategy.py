@@ -1,17 +1,24 @@
-import random
+"""FedSQ as a whole: what its layers give together, around any strategy of Flower's."""
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian, FedProx
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedProx,
+    Krum,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation import FedSQ
-from fedsq_flwr.federation.rounds import MEASURED, run_rounds
-from fedsq_flwr.records.lines import line_of
-from tests.federation.toys import FINGERPRINT, toy_app
+from tests.federation.grids import losing
+from tests.federation.loops import flowers_loop
+from tests.federation.toys import FINGERPRINT, sampling, toy_app
 
 
 def fedsq(silos=4, inner=FedAvg, **options):
@@ -53,48 +60,6 @@ def test_the_average_equals_a_hand_made_mean(make_grid, arrays, values, weights)
     np.testing.assert_allclose(averaged["b"].numpy(), np.full(3, by_hand), rtol=1e-4, atol=1e-3)
 
 
-def test_the_order_of_arrival_changes_no_bit(make_grid, arrays):
-    noise = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-
-    def spoil(silo, content):
-        content["arrays"]["b"] = Array(noise[silo])
-
-    grid = make_grid(toy_app(spoil), silos=8)
-    results = []
-    for order in (lambda replies: replies, lambda replies: replies[::-1], lambda replies: replies[3:] + replies[:3]):
-        strategy = fedsq(8)
-        replies = grid.send_and_receive(strategy.configure_train(1, arrays, ConfigRecord(), grid))
-        averaged, _ = strategy.aggregate_train(1, order(list(replies)))
-        results.append(averaged["b"].numpy().tobytes())
-    assert len(set(results)) == 1
-
-
-def test_sampling_is_seeded_and_differs_from_round_to_round(make_grid, arrays):
-    grid = make_grid(toy_app(), silos=10)
-
-    def samples(seed, rounds=range(1, 6)):
-        strategy, chosen = fedsq(10, fraction=0.3, seed=seed), []
-        for server_round in rounds:
-            random.seed()  # what the program around does with the global generator must not matter
-            list(strategy.configure_train(server_round, arrays, ConfigRecord(), grid))
-            chosen.append(tuple(strategy.training.sampled))
-        return chosen
-
-    assert samples(0) == samples(0)
-    assert samples(0) != samples(1)
-    assert len(set(samples(0))) > 1
-    assert samples(0, range(3, 6)) == samples(0)[2:]  # a resumed run samples as an uninterrupted one
-    assert all(len(chosen) == 3 for chosen in samples(0))
-
-
-def test_the_global_random_state_is_left_as_it_was(make_grid, arrays):
-    grid = make_grid(toy_app())
-    random.seed(123)
-    before = random.getstate()
-    list(fedsq(fraction=0.5).configure_train(1, arrays, ConfigRecord(), grid))
-    assert random.getstate() == before
-
-
 def test_every_message_names_round_and_fingerprint(make_grid, arrays):
     strategy = fedsq(fingerprint=lambda server_round: f"of round {server_round}")
     config = ConfigRecord({"mine": 1})
@@ -120,82 +85,6 @@ def test_other_strategies_compose(make_grid, arrays, inner):
     assert not np.array_equal(arrays["w"].numpy(), np.zeros((2, 3)))
 
 
-class Spoiling(FedAvg):
-    def aggregate_train(self, server_round, replies):
-        arrays, metrics = super().aggregate_train(server_round, replies)
-        return self.spoil(arrays), metrics
-
-
-@pytest.mark.parametrize(
-    ("spoil", "fault"),
-    [
-        (lambda arrays: None, "returned no model"),
-        (lambda arrays: ArrayRecord({"w": arrays["w"]}), "changed names or shapes"),
-        (
-            lambda arrays: ArrayRecord({**arrays, "b": Array(np.full(3, np.inf))}),
-            "array 'b' by Spoiling is not finite",
-        ),
-    ],
-)
-def test_an_average_that_is_no_model_ends_the_run(make_grid, arrays, spoil, fault):
-    strategy = fedsq(inner=Spoiling)
-    strategy.inner.spoil = spoil
-    with pytest.raises(RunFailedError, match=fault):
-        train_round(strategy, make_grid(toy_app()), arrays)
-
-
-def test_a_bad_reply_is_dropped_by_name_and_the_round_goes_on(make_grid, arrays):
-    def spoil(silo, content):
-        if silo == 2:
-            content["arrays"]["w"] = Array(np.full((2, 3), np.nan, np.float32))
-        if silo == 3:
-            raise ValueError("disk is full")
-
-    strategy = fedsq()
-    averaged, _ = train_round(strategy, make_grid(toy_app(spoil)), arrays)
-    assert strategy.training.dropped == {2: "array 'w' holds values that are not finite", 3: "disk is full"}
-    np.testing.assert_allclose(averaged["w"].numpy(), np.full((2, 3), 2 / 3, np.float32), rtol=1e-6)
-
-
-def test_a_silo_that_does_not_answer_is_named(make_grid, arrays):
-    grid, strategy = make_grid(toy_app()), fedsq()
-    replies = list(grid.send_and_receive(strategy.configure_train(1, arrays, ConfigRecord(), grid)))
-    strategy.aggregate_train(1, replies[1:])
-    assert strategy.training.dropped == {0: "did not answer in time"}
-
-
-def test_too_few_usable_replies_end_the_run_with_every_reason(make_grid, arrays):
-    def spoil(silo, content):
-        if silo:
-            raise ValueError("no data")
-
-    with pytest.raises(RunFailedError) as raised:
-        train_round(fedsq(min_replies=2), make_grid(toy_app(spoil)), arrays)
-    assert str(raised.value) == "round 1: 1 usable replies of 4, min_replies=2 (silos 1, 2, 3: no data)"
-
-
-def test_late_replies_of_another_round_are_dropped(make_grid, arrays):
-    grid, strategy = make_grid(toy_app()), fedsq()
-    late = list(grid.send_and_receive(strategy.configure_train(1, arrays, ConfigRecord(), grid)))
-    list(strategy.configure_train(2, arrays, ConfigRecord(), grid))
-    with pytest.raises(RunFailedError, match="answers round 1, not 2"):
-        strategy.aggregate_train(2, late)
-
-
-def test_silos_that_hold_nothing_out_do_not_count_as_asked(make_grid, arrays):
-    grid, strategy = make_grid(toy_app()), fedsq()  # silo 0 answers with 0 examples
-    questions = strategy.configure_evaluate(1, arrays, ConfigRecord(), grid)
-    metrics = strategy.aggregate_evaluate(1, grid.send_and_receive(questions))
-    assert strategy.evaluation.sampled == [1, 2, 3]
-    assert strategy.evaluation.dropped == {}
-    assert metrics["accuracy"] == pytest.approx((0.1 * 1 + 0.2 * 2 + 0.3 * 3) / 6)
-
-
-def test_min_replies_must_be_positive():
-    with pytest.raises(ValueError, match="min_replies=0"):
-        FedSQ(min_replies=0)
-
-
 def test_flowers_own_loop_drives_it_too(make_grid, arrays):
     result = fedsq().start(make_grid(toy_app()), arrays, num_rounds=2)
     mean = 2.0
@@ -203,27 +92,49 @@ def test_flowers_own_loop_drives_it_too(make_grid, arrays):
     assert isinstance(result.arrays, ArrayRecord)
 
 
-@pytest.mark.parametrize("kind", ["train", "evaluate"])
-@pytest.mark.parametrize("change", ["lacks", "list", "nan"])
-def test_a_reply_without_a_number_that_the_round_reads_costs_one_reply_not_the_run(make_grid, arrays, kind, change):
-    name = MEASURED[kind][0]
+def test_differential_privacy_can_be_wrapped_around_it(make_grid, arrays):
+    """Flower clips the silos' steps before FedSQ averages them; replies keep the names of their messages."""
+    inner = FedAvg(**sampling())
+    strategy = DifferentialPrivacyServerSideFixedClipping(
+        FedSQ(inner, fingerprint=FINGERPRINT), noise_multiplier=0.0, clipping_norm=3.0, num_sampled_clients=4
+    )
 
-    def spoil(silo, content):
-        metrics = content["metrics"]
-        if silo == 1 and name in metrics:
-            if change == "lacks":
-                del metrics[name]
-            else:
-                metrics[name] = [1.0, 2.0] if change == "list" else float("nan")
+    def one_more(silo, content):  # Flower divides by the length of a step
+        for name, array in content.get("arrays", {}).items():
+            content["arrays"][name] = Array(array.numpy() + np.float32(1))
 
-    strategy = FedSQ(FedAvg(min_available_nodes=1), metrics=MEASURED)
-    with make_grid(toy_app(spoil), silos=2) as grid:
-        (finished,) = run_rounds(
-            strategy, grid, arrays, first=1, last=1, timeout=5, enter=lambda _: None, evaluate=lambda _: {}
-        )
-    line = line_of(finished)
-    if (kind, change) == ("evaluate", "nan"):  # a diverged model is no fault of the silo's
-        assert line["dropped"] == []
-    else:
-        reason = f"has nan under '{name}'" if change == "nan" else f"has no number under '{name}'"
-        assert [(drop["silo"], drop["reason"]) for drop in line["dropped"]] == [(1, reason)]
+    averaged = flowers_loop(strategy, make_grid(toy_app(one_more)), arrays)
+    # Silo k moves nine values by k + 1, a step of length 3 (k + 1): clipped to 3, all of them move by 1.
+    np.testing.assert_allclose(averaged["w"].numpy(), np.ones((2, 3)), rtol=1e-5)
+
+
+def test_krum_chooses_one_of_the_replies(make_grid, arrays):
+    averaged, _ = train_round(fedsq(inner=Krum), make_grid(toy_app()), arrays)
+    assert averaged["w"].numpy()[0, 0] in (0, 1, 2, 3)
+    assert len(set(averaged["w"].numpy().ravel())) == 1
+
+
+@pytest.mark.parametrize("inner", [FedAvg, FedAdam, FedMedian])
+def test_one_reply_at_a_time_and_in_any_order_it_is_the_same_to_the_bit(make_grid, arrays, inner):
+    grid, results = make_grid(toy_app()), []
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        strategy = fedsq(inner=inner)
+        replies = list(grid.send_and_receive(strategy.configure_train(1, arrays, ConfigRecord(), grid)))
+        strategy.begin("train", 1)
+        for silo in order:
+            strategy.add(replies[silo])
+        results.append(strategy.finish())
+    at_once = train_round(fedsq(inner=inner), grid, arrays)
+    assert results == [at_once, at_once]
+
+
+def test_several_promises_at_once_hold_together(make_grid, arrays):
+    """Linear probing under a server optimiser with uniform weights, and silo 3 is lost in every round."""
+    strategy = fedsq(
+        inner=FedAvgM, inner_options={"server_learning_rate": 0.5}, uniform=True, linear_probing_rounds=1, head=["b"]
+    )
+    averaged = flowers_loop(strategy, losing(make_grid(toy_app()), 3, told=True), arrays, 2)
+    mean = (0 + 1 + 2) / 3
+    np.testing.assert_allclose(averaged["b"].numpy(), np.full(3, 1 + 2 * 0.5 * mean), rtol=1e-6)
+    np.testing.assert_allclose(averaged["w"].numpy(), np.full((2, 3), 0.5 * mean), rtol=1e-6)  # from round 2 on
+    assert strategy.training.dropped == {3: "has left, or cannot be reached"}

@@ -12,10 +12,11 @@ from flwr.serverapp.strategy import FedAvg
 from fedsq_flwr import DualCopy, FedSQ
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
-from fedsq_flwr.federation.messages import count_bytes
 from fedsq_flwr.federation.packing import FORMAT, PACKED, is_packed, pack, unpack
+from fedsq_flwr.federation.protocol import count_bytes
 from fedsq_flwr.federation.rounds import run_rounds
 from fedsq_flwr.federation.wire import Wire
+from tests.federation.grids import losing
 from tests.federation.silos import client_of, network, silo_app
 from tests.federation.toys import FINGERPRINT, toy_app
 
@@ -129,6 +130,28 @@ def test_bytes_are_counted_as_they_travel(make_grid):
         assert all(is_packed(message.content["arrays"]) is (dtype is not None) for message in wire.down)
 
 
+def test_the_strategys_own_messages_have_the_ids_of_those_that_travel(make_grid):
+    """By these ids replies are matched, and a packed message is another one than the strategy's."""
+    wire = Wire(make_grid(gates_app(), silos=3), dtype="float32")
+    start = to_arrays(DualCopy(network()).quantitative_state())
+    messages = list(federation(DualCopy(network()).fingerprint).configure_train(1, start, ConfigRecord(), wire))
+    replies = list(wire.send_and_receive(messages))
+    ids = [message.metadata.message_id for message in messages]
+    assert len(set(ids)) == 3
+    assert "" not in ids
+    assert [reply.metadata.reply_to_message_id for reply in replies] == ids
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "bfloat16"])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_node_that_is_lost_in_mid_round_costs_one_reply_on_every_wire(make_grid, dtype, told):
+    _, (first, second) = gated_run(losing(make_grid(gates_app(), silos=3), 1, told=told), dtype)
+    reason = "has left, or cannot be reached" if told else "did not answer in time"
+    assert first.training.dropped == second.training.dropped == {1: reason}
+    assert first.evaluation.dropped == second.evaluation.dropped == {}
+    assert sorted(first.training.metrics) == [0, 2]
+
+
 def test_a_record_that_goes_to_all_silos_is_packed_once(make_grid):
     wire = Overheard(make_grid(gates_app(), silos=3), dtype="float32")
     start = to_arrays(DualCopy(network()).quantitative_state())
@@ -143,7 +166,7 @@ def test_weights_that_do_not_fit_the_wire_end_the_run_with_their_name(make_grid)
     arrays = ArrayRecord({"w": Array(np.float32([7e4]))})
     wire = Wire(make_grid(toy_app(), silos=3), dtype="float16")
     messages = list(federation().configure_train(1, arrays, ConfigRecord(), wire))
-    with pytest.raises(RunFailedError, match=r"wire=float16: array 'w' holds values up to 7e\+04"):
+    with pytest.raises(RunFailedError, match=r"wire_dtype=float16: array 'w' holds values up to 7e\+04"):
         list(wire.send_and_receive(messages))
 
 

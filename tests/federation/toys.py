@@ -6,7 +6,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedsq_flwr.federation.messages import ARRAYS, CONFIG, METRICS, answer_query
+from fedsq_flwr.federation import answer_query
+from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, METRICS
 
 Change = Callable[[int, RecordDict], None]
 FINGERPRINT = "f" * 64
@@ -46,3 +47,14 @@ def toy_app(spoil: Change = lambda silo, content: None, seen: list[Message] | No
         return Message(content, reply_to=message)
 
     return app
+
+
+def sampling(silos: int = 4, fraction: float = 1.0) -> dict[str, float | int]:
+    """What a strategy of Flower's is told to sample all silos, or a fraction, of so many."""
+    minimums = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": silos}
+    return {"fraction_train": fraction, **minimums}
+
+
+def mean_of(*silos: int) -> float:
+    """What these silos add to every array on average, weighted by their samples."""
+    return sum(silo * (silo + 1) for silo in silos) / sum(silo + 1 for silo in silos)

@@ -2,15 +2,16 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import torch
-from fedsq_flwr.config.backbones import NETWORKS
 from torch import nn
 
 from fedsq_flwr.gating import DualCopy
 from fedsq_flwr.models import BACKBONES, build_backbone
 from fedsq_flwr.models.head import find_head
+from fedsq_flwr.settings.backbone import CifarBackbone, Network, TorchvisionBackbone, TorchvisionName
 
 #: Millions of parameters with 1,000 classes (10 for the networks of small images), as published.
 MILLIONS = {
@@ -19,7 +20,13 @@ MILLIONS = {
     "vgg16": 138.36, "vgg16_bn": 138.37, "vgg19": 143.67, "vgg19_bn": 143.68, "alexnet": 61.10,
     "squeezenet1_1": 1.24, "densenet121": 7.98, "googlenet": 6.62,
 }  # fmt: skip
-TORCHVISION = [name for name, network in NETWORKS.items() if network.torchvision]
+TORCHVISION = get_args(TorchvisionName)
+
+
+def told(name: str) -> Network:
+    """What the settings know of a network."""
+    kind = TorchvisionBackbone if name in TORCHVISION else CifarBackbone
+    return kind.parse({"name": name, "head": "keep"}).network
 
 
 def outline(name: str, classes: int = 10) -> nn.Module:
@@ -30,27 +37,27 @@ def outline(name: str, classes: int = 10) -> nn.Module:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_number_of_parameters_is_the_published_one(name: str) -> None:
-    network = outline(name, 1000 if NETWORKS[name].torchvision else 10)
+    network = outline(name, 1000 if name in TORCHVISION else 10)
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(MILLIONS[name], abs=0.006)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_head_is_the_last_layer_and_linear_where_the_settings_say_so(name: str) -> None:
     network, head = outline(name, 7), BACKBONES[name].head
-    assert find_head(network, None) == (head if NETWORKS[name].linear_head else None)
-    assert isinstance(network.get_submodule(head), nn.Linear if NETWORKS[name].linear_head else nn.Conv2d)
+    assert find_head(network, None) == (head if told(name).linear_head else None)
+    assert isinstance(network.get_submodule(head), nn.Linear if told(name).linear_head else nn.Conv2d)
     assert len(network.get_submodule(head).weight) == 7
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_dropout_is_where_the_settings_say_so(name: str) -> None:
     active = [m for m in outline(name).modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
-    assert bool(active) is NETWORKS[name].dropout
+    assert bool(active) is told(name).dropout
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_images_of_the_smallest_size_pass_and_smaller_ones_do_not(name: str) -> None:
-    network, smallest = outline(name), NETWORKS[name].smallest
+    network, smallest = outline(name), told(name).smallest
     assert network(torch.empty(2, 3, smallest, smallest, device="meta")).shape == (2, 10)
     if name in ("alexnet", "squeezenet1_1", "densenet121") or name.startswith("vgg"):
         with pytest.raises(RuntimeError):

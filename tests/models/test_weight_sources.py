@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
-from fedsq_flwr.config.backbones import NETWORKS
 
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models import build_backbone, load_weights, locate_weights, save_weights, state_digest
+from fedsq_flwr.settings.backbone import TorchvisionName
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -97,7 +98,7 @@ def test_weights_without_a_classifier_are_not_offered() -> None:
     assert problem("vgg16", "IMAGENET1K_FEATURES").endswith("allowed for vgg16 are IMAGENET1K_V1")
 
 
-@pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if network.torchvision])
+@pytest.mark.parametrize("name", get_args(TorchvisionName))
 def test_torchvision_has_weights_for_each_of_its_networks(name: str) -> None:
     assert "IMAGENET1K_V1" in problem(name, "NOTHING")
 

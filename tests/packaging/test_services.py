@@ -67,14 +67,14 @@ def test_the_settings_of_a_silo_are_settings_and_can_be_read(tmp_path):
     text = (EXAMPLES / "silo.yaml").read_text()
     with_hints = re.sub(r"^# (\w+: \S+ +#)", r"\1", text, flags=re.M)  # what stands as a comment is one, too
     given = yaml.safe_load(with_hints)
-    assert given.keys() == SiloSettings.__dataclass_fields__.keys() - {"insecure"}
+    assert given.keys() == SiloSettings.model_fields.keys() - {"insecure"}
     for name in ("node", "ca.crt", "weights"):
         (tmp_path / name).touch()
     there = [f"private_key={tmp_path}/node", f"root_certificates={tmp_path}/ca.crt", f"data_path={tmp_path}"]
     (tmp_path / "silo.yaml").write_text(with_hints)
     config = read_silo_settings([str(tmp_path / "silo.yaml"), *there, f"weights={tmp_path}/weights"])
     assert (config.silo, config.silos, config.superlink) == (0, 2, "server.example.org:9092")
-    assert config.gate_cache_bytes == SiloSettings.gate_cache_bytes
+    assert config.gate_cache_bytes == SiloSettings.model_fields["gate_cache_bytes"].default
     assert read_silo_settings([str(EXAMPLES / "silo.yaml"), *there]).weights is None
 
 

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from fedsq_flwr.config import Config, compose_config
 
-from fedsq_flwr.assembly import load_start
+from fedsq_flwr.assembly.network import load_start
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.data import LabelledImages, ServerData
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models import build_backbone, locate_weights
 from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.run import RunSettings
+from tests.records.made import line
 
 STATED = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
@@ -19,19 +21,19 @@ STATED = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run's directory with a best and a last checkpoint of different networks."""
-    pixels = ["backbone.mean=[0.1,0.2,0.3]", "backbone.deviation=[0.4,0.5,0.6]", "backbone.image_size=24"]
+    pixels = ["backbone.mean=[0.1,0.2,0.3]", "backbone.std=[0.4,0.5,0.6]", "backbone.image_size=24"]
     config = settings("random", *pixels, f"output={tmp_path}/run")
     directory = RunDirectory(config.output)
     directory.open(config, ServerData(LabelledImages.none(), LabelledImages.none(), ("a", "b")))
     for name, seed in (("best", 1), ("last", 2)):
         state = build_backbone("resnet20", in_channels=3, classes=2, seed=seed).state_dict()
         kept = {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}  # as a run keeps it
-        directory.checkpoints.save(name, kept, {"round": seed})
+        directory.checkpoints.save(name, kept, line(seed))
     return directory.path
 
 
-def settings(weights: str, *overrides: str) -> Config:
-    return compose_config([f"backbone.weights={weights}", "backbone.in_channels=3", *overrides])
+def settings(weights: str, *overrides: str) -> RunSettings:
+    return compose_settings([f"backbone.weights={weights}", "backbone.in_channels=3", *overrides])
 
 
 @pytest.mark.parametrize(

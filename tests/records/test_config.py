@@ -71,7 +71,7 @@ def test_a_run_of_an_older_version_that_used_a_removed_setting_is_refused_by_nam
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"config\.yaml does not exist"):
+    with pytest.raises(ConfigurationError, match=r"config\.yaml: there is no such file"):
         read_config(tmp_path / "config.yaml")
 
 

@@ -7,32 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-CONFIG = """\
-experiment: digits
-seed: 0
-rounds: {rounds}
-silos: {silos}
-participation: 1.0
-learning_rate: 0.1
-batch_norm: batch
-output: runs/digits
-data:
-  name: digits
-  held_out_fraction: 0.1
-backbone:
-  name: resnet20
-  weights: mnist
-partition:
-  name: dirichlet
-  alpha: 0.5
-method:
-  name: fedsq
-  gates: pretrained
-  aggregation: fedavg
-executor:
-  name: simulation
-"""
+from fedsq_flwr.files import check_as
+from fedsq_flwr.records.history import Line, parse_line
+from fedsq_flwr.records.summary import Summary
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.variants import drop_other_variants
 
 
 class RunFiles:
@@ -41,7 +22,7 @@ class RunFiles:
     def __init__(self, directory: Path, rounds: int, silos: int, classes: int) -> None:
         draw = np.random.default_rng(7)
         self.directory = directory
-        self.config = CONFIG.format(rounds=rounds, silos=silos)
+        self.settings = RunSettings.parse({"experiment": "digits", "rounds": rounds, "silos": silos}).plain()
         counts = draw.multinomial(1800 // classes, draw.dirichlet([0.5] * silos, classes)).T
         counts[range(silos), counts.argmax(axis=1)] += 10
         sizes = counts.sum(axis=1)
@@ -55,7 +36,7 @@ class RunFiles:
             "held_out": held_out.tolist(),
             "validation": 144,
             "test": 360,
-            "indices": [[] for _ in range(silos)],
+            "indices": [list(map(int, range(sizes[:silo].sum(), sizes[: silo + 1].sum()))) for silo in range(silos)],
         }
         levels = draw.uniform(-0.2, 0.05, silos)
         self.history = [
@@ -64,9 +45,9 @@ class RunFiles:
         ]
         self.summary: dict[str, Any] | None = self._summary(rounds, silos, sizes, held_out)
 
-    def _round(self, number: int, silos: int, judged: list[int], levels: Any) -> dict[str, Any]:
+    def _round(self, number: int, silos: int, evaluated: list[int], levels: Any) -> dict[str, Any]:
         reached = 0.95 - 0.6 * 0.6**number - 0.01 * (number % 3)
-        accuracies = {str(silo): round(min(1.0, reached + levels[silo]), 4) for silo in judged}
+        accuracies = {str(silo): round(min(1.0, reached + levels[silo]), 4) for silo in evaluated}
         values = list(accuracies.values())
         return {
             "round": number,
@@ -161,10 +142,25 @@ class RunFiles:
         self.history = self.history[:rounds]
         self.summary = None
 
+    def set(self, **settings: Any) -> None:
+        """Give settings other values; a double underscore stands for the dot in their names."""
+        for dotted, value in settings.items():
+            group, _, name = dotted.rpartition("__")
+            (self.settings[group] if group else self.settings)[name] = value
+
+    def lines(self) -> list[Line]:
+        """The rounds as a run's own process has them."""
+        return [parse_line(json.dumps(line), "a line") for line in self.history]
+
+    def summed(self) -> Summary:
+        """The summary as a run's own process has it."""
+        return check_as(Summary, self.summary, "the summary")
+
     def write(self) -> Path:
         """Write the directory and say where it is."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "config.yaml").write_text(self.config)
+        settings = RunSettings.parse(drop_other_variants(self.settings)).plain()
+        (self.directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         lines = [json.dumps(line) + "\n" for line in self.history]
         (self.directory / "history.jsonl").write_text("".join(lines))
         (self.directory / "partition.json").write_text(json.dumps(self.partition))

@@ -12,13 +12,11 @@ from fedsq_flwr.report import print_summary, read_run, write_report
 def silos_run(make_run):
     """Files of a run with real silos, the server with data or without."""
 
-    def make(path: str):
+    def make(path: str | None):
         files = make_run(rounds=3, silos=2)
-        files.config = files.config.replace("name: simulation", "name: silos").replace(
-            "name: digits\n", f"name: imagefolder\n  path: {path}\n"
-        )
+        files.set(executor__name="silos", data__name="imagefolder", data__path=path)
         files.partition = {"name": "silos", "class_names": ["cat", "dog"], "validation": 0, "test": 0}
-        if path == "null":
+        if path is None:
             for line in files.history:
                 line["test_loss"] = line["test_accuracy"] = None
             files.history[0]["loss"] = files.history[0]["accuracy"] = None
@@ -43,7 +41,7 @@ def test_a_server_with_data_has_all_figures_but_the_partition(silos_run):
 
 
 def test_a_server_without_data_says_whose_samples_stand_for_a_validation_set(silos_run):
-    text = text_of(silos_run("null"))
+    text = text_of(silos_run(None))
     assert "The server has no data: the validation figures are over all samples that the silos hold out" in text
     assert "The averaged model on all samples that the silos hold out" in text
     assert "1 round that the silos did not evaluate in left a gap" in text
@@ -52,14 +50,14 @@ def test_a_server_without_data_says_whose_samples_stand_for_a_validation_set(sil
 
 
 def test_what_was_not_measured_is_not_in_the_closing_lines(silos_run):
-    files = silos_run("null")
+    files = silos_run(None)
     console = Console(record=True, width=80)
-    print_summary(files.summary, files.write(), console)
+    print_summary(files.summed(), files.write(), console)
     said = console.export_text()
     assert "best validation accuracy" in said
     assert "test accuracy" not in said
 
 
 def test_a_run_of_which_the_partition_is_unknown_is_read(silos_run):
-    run = read_run(silos_run("null").write())
-    assert (run.partition, run.settings.partition, run.settings.alpha) == (None, "silos", None)
+    run = read_run(silos_run(None).write())
+    assert (run.partition, run.settings.has_real_silos, run.silos_validate) == (None, True, True)

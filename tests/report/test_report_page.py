@@ -2,6 +2,7 @@
 
 import html
 import math
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.errors import DataError
-from fedsq_flwr.report import captions, diagnosis_figures, figures, numerals, partition_figure, read_run, write_report
+from fedsq_flwr.report import captions, figures, heat_maps, numerals, read_run, report_run, write_report
 from fedsq_flwr.report import page as page_module
 
 
@@ -82,7 +83,7 @@ def test_the_numbers_are_the_files_numbers(make_run, no_figures):
     assert "3f" * 32 in text
     assert "flwr 1.41.0" in text
     assert f"fedsq report {files.directory}" in text
-    assert "participation: 1.0" in text  # the configuration
+    assert "fraction_train: 1.0" in text  # the configuration
 
     for line, row in zip(files.history, rows(page, "Rounds"), strict=True):
         assert row[0].split()[0] == str(line["round"])
@@ -134,7 +135,7 @@ def test_hostile_texts_stay_texts(make_run):
     files.partition["class_names"] = [evil, 'a" onload="x', '$x$ & style="font-family: ']
     files.summary["versions"] = {evil: evil}
     files.summary["fingerprint"] = evil
-    files.config = files.config.replace("name: fedsq", f'name: "{evil}"')
+    files.set(method__name=evil, experiment=evil)
     page = page_of(files)
     seen = Visible(page)
     assert "script" not in seen.tags
@@ -173,7 +174,7 @@ def test_an_unfinished_run_says_so(make_run, no_figures):
     (files.directory / "failure.json").write_text('{"error": "round 5: <b>no</b> replies"}')
     text = Visible(page_of(files)).text
     assert "This run did not finish. 4 of 10 rounds are recorded" in text
-    assert "Its last words: round 5: <b>no</b> replies." in text
+    assert "It ended with: round 5: <b>no</b> replies." in text
     best = max(files.history, key=lambda line: line["accuracy"])
     assert f"Best validation accuracy {best['accuracy']:.3f} round {best['round']} of 10" in text
 
@@ -219,7 +220,7 @@ def test_silos_that_hold_none_out_are_named(make_run):
 def test_the_figures_show_the_files_numbers(make_run):
     files = make_run(rounds=3, silos=4, classes=5)
     run = read_run(files.write())
-    picture = partition_figure.partition_picture(run.partition)
+    picture = heat_maps.partition_picture(run.partition)
     shown = re.findall(r">(\d+)</text>", picture)
     for row in files.partition["counts"]:
         assert str(sum(row)) in shown
@@ -228,7 +229,7 @@ def test_the_figures_show_the_files_numbers(make_run):
     assert "var(--ink, #1d2329)" in picture  # and its colours
     bars = figures.accuracy_by_silo(run.summary)
     assert f"mean {files.summary['silo_accuracy_mean']:.3f}" in bars
-    order = [silo.silo for silo in run.summary.judged]
+    order = [silo.silo for silo in run.summary.evaluated_silos]
     assert re.findall(r">(\d+)</text>", bars)[: len(order)] == [str(silo) for silo in order]
     assert "best" in figures.accuracy_by_round(run.rounds, 2)
     assert "best" not in re.sub("silos, worst to best", "", figures.accuracy_by_round(run.rounds, None))
@@ -246,7 +247,7 @@ def test_a_run_that_diverged_is_drawn(make_run):
 
 def test_methods_without_fixed_gates(make_run, no_figures):
     files = make_run(rounds=1)
-    files.config = files.config.replace("name: fedsq", "name: fedavg").replace("gates: pretrained", "gates: none")
+    files.set(method__name="fedavg", method__gates="none")
     files.summary.update(method="fedavg", fingerprint="")
     assert "none: this method has no fixed gates" in page_of(files)
 
@@ -266,6 +267,26 @@ def test_nothing_but_the_page_is_left_behind(make_run, no_figures, monkeypatch):
         write_report(directory)
     assert (directory / "report.html").read_text() == whole
     assert {path.name for path in directory.iterdir()} == before | {"report.html"}
+
+
+def test_a_run_does_not_fail_for_want_of_templates(make_run, no_figures, monkeypatch, tmp_path, caplog):
+    """Flower's bundle of a checkout leaves HTML and CSS files out."""
+    directory = make_run(rounds=1).write()
+    with monkeypatch.context() as bundle:
+        bundle.setattr(page_module, "TEMPLATES", tmp_path / "none")
+        with pytest.raises(DataError, match=r"has no page\.html, as in Flower's bundle"):
+            write_report(directory)
+        report_run(directory)
+    assert f"fedsq report {directory} makes it" in caplog.text
+    assert not (directory / "report.html").exists()
+    report_run(directory)
+    page = directory / "report.html"
+    made = page.stat().st_mtime_ns
+    report_run(directory)
+    assert page.stat().st_mtime_ns == made  # it was there
+    os.utime(page, (0, 0))  # of the run before it was resumed
+    report_run(directory)
+    assert page.stat().st_mtime_ns > 0
 
 
 LAYERS = ["relu", "maxpool", "layer1.0.relu", "layer1.0.relu#2"]
@@ -292,9 +313,7 @@ def test_diagnostics_are_drawn_and_their_numbers_are_the_files(make_run):
     assert "4.0 % of all signs in round 4" in text
     assert "(0.500 over 8.000 in round 4)" in text
     run = read_run(files.directory)
-    picture = diagnosis_figures.flips_by_layer(
-        [(line.round, line.diagnosis) for line in run.rounds if line.diagnosis]
-    )
+    picture = heat_maps.flips_by_layer([(line.round, line.diagnostics) for line in run.rounds if line.diagnostics])
     shown = re.findall(r">([^<>]+)</text>", picture)
     assert [name for name in shown if name in LAYERS] == LAYERS
     assert [shown.count(rate) for rate in ("1", "2", "3", "4")] == [4 + 2, 4 + 1, 1, 4 + 1]  # cells, and axes
@@ -302,7 +321,7 @@ def test_diagnostics_are_drawn_and_their_numbers_are_the_files(make_run):
 
 def test_diagnostics_of_a_method_without_fixed_gates_name_the_start(make_run):
     files = make_run(rounds=1, silos=2, classes=2)
-    files.config = files.config.replace("name: fedsq", "name: fedavg").replace("gates: pretrained", "gates: none")
+    files.set(method__name="fedavg", method__gates="none")
     files.diagnose(LAYERS[:1], 1)
     text = Visible(page_of(files)).text
     assert "own ReLU signs that differ from the gates of the start" in text

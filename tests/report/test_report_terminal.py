@@ -1,10 +1,12 @@
 """The terminal: rounds as they come, and the summary, in 80 columns."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 
+from fedsq_flwr.records.history import parse_line
 from fedsq_flwr.report import RoundTable, print_summary
 
 ESCAPE = "\x1b"
@@ -26,7 +28,7 @@ def show(lines, rounds=10, silos=10, status=(), **options):
         for text in status:
             table.status(text)
         for line in lines:
-            table.add(line)
+            table.add(parse_line(json.dumps(line), "a line"))
     return file.getvalue()
 
 
@@ -64,7 +66,7 @@ def test_every_line_is_flushed_at_once(make_run):
     with RoundTable(3, 10, Console(file=file, width=80)) as table:
         table.status("starting Ray ...")
         assert file.flushed == "starting Ray ...\n"
-        for number, line in enumerate(make_run(rounds=3).history, start=1):
+        for number, line in enumerate(make_run(rounds=3).lines(), start=1):
             table.add(line)
             assert len(file.flushed.splitlines()) == number + 2
 
@@ -137,7 +139,7 @@ def test_the_terminal_is_given_back_after_a_failure(make_run):
 
 def summary_of(files):
     file = io.StringIO()
-    print_summary(files.summary, files.directory, Console(file=file, width=80))
+    print_summary(files.summed(), files.directory, Console(file=file, width=80))
     return file.getvalue()
 
 

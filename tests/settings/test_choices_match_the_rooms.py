@@ -4,10 +4,9 @@ from typing import get_args
 
 import pytest
 
-from fedsq_flwr.data import PUBLISHED, SOURCES
+from fedsq_flwr.data import PUBLISHED, load_source
 from fedsq_flwr.data.partitioners import candidates
 from fedsq_flwr.federation.aggregation import build_aggregation
-from fedsq_flwr.job import EXECUTORS
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
 from fedsq_flwr.learning.schedule import SCHEDULES
@@ -17,19 +16,18 @@ from fedsq_flwr.models.head import INITIALISATIONS
 from fedsq_flwr.settings.backbone import TorchvisionBackbone
 from fedsq_flwr.settings.base import Settings
 from fedsq_flwr.settings.composition import compose_settings
-from fedsq_flwr.settings.fields import catalogue, variants_of
+from fedsq_flwr.settings.data import ImageFolderData, PublishedData
+from fedsq_flwr.settings.fields import catalogue, tags_of, variants_of
 from fedsq_flwr.settings.partition import SavedPartition
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.trackers.registry import TRACKERS
 
 IMPLEMENTED = {
     "backbone.name": BACKBONES,
-    "data.name": [*SOURCES, *PUBLISHED, "imagefolder"],
     "data.augmentation": AUGMENTATIONS,
     "batch_norm": POLICIES,
     "backbone.head": [*INITIALISATIONS, "keep"],
     "executor.precision": PRECISIONS,
-    "executor.name": EXECUTORS,
     "learning_rate_schedule": SCHEDULES,
     "trackers": TRACKERS,
 }
@@ -67,6 +65,14 @@ def test_every_aggregation_is_implemented(variant: type[Settings]) -> None:
 def test_every_partition_is_implemented_but_for_a_saved_one(variant: type[Settings]) -> None:
     implemented = candidates.dispatch(variant) is not candidates.dispatch(object)
     assert implemented is (variant is not SavedPartition)  # which is read, and not drawn
+
+
+@pytest.mark.parametrize("variant", variants_of(RunSettings.model_fields["data"]))
+def test_every_data_set_is_implemented(variant: type[Settings]) -> None:
+    implemented = load_source.dispatch(variant) is not load_source.dispatch(object)
+    assert implemented is (variant is not ImageFolderData)  # which is read for the backbone
+    if issubclass(variant, PublishedData):
+        assert set(tags_of(variant, "name")) <= PUBLISHED.keys()
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -203,13 +203,14 @@ def test_a_value_of_two_lines_is_still_told_in_one(setting: str) -> None:
 def test_weights_that_are_a_directory_or_of_another_format_are_refused(tmp_path: Path) -> None:
     pickle = tmp_path / "weights.pkl"
     pickle.touch()
-    assert "a .safetensors, .pth or .pt file" in complaint(f"backbone.weights={pickle}")
-    for suffix in (".safetensors", ".pth", ".pt"):
+    told = complaint(f"backbone.weights={pickle}")
+    assert told.endswith("must end in one of .safetensors, .pth, .pt, .th, .bin, .ckpt, .tar")
+    for suffix in (".safetensors", ".pth", ".pt", ".pth.tar", ".ckpt"):
         (tmp_path / f"folder{suffix}").mkdir()
         assert "there is no such file" in complaint(f"backbone.weights={tmp_path}/folder{suffix}")
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".pth.tar", ".ckpt", ".PTH", ".bin"])
 def test_weights_that_are_there_are_taken(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"weights{suffix}"
     file.touch()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fedsq_flwr.commands.shares import lay_out_data
-from fedsq_flwr.data import DataSource, load_source
+from fedsq_flwr.data import DataSource
+from fedsq_flwr.data.sources import load_digits
 from fedsq_flwr.executors.superlink import LocalSuperLink
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.silos.keys import make_node_key
@@ -26,8 +27,8 @@ TINY = (
 )
 
 
-def few_digits(name: str) -> DataSource:
-    whole = load_source(name)
+def few_digits(*_: object) -> DataSource:
+    whole = load_digits()
     return replace(whole, pool=whole.pool.subset(range(200)), test=whole.test.subset(range(40)))
 
 
@@ -54,7 +55,9 @@ def make_federation(superlink: LocalSuperLink, authority: Path, directory: Path)
     """Write images and keys below ``directory``, and have the SuperLink know the keys."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fedsq_flwr.assembly.data.load_source", few_digits)
-        images, data = lay_out_data(compose_settings(TINY), directory)
+        images, settings = lay_out_data(compose_settings(TINY), directory)
+    told = {"path": settings.data.path, "classes": list(settings.data.classes or ())}
+    data = ["data=imagefolder", *(f"data.{name}={json.dumps(value)}" for name, value in told.items())]
     certificate = f"{authority / 'ca.crt'}"
     silos = []
     for silo, folder in enumerate(images):

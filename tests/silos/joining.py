@@ -5,7 +5,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from fedsq_flwr.settings.silo import SiloSettings
 
 
 def silo_of(folder: Path, **settings: object) -> SiloSettings:
-    """A silo whose data and state lie in ``folder``, and which has no key and no authority."""
-    plain = SiloSettings(superlink="localhost:9092", silo=0, silos=2, data_path=str(folder))
-    return replace(plain, state_dir=str(folder / "state"), **settings)
+    """A silo whose data and state lie in ``folder``, and which has no key and no authority.
+
+    The settings are taken as they are: a stand-in of a server speaks plain HTTP to a silo with a key, too.
+    """
+    plain = {"superlink": "localhost:9092", "silo": 0, "silos": 2, "data_path": str(folder)}
+    return SiloSettings.parse(plain).model_copy(update={"state_dir": str(folder / "state"), **settings})
 
 
 @dataclass

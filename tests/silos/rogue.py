@@ -15,8 +15,8 @@ from flwr.app import ArrayRecord, Message, RecordDict
 
 from fedsq_flwr import client_app
 from fedsq_flwr.cli import main
-from fedsq_flwr.federation.messages import ARRAYS, CONFIG, ROUND
 from fedsq_flwr.federation.packing import PACKED, pack, unpack
+from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, ROUND
 
 #: What an exception's text may hold, and the server must never see.
 PRIVATE = "/data/Mueller_Anna_1970/slice.dcm"

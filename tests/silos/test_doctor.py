@@ -83,7 +83,7 @@ def test_nothing_found_steers_the_terminal() -> None:
 
 def test_all_problems_come_in_one_go(silo: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     before = listing(tmp_path)
-    assert main(["doctor", *silo, "device=tpu", "--run", "data.classes=[a,c]"]) == 1
+    assert main(["doctor", *silo, "device=cuda:99", "--run", "data.classes=[a,c]"]) == 1
     printed, told = capsys.readouterr()
     found = marks(printed)
     assert list(found) == CHECKS

@@ -88,3 +88,27 @@ def test_it_says_how_far_it_is(tmp_path: Path) -> None:
     told: list[str] = []
     check_images(tmp_path, None, "fail", told.append)
     assert told == ["reading the images, 0 of 120", "reading the images, 100 of 120"]
+
+
+def test_what_gives_no_image_is_told_as_in_a_run(folder: Path) -> None:
+    (folder / "train" / "eel").mkdir()
+    for place in range(4):
+        (folder / "train" / "eel" / f"{place}.dcm").touch()
+    (folder / "train" / "__MACOSX").mkdir()
+    finding, contents = checked(folder)
+    assert finding.mark == Mark.WARN
+    assert finding.found.splitlines() == [
+        "train 3: cat=2, dog=1, eel=0",
+        "validation 1: cat=0, dog=1, eel=0",
+        "train: no image of the class eel",
+        "train: 4 files left out because of the suffix: 4 .dcm (eel/0.dcm, eel/1.dcm, eel/2.dcm, ...)",
+    ]
+    assert contents == Contents(("cat", "dog", "eel"), 4)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u202eb", "\udce9"])
+def test_a_class_whose_name_a_run_refuses_fails(folder: Path, name: str) -> None:
+    (folder / "train" / name).mkdir()
+    finding, _ = checked(folder)
+    assert finding.mark == Mark.FAIL
+    assert finding.found.endswith("; rename it")

@@ -65,9 +65,9 @@ def test_the_device_is_chosen_as_in_a_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert check_device(silo, 1).found == "cpu, 1 thread on 2 cores"
     assert check_device(silo, None).found == "cpu, 2 cores"
     assert check_device(silo, 4).mark == Mark.WARN
-    finding = check_device(silo_of(tmp_path, device="tpu"), 1)
+    finding = check_device(silo_of(tmp_path, device="cuda:99"), 1)
     assert finding.mark == Mark.FAIL
-    assert finding.found.startswith("device=tpu: 'tpu' cannot be used here")
+    assert finding.found.startswith("device=cuda:99: 'cuda:99' cannot be used here")
 
 
 def test_what_is_installed_here_will_do() -> None:

@@ -39,11 +39,14 @@ def test_the_silos_settings_are_told_or_their_first_fault(tmp_path: Path) -> Non
     assert silo is not None
     finding, silo = check_settings([*words, "silo=2"])
     assert (finding.mark, finding.found, silo) == (Mark.FAIL, "silo=2: must be 0 to 1", None)
+    finding, silo = check_settings([*words, "silo=1", "device=tpu"])
+    assert (finding.mark, silo) == (Mark.FAIL, None)
+    assert finding.found == "device=tpu: allowed are auto, cpu, cuda, cuda:N and mps"
 
 
 def test_a_runs_settings_are_those_that_hold_at_the_silo(tmp_path: Path, weights: Path) -> None:
     run = run_at(tmp_path, "data.classes=[a,b]", weights=str(weights), device="cpu")
-    assert (run.data.path, run.data.classes) == (str(tmp_path), ["a", "b"])
+    assert (run.data.path, run.data.classes) == (str(tmp_path), ("a", "b"))
     assert run.backbone.weights == str(weights)
     assert run.executor.name == "silos"
 
@@ -53,7 +56,9 @@ def test_a_runs_settings_are_those_that_hold_at_the_silo(tmp_path: Path, weights
     [
         ("rounds=0", "rounds=0: must be at least 1"),
         ("backbone.weights=/srv/x.pth", "is a file of the server's"),
-        ("hydra.run.dir=x", "are not taken by silos"),
+        ("backbone.weights=/srv/runs/fedsq", "backbone.weights=fedsq: is a file of the server's"),
+        ("backbone.weights=fedsq", "backbone.weights=fedsq: is a file of the server's"),
+        ("wire=float16", "wire: is called wire_dtype since version 0.2"),
     ],
 )
 def test_a_run_that_this_silo_would_refuse_fails(tmp_path: Path, override: str, told: str) -> None:
@@ -97,7 +102,7 @@ def test_nothing_is_pretrained_for_the_doctor(tmp_path: Path) -> None:
 
 
 def test_what_the_server_sends_is_not_looked_for_here(tmp_path: Path) -> None:
-    run = run_at(tmp_path, "executor.structure=sent")
+    run = run_at(tmp_path, "executor.structure=sent", "backbone.weights=/srv/x.pth")
     assert "come from the server" in check_weights(run, 2).found
     assert check_gates(run, 2).found == "sent by the server, once"
 

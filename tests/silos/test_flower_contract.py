@@ -1,4 +1,4 @@
-"""The contract with those insides of Flower that a silo's link uses: an upgrade that changes them shows here."""
+"""The contract with Flower's internals, all of which one module imports: an upgrade that changes them shows here."""
 
 import ast
 import inspect
@@ -8,9 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message, RecordDict
 from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2, node_pb2, run_pb2
+from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedYogi
+from flwr.supercore.task_identity import TaskIdentity
 
-import fedsq_flwr.silos
+import fedsq_flwr
+from fedsq_flwr import flower_internals
+
+PACKAGE = Path(fedsq_flwr.__file__).parent
+#: Modules of Flower that its documentation tells users to import from; `ErrorCode` is one of the constants.
+PUBLIC = {
+    "flwr",
+    "flwr.app",
+    "flwr.client",
+    "flwr.clientapp",
+    "flwr.common",
+    "flwr.common.constant",
+    "flwr.serverapp",
+    "flwr.serverapp.strategy",
+}
 
 #: Functions and classes -> the parameters that they are given.
 PARAMETERS = {
@@ -18,6 +35,7 @@ PARAMETERS = {
     "flwr.common.serde.message_from_proto": "message_proto",
     "flwr.common.serde.message_to_proto": "message",
     "flwr.common.serde.run_from_proto": "run_proto",
+    "flwr.serverapp.strategy.strategy_utils.aggregate_arrayrecords": "records weighting_metric_name",
     "flwr.supercore.heartbeat.HeartbeatSender": "heartbeat_fn",
     "flwr.supercore.inflatable.inflatable_object.get_all_nested_objects": "obj",
     "flwr.supercore.inflatable.inflatable_object.get_object_tree": "obj",
@@ -94,20 +112,71 @@ def found(dotted: str) -> Any:
     return None
 
 
+def imports_of(path: Path) -> list[tuple[str, str]]:
+    """Every module that a file imports from, with the name that it imports; the name is empty for a whole module."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found += [(node.module or "", alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+    return found
+
+
 def imported_from_flower() -> list[str]:
-    """Every name that the modules of a silo's process import from Flower, with its module."""
-    names = []
-    for path in Path(fedsq_flwr.silos.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flwr."):
-                names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return sorted(set(names))
+    """Every name that the module of Flower's internals imports from Flower, with its module."""
+    imports = imports_of(Path(flower_internals.__file__))
+    return sorted({f"{module}.{name}" for module, name in imports if module.startswith("flwr.")})
+
+
+def test_nobody_else_imports_flowers_internals() -> None:
+    files = [path for path in PACKAGE.rglob("*.py") if path != Path(flower_internals.__file__)]
+    assert len(files) > 100
+    private = [
+        f"{path.relative_to(PACKAGE)}: {module}"
+        for path in files
+        for module, _ in imports_of(path)
+        if module.split(".")[0] == "flwr" and module not in PUBLIC
+    ]
+    assert private == []
+
+
+def test_nobody_else_writes_to_the_metadata_of_messages() -> None:
+    """A message's id has no setter, so that only the dictionary of its metadata takes one."""
+    written = [path.name for path in PACKAGE.rglob("*.py") if '__dict__["_' in path.read_text(encoding="utf-8")]
+    assert written == ["flower_internals.py"]
 
 
 def test_what_is_imported_is_there() -> None:
     names = imported_from_flower()
     assert names
     assert [name for name in names if found(name) is None] == []
+
+
+def test_a_message_comes_from_whom_the_process_is_and_has_the_id_that_it_is_given() -> None:
+    before = [getattr(TaskIdentity, f"_{name}") for name in ("run_id", "node_id", "task_id")]
+    try:
+        flower_internals.send_messages_as(7, 3)
+        message = Message(RecordDict(), 12, "train")
+    finally:
+        for name, value in zip(("run_id", "node_id", "task_id"), before, strict=True):
+            setattr(TaskIdentity, f"_{name}", value)
+    assert (message.metadata.run_id, message.metadata.src_node_id, message.metadata.message_id) == (7, 3, "")
+    flower_internals.give_message_id(message, "abc")
+    reply = Message(RecordDict(), reply_to=message)
+    assert (reply.metadata.reply_to_message_id, reply.metadata.src_node_id) == ("abc", 12)
+
+
+@pytest.mark.parametrize("optimiser", [FedAvgM, FedAdam, FedYogi])
+def test_server_optimisers_keep_their_moments_where_they_are_looked_for(optimiser: type[FedAvg]) -> None:
+    inner: Any = optimiser(weighted_by_key="samples")
+    assert inner.weighted_by_key == "samples"
+    assert inner.current_arrays is None
+    if isinstance(inner, FedAvgM):
+        assert (inner.momentum_vector, inner.server_momentum) == (None, 0.0)
+    else:
+        assert isinstance(inner, flower_internals.FedOpt)
+        assert (inner.m_t, inner.v_t) == (None, None)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -130,8 +199,5 @@ def test_each_protobuf_message_has_the_fields_that_are_used(message: Any) -> Non
 
 def test_functions_that_are_called_are_all_looked_at() -> None:
     """A function that is used and not in the table above would change unseen."""
-    own = [
-        name for name in imported_from_flower() if not name.startswith(("flwr.proto", "flwr.app.", "flwr.clientapp."))
-    ]
-    callables = {name for name in own if inspect.isroutine(found(name))}
+    callables = {name for name in imported_from_flower() if inspect.isroutine(found(name))}
     assert callables <= PARAMETERS.keys()

@@ -38,7 +38,7 @@ class FakeLink:
     def run(self, run_id: int) -> Run:
         self.runs_asked.append(run_id)
         run = Run.create_empty(run_id)
-        run.fab_id, run.override_config = self.app_id, {"overrides": "rounds=3"}
+        run.fab_id, run.override_config = self.app_id, {"settings": "{}"}
         return run
 
     def send(self, reply: Message, seconds: float) -> None:
@@ -133,7 +133,7 @@ def test_a_context_has_the_silos_settings_and_the_runs(app) -> None:
     (context,) = seen
     assert (context.run_id, context.node_id) == (3, link.node_id)
     assert context.node_config == {"partition-id": 2, "data-path": "/data"}
-    assert context.run_config == {"experiment": "", "overrides": "rounds=3"}
+    assert context.run_config == {"settings": "{}"}
 
 
 def test_contexts_are_kept_by_run_and_only_the_newest(app) -> None:

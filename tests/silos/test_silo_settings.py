@@ -1,20 +1,20 @@
 """A silo's own settings: read, checked, handed to the app, and put before the run's."""
 
+import io
+import json
 import os
-from functools import partial
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-import fedsq_flwr
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.run_config import config_of
+from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.composition import compose_settings
-from fedsq_flwr.settings.silo import GROUPS, Site, at_site, read_site, refuse_unsafe_overrides
+from fedsq_flwr.settings.partition import Iid
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import Site, at_site, for_real_silos, read_site
 from fedsq_flwr.settings.silo_file import read_silo_settings
-
-CONF = Path(fedsq_flwr.__file__).parent / "conf"
 
 #: words -> what the line must hold: the setting, the value, what is allowed
 BAD = {
@@ -24,29 +24,30 @@ BAD = {
     "superlink=fed.example.org:65536": ("superlink=fed.example.org:65536", "must be HOST:PORT"),
     "superlink=::1:9092": ("superlink=::1:9092", "must be HOST:PORT"),
     "superlink=[::1]:9092": ("superlink=[::1]:9092", "quotes"),
-    "superlink=null": ("superlink", "None", "str"),
+    "superlink=null": ("superlink=null", "must be text"),
     "silo=2": ("silo=2", "must be 0 to 1"),
-    "silo=-1": ("silo=-1", "must be 0 to 1"),
-    "silo=one": ("silo", "one", "Integer"),
-    "silo=0.5": ("silo", "0.5", "Integer"),
+    "silo=-1": ("silo=-1", "must be at least 0"),
+    "silo=one": ("silo=one", "must be a whole number"),
+    "silo=0.5": ("silo=0.5", "must be a whole number"),
     "silo=[1": ("silo=[1", "quotes"),
     "silos=0": ("silos=0", "at least 1"),
-    "silos=null": ("silos", "None", "int"),
+    "silos=null": ("silos=null", "must be a whole number"),
     "data_path=/no/such": ("data_path=/no/such", "there is no such folder"),
     "data_path=file": ("data_path=", "file", "there is no such folder"),
-    "data_path=null": ("data_path", "None", "str"),
+    "data_path=null": ("data_path=null", "must be text"),
     "private_key=/no/such": ("private_key=/no/such", "there is no such file"),
     "root_certificates=/no/such": ("root_certificates=/no/such", "there is no such file"),
     "weights=/no/such": ("weights=/no/such", "there is no such file"),
     "weights=data": ("weights=", "data", "there is no such file"),
-    "insecure=perhaps": ("insecure", "perhaps", "bool"),
+    "insecure=perhaps": ("insecure=perhaps", "must be true or false"),
     "insecure=true private_key=file": ("private_key=", "file", "must be null with insecure=true"),
     "insecure=true root_certificates=file": ("root_certificates=", "file", "must be null with insecure=true"),
     "gate_cache_bytes=-1": ("gate_cache_bytes=-1", "at least 0"),
-    "gate_cache_bytes=much": ("gate_cache_bytes", "much", "Integer"),
-    "device=[cpu]": ("device", "['cpu']"),
-    "state_dir=null": ("state_dir", "None", "str"),
-    "data_pth=data": ("data_pth", "no such setting"),
+    "gate_cache_bytes=much": ("gate_cache_bytes=much", "must be a whole number"),
+    "device=[cpu]": ("device=[cpu]", "must be text"),
+    "device=tpu": ("device=tpu", "allowed are auto, cpu, cuda, cuda:N and mps"),
+    "state_dir=null": ("state_dir=null", "must be text"),
+    "data_pth=data": ("data_pth", "no such setting", "did you mean data_path?"),
     "=3": ("no such setting",),
     "nothing.yaml": ("nothing.yaml", "there is no such file"),
     "data": ("data", "there is no such file"),
@@ -145,24 +146,21 @@ def test_what_comes_later_wins(good: list[str]) -> None:
 
 def test_the_apps_read_what_the_silo_was_told(good: list[str]) -> None:
     config = read_silo_settings([*good, "silo=1", "weights=file", "device=cpu", "gate_cache_bytes=5", "state_dir=s"])
-    told = node_config(config)
+    told = config.node_config()
     assert (told["partition-id"], told["num-partitions"]) == (1, 2)
     site = read_site(told)
-    assert site == Site(
-        data_path=os.path.abspath("data"),  # noqa: PTH100
-        weights=os.path.abspath("file"),  # noqa: PTH100
-        state_dir=os.path.abspath("s"),  # noqa: PTH100
-        device="cpu",
-        gate_cache_bytes=5,
-    )
+    here = str(Path.cwd())
+    expected = {"data_path": f"{here}/data", "weights": f"{here}/file", "state_dir": f"{here}/s"}
+    assert site == Site(**expected, device="cpu", gate_cache_bytes=5)
     assert site.is_real
-    assert read_site(node_config(read_silo_settings(good))).weights is None
+    assert read_site(read_silo_settings(good).node_config()).weights is None
 
 
 def test_nothing_of_the_connection_is_handed_to_a_run(good: list[str]) -> None:
     """Neither the key's path nor the server's address concerns the app."""
     config = read_silo_settings([*good, "private_key=file", "root_certificates=file"])
-    assert not [value for value in node_config(config).values() if value in (config.private_key, config.superlink)]
+    own = {config.private_key, config.root_certificates, config.superlink}
+    assert not own & set(map(str, config.node_config().values()))
 
 
 def test_nodes_of_a_simulation_have_no_settings_of_their_own() -> None:
@@ -175,11 +173,13 @@ def test_nodes_of_a_simulation_have_no_settings_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("node", "parts"),
     [
-        ({"data-pth": "/data"}, ("data-pth=/data", "no such setting", "data-path")),
-        ({"data-path": 3}, ("data-path=3", "str")),
-        ({"gate-cache-bytes": "much"}, ("gate-cache-bytes=much", "int")),
-        ({"gate-cache-bytes": True}, ("gate-cache-bytes=True", "int")),
-        ({"device": 0}, ("device=0", "str")),
+        ({"data-pth": "/data"}, ("data-pth", "no such setting", "data-path")),
+        ({"data_path": "/data"}, ("data_path=/data", "no such setting", "data-path")),
+        ({"data-path": True}, ("data-path=true", "must be null or text")),
+        ({"gate-cache-bytes": "much"}, ("gate-cache-bytes=much", "must be null or a whole number")),
+        ({"gate-cache-bytes": True}, ("gate-cache-bytes=true", "must be null or a whole number")),
+        ({"gate-cache-bytes": -1}, ("gate-cache-bytes=-1", "must be null or at least 0")),
+        ({"device": "tpu"}, ("device=tpu", "allowed are auto, cpu, cuda, cuda:N and mps")),
     ],
 )
 def test_a_node_config_that_is_wrong_is_one_line(node: dict[str, object], parts: tuple[str, ...]) -> None:
@@ -189,7 +189,8 @@ def test_a_node_config_that_is_wrong_is_one_line(node: dict[str, object], parts:
         assert part in str(caught.value)
 
 
-SITE = Site("/data", "/silo/weights.pth", "/silo/state", "cpu", 7)
+FOLDER = Site(data_path="/data")
+SITE = Site(data_path="/data", weights="/silo/weights.pth", state_dir="/silo/state", device="cpu", gate_cache_bytes=7)
 
 
 def test_a_silos_own_settings_win_over_the_runs() -> None:
@@ -226,7 +227,7 @@ def test_what_a_silo_leaves_open_is_never_the_servers_disk_or_device() -> None:
             "cache_dir=/server/cache",
         ]
     )
-    config = at_site(run, Site(data_path="/data"))
+    config = at_site(run, FOLDER)
     assert config.executor.device == "auto"
     assert config.executor.gate_cache_bytes == 1
     paths = [config.cache_dir, config.executor.gate_cache_dir]
@@ -245,22 +246,28 @@ def server_weights(tmp_path: Path) -> str:
 def test_a_file_of_the_servers_weights_is_refused_and_its_folder_is_not_told(server_weights: str) -> None:
     run = compose_settings(["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}"])
     with pytest.raises(ConfigurationError) as caught:
-        at_site(run, Site(data_path="/data"))
+        at_site(run, FOLDER)
     assert str(caught.value).startswith("backbone.weights=server.pth: is a file of the server's")
     assert "weights=FILE" in str(caught.value)
     assert "executor.structure=sent" in str(caught.value)
     assert str(Path(server_weights).parent) not in str(caught.value)
 
 
-def test_a_servers_directory_is_refused_whether_this_silo_has_such_a_one_or_not(tmp_path: Path) -> None:
+def test_a_servers_directory_is_refused_whether_this_silo_has_such_a_one_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def told(weights: str) -> str:
-        change = partial(at_site, site=Site(data_path="/data"))
+        """The silo's line, with the last part of the path as NAME."""
+        run = compose_settings(["executor=silos", "data=imagefolder", f"backbone.weights='{weights}'"], files=False)
         with pytest.raises(ConfigurationError) as caught:
-            compose_settings(["executor=silos", "data=imagefolder", f"backbone.weights={weights}"], change)
+            at_site(for_real_silos(run), FOLDER)
         return str(caught.value).replace(Path(weights).name, "NAME")
 
-    assert told(str(tmp_path)) == told(str(tmp_path / "nowhere"))
-    assert told(str(tmp_path)).startswith("backbone.weights=NAME: is a file of the server's")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    for weights in (str(tmp_path), str(tmp_path / "nowhere"), "there", "nowhere", "~/nowhere", "/no/such.pth"):
+        assert told(weights) == told("/elsewhere/runs/best")
+    assert told("there").startswith("backbone.weights=NAME: is a file of the server's")
 
 
 def test_where_the_server_has_a_partition_a_silo_does_not_look(tmp_path: Path) -> None:
@@ -268,11 +275,13 @@ def test_where_the_server_has_a_partition_a_silo_does_not_look(tmp_path: Path) -
     (tmp_path / "images").mkdir()
     for words in (["executor=silos", "data=imagefolder"], ["executor=simulation", "data=imagefolder"]):
         for name in ("there.json", "nowhere.json"):
-            reused = [*words, "partition=file", f"partition.file={tmp_path / name}"]
-            config = compose_settings(reused, partial(at_site, site=Site(data_path=str(tmp_path / "images"))))
-            assert config.partition.file is None
+            reused = [*words, "partition=file", f"partition.file={tmp_path / name}", "data.path=/server"]
+            run = compose_settings(reused, files=False)
+            run = for_real_silos(run) if run.has_real_silos else run
+            config = at_site(run, Site(data_path=str(tmp_path / "images")))
+            assert config.partition == Iid()
             with pytest.raises(ConfigurationError) as caught:
-                compose_settings(reused, partial(at_site, site=Site(device="cpu")))
+                at_site(run, Site(device="cpu"))
             assert str(caught.value).startswith(f"partition.file={name}: is a file of the server's")
 
 
@@ -281,99 +290,109 @@ def test_weights_of_its_own_stand_in_for_the_servers(server_weights: str) -> Non
     assert at_site(run, SITE).backbone.weights == "/silo/weights.pth"
 
 
-@pytest.mark.parametrize("site", [Site(data_path="/data"), SITE])
+@pytest.mark.parametrize("site", [FOLDER, SITE])
 def test_a_structure_that_is_sent_needs_no_weights_at_all(server_weights: str, site: Site) -> None:
     words = ["executor=silos", "data=imagefolder", f"backbone.weights={server_weights}", "executor.structure=sent"]
     assert at_site(compose_settings(words), site).backbone.weights == "random"
 
 
-UNSAFE = [
-    "output=${oc.env:HOME}",
-    "output='${oc.env:HOME}'",
-    "output=a${rounds}",
-    r"output=$\{oc.env:HOME\}",
-    r"rounds=$\{oc.env:HOME\}",
-    r"+rounds=$\{oc.env:HOME\}",
-    r"rounds=str($\{oc.env:HOME\})",
-    "hydra.searchpath=[/tmp]",
-    "hydra.searchpath=[file:///tmp]",
-    "+hydra.x=1",
-    "++hydra.searchpath=[/tmp]",
-    "~hydra.run",
-    "hydra/launcher=joblib",
-    "+hydra/sweeper=x",
+#: A run all of whose paths and places are the server's.
+OF_THE_SERVER = [
+    ["data=imagefolder", "data.path=/server/images", "executor.root_certificates=/server/ca.crt"],
+    ["data=cifar10", "data.path=/server/cifar"],
+    ["data=imagefolder", "data.path=/server/images", "partition=natural", "partition.groups=/server/groups.csv"],
+    ["data=imagefolder", "data.path=/server/images", "partition=file", "partition.file=/server/partition.json"],
+    ["data=imagefolder", "data.path=/server/images", "backbone.weights=/server/weights.pth", "trackers=[mlflow]"],
+    ["backbone.weights=/server/runs/best"],
 ]
 
 
-@pytest.mark.parametrize("override", UNSAFE)
-def test_overrides_that_would_look_around_at_a_silo_are_refused(override: str) -> None:
+def run_of(overrides: list[str]) -> RunSettings:
+    places = ["output=/server/out", "cache_dir=/server/cache", "executor.gate_cache_dir=/server/gates"]
+    words = ["executor=silos", "executor.superlink=server.example.org:9092", *places, *overrides]
+    return compose_settings(words, files=False)
+
+
+@pytest.mark.parametrize("overrides", OF_THE_SERVER, ids=lambda overrides: overrides[-1])
+def test_real_silos_are_told_no_path_and_no_address_of_the_servers(overrides: list[str]) -> None:
+    run = run_of(overrides).changed(rounds=77, data={"classes": ["a", "b"]}, backbone={"mean": [0.5], "std": [0.25]})
+    told = for_real_silos(run).to_json()
+    assert "server" not in told
+    arrived = RunSettings.from_json(told)
+    assert (arrived.rounds, arrived.data.classes, arrived.backbone.std) == (77, ("a", "b"), (0.25,))
+    assert (arrived.trackers, arrived.resume) == ((), False)
+
+
+@pytest.mark.parametrize("overrides", OF_THE_SERVER, ids=lambda overrides: overrides[-1])
+@pytest.mark.parametrize("site", [FOLDER, SITE], ids=["folder", "all its own"])
+def test_no_path_that_a_run_names_is_used_or_looked_for_at_a_silo(
+    overrides: list[str], site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the server sends more than it should."""
+    told = run_of(overrides).to_json()
+
+    def look(*words: object, **_: object) -> None:
+        raise AssertionError(f"looked for {words}")
+
+    with monkeypatch.context() as patch:
+        for module, name in (
+            (os, "stat"),
+            (os, "lstat"),
+            (os, "scandir"),
+            (os, "listdir"),
+            (io, "open"),
+            (os, "open"),
+        ):
+            patch.setattr(module, name, look)
+        try:
+            settings = at_site(RunSettings.from_json(told), site)
+        except ConfigurationError as error:
+            assert "/server" not in str(error)
+            return
+    at_the_server = ("output", "executor.root_certificates", "partition.groups")
+    assert not [
+        name
+        for name, value in flat(settings.plain()).items()
+        if str(value).startswith("/server") and name not in at_the_server
+    ]
+
+
+HOSTILE = {
+    "hydra": {"hydra": {"searchpath": ["file:///etc"]}},
+    "a list of defaults": {"defaults": ["/data: ../../etc/passwd"]},
+    "an object to be made": {"data": {"name": "imagefolder", "_target_": "os.system"}},
+    "a group by its file": {"data": "../../etc/passwd"},
+    "a name of another kind": {"data": {"name": "../../etc/passwd"}},
+    "a class": {"method": {"gates": "none", "__class__": "x"}},
+}
+
+
+@pytest.mark.parametrize("changes", HOSTILE.values(), ids=HOSTILE)
+def test_words_that_hydra_would_obey_are_no_settings(changes: dict[str, object]) -> None:
+    told = json.dumps(compose_settings().plain() | changes)
     with pytest.raises(ConfigurationError) as caught:
-        refuse_unsafe_overrides(["rounds=3", override])
+        at_site(RunSettings.from_json(told), SITE)
     message = str(caught.value)
-    assert message.endswith(": interpolations and hydra.* are not taken by silos")
-    assert message.startswith(override.partition("=")[0])
-    assert os.environ["HOME"] not in message
-
-
-@pytest.mark.parametrize("override", UNSAFE)
-def test_a_silo_composes_no_settings_from_them_and_a_simulation_may(override: str) -> None:
-    with pytest.raises(ConfigurationError, match="are not taken by silos"):
-        config_of(("", f"rounds=3\n{override}"), Site(data_path="/data"))
+    assert len(message.splitlines()) == 1
+    assert "there is no such setting" in message or "allowed are" in message or "must be a group" in message
 
 
 @pytest.mark.parametrize(
-    "override",
-    [
-        "rounds=3",
-        "method=fedsq_prox",
-        "output='$HOME'",
-        "data.classes=[a,b]",
-        "output='../a/b@c'",
-        "experiment=paper/resnet18_cifar100_iid",
-    ],
+    "text", ["${oc.env:HOME}", r"$\{oc.env:HOME\}", "${data.path}", "$HOME", "{{ 7 * 7 }}", "%(home)s"]
 )
-def test_other_overrides_are_taken(override: str) -> None:
-    refuse_unsafe_overrides([override])
+def test_an_interpolation_is_text(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment variable could reach the server in an error message, or in the names of arrays."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    run = compose_settings(["executor=silos", "data=imagefolder"]).changed(data={"classes": [text, "b"]}, output=text)
+    settings = at_site(RunSettings.from_json(run.to_json()), FOLDER)
+    assert (settings.data.classes, settings.output) == ((text, "b"), text)
 
 
-@pytest.fixture
-def secret(tmp_path: Path) -> str:
-    """A YAML file on the silo's disk, as a path that leads there from anywhere, without its suffix."""
-    (tmp_path / "passwords.yaml").write_text("password: hunter2\n")
-    return "../" * 30 + str(tmp_path / "passwords").lstrip("/")
-
-
-@pytest.mark.parametrize("group", [path.name for path in sorted(CONF.iterdir()) if path.is_dir()])
-@pytest.mark.parametrize("form", ["{}={}", "+{}={}", "{}='{}'", " {} = {} ", "{}=[{}]", "{}@data={}", "+{}@seed={}"])
-def test_no_file_of_a_silos_disk_is_read_as_settings(secret: str, group: str, form: str) -> None:
-    """Hydra takes `data=../../x`, and what it finds there would be in the error that the server is sent."""
-    override = form.format(group, secret)
-    with pytest.raises(ConfigurationError, match="silos take a group's name") as caught:
-        refuse_unsafe_overrides([override])
-    assert "hunter2" not in str(caught.value)
-    with pytest.raises(ConfigurationError) as caught:
-        config_of(("", f"rounds=3\n{override}"), Site(data_path="/data"))
-    assert "hunter2" not in str(caught.value)
-    assert "password:" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["__pycache__", "recipes"])
-def test_a_name_that_is_no_setting_does_not_lead_to_the_disk_either(secret: str, name: str) -> None:
-    """Hydra takes any folder beside its files for a group, and told whether a file was there."""
-    told = []
-    for path in (secret, secret.replace("passwords", "absent")):
-        with pytest.raises(ConfigurationError) as caught:
-            config_of(("", f"rounds=3\n+{name}={path}"), Site(data_path="/data"))
-        told.append(str(caught.value))
-    assert told[0] == told[1]
-    assert told[0].startswith(f"{name}: there is no such setting")
-
-
-def test_a_run_names_no_experiment_outside_the_program(secret: str) -> None:
-    with pytest.raises(ConfigurationError, match="silos take a group's name") as caught:
-        config_of((secret, "rounds=3"), Site(data_path="/data"))
-    assert "hunter2" not in str(caught.value)
-
-
-def test_all_groups_of_settings_are_guarded() -> None:
-    assert [path.name for path in sorted(CONF.iterdir()) if path.is_dir()] == list(GROUPS)
+def test_a_silo_file_may_use_the_environment_and_its_own_settings(
+    good: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the operator's own: one file can serve several silos."""
+    monkeypatch.setenv("FEDSQ_SERVER", "fed.example.org")
+    Path("silo.yaml").write_text("superlink: ${oc.env:FEDSQ_SERVER}:9092\nstate_dir: /var/fedsq/${silo}\n")
+    settings = read_silo_settings([*good, "silo.yaml", "silo=1"])
+    assert (settings.superlink, settings.state_dir) == ("fed.example.org:9092", "/var/fedsq/1")

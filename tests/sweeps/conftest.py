@@ -1,45 +1,32 @@
-"""Sweeps whose runs are fakes: they leave behind what `standing` looks at, and are counted."""
+"""Sweeps whose runs are fakes: they leave behind the files of a run, and are counted."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import Config
-from fedsq_flwr.config.files import write_config
 
 from fedsq_flwr.cli import main
+from fedsq_flwr.records.config import write_config
+from fedsq_flwr.settings.run import RunSettings
+from tests.records.made import leave_rounds, leave_run
 
 
 class FakeRuns:
     """Stands in for `run_job`; ``before`` may raise for a job."""
 
     def __init__(self) -> None:
-        self.done: list[Config] = []
-        self.before: Callable[[Config], None] = lambda _: None
+        self.done: list[RunSettings] = []
+        self.before: Callable[[RunSettings], None] = lambda _: None
 
-    def __call__(self, config: Config, overrides: Sequence[str], output: Path, console: object = None) -> float:
-        config = replace(config, output=str(output))
-        write_config(output / "config.yaml", config)
+    def __call__(self, settings: RunSettings, console: object = None) -> float:
+        output = Path(settings.output)
+        write_config(output / "config.yaml", settings)
         leave_rounds(output, 1)
-        self.before(config)
-        self.done.append(config)
-        finish(output, config)
+        self.before(settings)
+        self.done.append(settings)
+        leave_run(output, settings)
+        (output / "report.html").touch()
         return 0.5
-
-
-def leave_rounds(directory: Path, rounds: int) -> None:
-    (directory / "checkpoints" / "last").mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"round": number}) + "\n" for number in range(1, rounds + 1)]
-    (directory / "history.jsonl").write_text("".join(lines))
-
-
-def finish(directory: Path, config: Config) -> None:
-    leave_rounds(directory, config.rounds)
-    figures = {"rounds": config.rounds, "best_accuracy": 0.5, "rounds_to_best": 1, "test_accuracy": 0.25}
-    (directory / "summary.json").write_text(json.dumps(figures))
-    (directory / "report.html").touch()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import pytest
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.composition import Sources
 from fedsq_flwr.sweeps.plan import plan_sweep
 
 
@@ -46,7 +47,7 @@ def test_a_file_of_ones_own_may_say_what_varies(tmp_path):
     (tmp_path / "study").mkdir()
     text = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      partition.alpha: 0.1,0.5,1\n      seed: 0,1\n"
     (tmp_path / "study" / "mine.yaml").write_text(text)
-    plan = plan_sweep(["+study=mine"], config_dir=str(tmp_path))
+    plan = plan_sweep(["+study=mine"], Sources(config_dir=str(tmp_path)))
     assert plan.total == 6
     assert plan.label(["+study=mine", "partition.alpha=0.1", "seed=0"]) == "partition.alpha=0.1 seed=0"
 
@@ -57,9 +58,10 @@ def test_a_plugin_that_is_not_installed_is_told(override):
         plan_sweep(["seed=0,1", override])
 
 
-def test_a_sweep_has_one_name_for_its_directory():
-    with pytest.raises(ConfigurationError, match="is set by output=DIRECTORY"):
-        plan_sweep(["seed=0,1", "hydra.sweep.dir=elsewhere"])
+def test_hydras_own_name_of_a_sweeps_directory_is_understood(tmp_path):
+    plan = plan_sweep(["seed=0,1", f"hydra.sweep.dir={tmp_path}/elsewhere"])
+    assert plan.output == tmp_path / "elsewhere"
+    assert f"output='{tmp_path}/elsewhere'" in plan.words
 
 
 def test_a_sweep_does_not_lie_among_its_images(tmp_path):

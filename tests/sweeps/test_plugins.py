@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config.files import read_config
 
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.records.config import read_config
 from tests.endtoend.conftest import SMALL
 
 SIDE_BY_SIDE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -46,7 +46,7 @@ def test_jobs_side_by_side_do_what_is_missing(tmp_path):
     words = [*SMALL, "rounds=1", f"output={tmp_path / 'out'}", *SIDE_BY_SIDE, "learning_rate=0.02,-1", "seed=0,1"]
     first = _sweep(words)
     assert first.returncode == 1
-    assert "learning_rate=-1 seed=0: learning_rate=-1.0: must be above 0" in first.stderr
+    assert "learning_rate=-1 seed=0: learning_rate=-1: must be above 0" in first.stderr
     summaries = list((tmp_path / "out").glob("*/summary.json"))
     assert len(summaries) == 2
     shares = {read_config(path.with_name("config.yaml")).executor.workers for path in summaries}

@@ -11,7 +11,7 @@ import pytest
 from fedsq_flwr.cli import main
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.sweeps.progress import SweepProgress
-from tests.sweeps.conftest import leave_rounds
+from tests.records.made import leave_rounds
 
 
 def test_a_sweep_started_again_runs_nothing(sweep, runs, capsys):
@@ -202,7 +202,7 @@ def test_an_unexpected_error_fails_its_job_only_and_keeps_its_traceback(sweep, r
 
 def test_a_bad_value_fails_its_job_only(sweep, runs, capsys):
     assert sweep("learning_rate=-1,0.1") == 1
-    assert "learning_rate=-1: learning_rate=-1.0: must be above 0" in capsys.readouterr().err
+    assert "learning_rate=-1: learning_rate=-1: must be above 0" in capsys.readouterr().err
     assert Path("out/learning_rate=-1/failure.json").exists()
     assert len(runs.done) == 1
 

@@ -1,33 +1,23 @@
 """What trackers are told, and above all what not."""
 
-import dataclasses
-
-from fedsq_flwr.config import compose_config
-from fedsq_flwr.config.schema import Config
-
-from fedsq_flwr.trackers.content import PLACES, metrics_of, settings_of, summary_of
+from fedsq_flwr.settings.base import flat
+from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.fields import Fact, catalogue
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.trackers.content import metrics_of, settings_of, summary_of
+from tests.records.made import line, summary
 
 HIDDEN = "/home/dr-who"
 
 
-def names(settings: object, prefix: str = "") -> set[str]:
-    found = set()
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        nested = dataclasses.is_dataclass(value)
-        found |= names(value, f"{prefix}{field.name}.") if nested else {prefix + field.name}
-    return found
-
-
-def told(config: Config) -> dict:
-    return settings_of(config)
-
-
 def test_all_settings_are_told_but_those_that_name_places() -> None:
-    config = compose_config(["data.min_held_out=7"])
-    assert told(config).keys() == names(config) - set(PLACES)
-    assert told(config)["data.min_held_out"] == 7
-    assert told(config)["data.classes"] == "null"
+    settings = compose_settings(["data.min_held_out=7"])
+    known = catalogue(RunSettings)
+    places = {name for name in flat(settings.plain()) if {Fact.PATH, Fact.PLACE} & known[name].facts}
+    assert settings_of(settings).keys() == flat(settings.plain()).keys() - places
+    assert {"output", "cache_dir", "executor.gate_cache_dir"} <= places
+    assert settings_of(settings)["data.min_held_out"] == 7
+    assert settings_of(settings)["data.classes"] == "null"
 
 
 def test_no_path_or_address_is_told(tmp_path) -> None:
@@ -35,38 +25,51 @@ def test_no_path_or_address_is_told(tmp_path) -> None:
     file.touch()
     places = [f"output={HIDDEN}", f"cache_dir={HIDDEN}", f"executor.gate_cache_dir={HIDDEN}"]
     silos = [f"executor.root_certificates={HIDDEN}", "executor.superlink=dr-who:9092", f"data.path={HIDDEN}"]
-    config = compose_config(["executor=silos", "data=imagefolder", *places, *silos, f"backbone.weights={file}"])
-    assert "dr-who" not in str(told(config))
+    settings = compose_settings(["executor=silos", "data=imagefolder", *places, *silos, f"backbone.weights={file}"])
+    assert "dr-who" not in str(settings_of(settings))
     groups = f"partition.groups={HIDDEN}/groups.csv"
-    folder = compose_config(["data=imagefolder", f"data.path={tmp_path}", "partition=natural", groups])
-    assert "dr-who" not in str(told(folder))
-    reused = compose_config(["partition=file", f"partition.file={file}"])
-    assert "dr-who" not in str(told(reused))
-    assert told(config)["backbone.weights"] == "a file"
-    assert told(compose_config(["backbone.weights=random"]))["backbone.weights"] == "random"
+    folder = compose_settings(["data=imagefolder", f"data.path={tmp_path}", "partition=natural", groups])
+    assert "dr-who" not in str(settings_of(folder))
+    reused = compose_settings(["partition=file", f"partition.file={file}"])
+    assert "dr-who" not in str(settings_of(reused))
+    assert settings_of(settings)["backbone.weights"] == "a file"
+    assert settings_of(compose_settings(["backbone.weights=random"]))["backbone.weights"] == "random"
 
 
 def test_a_rounds_figures_are_told_without_those_of_single_silos() -> None:
-    line = {
-        "round": 3,
-        "accuracy": 0.5,
-        "test_accuracy": None,
-        "replies": 2,
-        "dropped": [{"silo": 1, "reason": HIDDEN, "while": "training"}],
-        "silo_accuracies": {"0": 0.1},
+    told = line(
+        3,
+        test_accuracy=None,
+        dropped=[{"silo": 1, "reason": HIDDEN, "while": "training"}],
+        silo_accuracies={0: 0.1},
+        silo_accuracy_worst=0.1,
+        fingerprint="abc",
+        diagnostics={
+            "images": 8,
+            "flip_rate": 0.25,
+            "layers": [{"layer": "a", "kind": "relu", "flip_rate": 0.25, "density": 0.5, "own_density": 0.5}],
+            "averaging": {"gap": None, "spread": 1.0, "relative": None},
+            "drift": {"mean": 2.0, "of_mean": 1.0},
+        },
+    )
+    assert metrics_of(told) == {
+        **{"train_loss": 1.0, "loss": 1.0, "accuracy": 0.5, "seconds": 2.0, "replies": 2},
         "silo_accuracy_worst": 0.1,
-        "fingerprint": "abc",
-        "diagnostics": {"flip_rate": 0.25, "layers": [{"flips": 1.0}], "drift": {"mean": 2.0, "by_silo": [1.0]}},
-    }
-    assert metrics_of(line) == {
-        "accuracy": 0.5,
-        "replies": 2,
-        "silo_accuracy_worst": 0.1,
+        "diagnostics.images": 8,
         "diagnostics.flip_rate": 0.25,
+        "diagnostics.averaging.spread": 1.0,
         "diagnostics.drift.mean": 2.0,
+        "diagnostics.drift.of_mean": 1.0,
     }
 
 
 def test_the_summarys_results_are_told_apart_from_a_rounds() -> None:
-    summary = {"schema": 1, "seed": 0, "alpha": 0.5, "test_accuracy": 0.9, "per_silo": [], "fingerprint": "abc"}
-    assert summary_of(summary) == {"summary/test_accuracy": 0.9}
+    told = summary_of(summary(alpha=0.5, test_accuracy=0.9, final_accuracy=None))
+    assert told["summary/test_accuracy"] == 0.9
+    assert told.keys() == {
+        f"summary/{name}"
+        for name in (
+            *("best_accuracy", "rounds_to_best", "accuracy_auc", "test_accuracy"),
+            *("bytes_up", "bytes_down", "wall_seconds", "train_seconds"),
+        )
+    }

@@ -5,11 +5,12 @@ import logging
 from pathlib import Path
 
 import pytest
-from fedsq_flwr.config import compose_config
 
-from fedsq_flwr.errors import ConfigurationError, RunFailedError
+from fedsq_flwr.errors import ConfigurationError, DataError, RunFailedError
 from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.trackers import Tracking
+from tests.records.made import line, summary
 from tests.trackers.fakes import Recorder
 
 
@@ -22,10 +23,10 @@ class Run:
         self.warnings: list[str] = []
 
     def tracking(self, *overrides: str, **trackers: Recorder) -> Tracking:
-        return Tracking(trackers, compose_config(overrides), self.directory, self.warnings.append)
+        return Tracking(trackers, compose_settings(overrides), self.directory, self.warnings.append)
 
     def round(self, number: int) -> None:
-        self.directory.history.append({"round": number, "accuracy": number / 10})
+        self.directory.history.append(line(number, accuracy=number / 10))
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_a_tracker_is_told_start_rounds_and_end(run: Run) -> None:
         for number in (1, 2):
             run.round(number)
             tracking.catch_up()
-        tracking.finish({"best_accuracy": 0.2})
+        tracking.finish(summary(best_accuracy=0.2))
     assert tracker.calls == [
         ("start", "a run", "fedavg", None),
         ("round", 1, 0.1),
@@ -66,7 +67,7 @@ def test_a_tracker_that_fails_is_dropped_with_one_line_and_the_others_go_on(run:
         for number in (1, 2):
             run.round(number)
             tracking.catch_up()
-        tracking.finish({"best_accuracy": 0.2})
+        tracking.finish(summary(best_accuracy=0.2))
     assert [call[0] for call in sound.calls] == ["start", "round", "round", "finish"]
     assert broken.calls[-1][0] == failing and [call[0] for call in broken.calls].count(failing) == 1
     assert run.warnings == [
@@ -119,5 +120,24 @@ def test_without_trackers_nothing_is_written(run: Run) -> None:
     with run.tracking() as tracking:
         run.round(1)
         tracking.catch_up()
-        tracking.finish({})
+        tracking.finish(summary())
     assert [path.name for path in run.directory.path.iterdir()] == ["history.jsonl"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"one": 1}', b'{"one": {"round": -1}}', b"\xff"])
+def test_what_trackers_were_told_cannot_be_read_is_one_line(run: Run, content: bytes) -> None:
+    (run.directory.path / "trackers.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"trackers\.json") as caught:
+        run.tracking("resume=true", one=Recorder())
+    assert "\n" not in str(caught.value)
+    run.tracking(one=Recorder())  # a new run looks at none
+
+
+def test_a_full_disk_is_one_line(run: Run, monkeypatch) -> None:
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    told = r"trackers\.json: cannot be written: No space"
+    with pytest.raises(RunFailedError, match=told), run.tracking(one=Recorder()):
+        pytest.fail("the run began")

@@ -1,19 +1,17 @@
 """From runs to cells: the runs of one method at one setting under one condition, one a seed."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fedsq_flwr.report.comparison.cells import Arm, Cell, Condition, Groups
+from fedsq_flwr.report.captions import about_partition
 from fedsq_flwr.report.comparison.collecting import Entry, State
-from fedsq_flwr.report.comparison.conditions import conditions_of
 from fedsq_flwr.report.comparison.settings import (
     METHOD,
     METHOD_GROUP,
     POOLED,
     Chosen,
     Values,
-    comparable,
     describe,
     is_condition,
     is_of_sharing,
@@ -21,7 +19,69 @@ from fedsq_flwr.report.comparison.settings import (
     pick,
     varying,
 )
-from fedsq_flwr.report.records import Run
+from fedsq_flwr.report.run import Run
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method: its name, and what else than its tuned settings tells it from others."""
+
+    method: str
+    choices: Chosen
+    label: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What all arms have to cope with alike."""
+
+    chosen: Chosen
+    label: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs of an arm at one setting under one condition: the finished ones by seed."""
+
+    condition: Condition
+    arm: Arm
+    setting: Chosen
+    label: str  # of the setting
+    runs: dict[int, Run] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """All runs, sorted out.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        The runs.
+    names : tuple of str
+        The settings that vary.
+    tuned : tuple of str
+        Those of them that are tuned.
+    conditions, arms, cells : tuple
+        In the order in which they are shown.
+    seeds : tuple of int
+        All seeds.
+    homes : dict
+        Of a run's directory the places where it belongs: an empty cell in each condition.
+    """
+
+    entries: tuple[Entry, ...]
+    names: tuple[str, ...]
+    tuned: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    arms: tuple[Arm, ...]
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    homes: dict[Path, list[Cell]]
+
+    def of(self, condition: Condition, arm: Arm | None = None) -> list[Cell]:
+        """Return a condition's cells, or those of one arm among them."""
+        return [cell for cell in self.cells if cell.condition == condition and arm in (None, cell.arm)]
 
 
 def group(entries: Sequence[Entry], baseline: str | None) -> Groups:
@@ -34,23 +94,20 @@ def group(entries: Sequence[Entry], baseline: str | None) -> Groups:
     baseline : str or None
         The method whose arms come first; the others follow by name.
     """
-    settings = [comparable(entry.values) for entry in entries]
-    shown = [values for values, entry in zip(settings, entries, strict=True) if entry.run] or settings
-    shared_out = [values for values in shown if not values.get(POOLED)] or shown
-    apart = varying(shared_out)
+    shown = [entry.values for entry in entries if entry.run] or [entry.values for entry in entries]
+    distributed = [values for values in shown if not values.get(POOLED)] or shown
+    apart = varying(distributed)
     names = [name for name in varying(shown) if name in apart or not is_of_sharing(name)]
-    of_condition = [name for name in names if is_condition(name)]
     of_arm = [name for name in names if not is_condition(name) and name != METHOD]
     tuned = [name for name in of_arm if is_tuned(name, shown)]
     choices = [name for name in of_arm if name not in tuned]
-    found = conditions_of(entries, settings, of_condition, names)
     sorter = _Sorter()
-    for entry, values, its in zip(entries, settings, found, strict=True):
-        setting = pick(values, _telling(values, tuned, shown))
-        arm = _arm(values, choices, shown)
+    for entry, its in zip(entries, _conditions(entries, names), strict=True):
+        setting = pick(entry.values, _telling(entry.values, tuned, shown))
+        arm = _arm(entry.values, choices, shown)
         sorter.add(entry, [Cell(condition, arm, setting, describe(setting, names)) for condition in its])
     cells = sorter.cells.values()
-    conditions = sorted({cell.condition for cell in cells}, key=lambda item: _order(item.chosen))
+    conditions = sorted({cell.condition for cell in cells}, key=lambda each: _order(each.chosen))
     arms = sorted(
         {cell.arm for cell in cells}, key=lambda arm: (arm.method != baseline, arm.method, _order(arm.choices))
     )
@@ -99,6 +156,33 @@ class _Sorter:
         return entry
 
 
+def _conditions(entries: Sequence[Entry], names: Sequence[str]) -> list[list[Condition]]:
+    """Return the conditions of each run: mostly one, and none without a readable round.
+
+    A method that has all samples in one place goes beside the others, since what it shows is the price of
+    distributing them: it is in each of their conditions that differs in how samples are distributed alone.
+    """
+    own = []
+    for entry in entries:
+        chosen = pick(entry.values, [name for name in names if is_condition(name)])
+        label = describe(chosen, names) or (about_partition(entry.run.settings) if entry.run else "")
+        own.append(Condition(chosen, label))
+    runs = [(each, entry) for each, entry in zip(own, entries, strict=True) if entry.run]
+    others = list(dict.fromkeys(each for each, entry in runs if not entry.values.get(POOLED)))
+
+    def beside(condition: Condition) -> list[Condition]:
+        return [each for each in others if _undistributed(each) == _undistributed(condition)]
+
+    return [
+        ((entry.values.get(POOLED) and beside(condition)) or [condition]) if entry.run else []
+        for entry, condition in zip(entries, own, strict=True)
+    ]
+
+
+def _undistributed(condition: Condition) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in condition.chosen if not is_of_sharing(name)]
+
+
 def _arm(values: Values, choices: Sequence[str], runs: Sequence[Values]) -> Arm:
     """Name an arm by its method, and by those choices that the method alone does not settle."""
     method = str(values.get(METHOD))
@@ -115,11 +199,6 @@ def _telling(values: Values, names: Sequence[str], runs: Sequence[Values]) -> li
 def _order(chosen: Chosen) -> list[tuple[str, bool, float, str]]:
     """Sort numbers as numbers, and texts after them."""
     return [
-        (
-            name,
-            not isinstance(value, int | float),
-            float(value) if isinstance(value, int | float) else 0.0,
-            str(value),
-        )
+        (name, not isinstance(value, int | float), value if isinstance(value, int | float) else 0.0, str(value))
         for name, value in chosen
     ]

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedsq_flwr.report.comparison.statistics import first_reached
-from fedsq_flwr.report.records import Run, is_finite
+from fedsq_flwr.report.numerals import within_reach
+from fedsq_flwr.report.run import Run
 
 MEGABYTE = 1e6
 
@@ -38,10 +39,6 @@ def reaches(run: Run, target: float) -> bool:
     return rounds_to(run, target) <= run.rounds[-1].round
 
 
-def _plain_test(run: Run, _target: float) -> float | None:
-    return run.summary.plain.best_test if run.summary.plain else None
-
-
 def _megabytes(size: int | None) -> float | None:
     return None if size is None else size / MEGABYTE
 
@@ -53,13 +50,13 @@ MEAN = Measure("accuracy_auc", "Mean of rounds", "validation", 3, True, True, la
 FINAL = Measure(
     "final_validation_accuracy", "Last", "validation", 3, True, False, lambda run, _: run.rounds[-1].accuracy
 )
-ROUNDS = Measure("rounds_to_best", "Rounds to best", "validation", 1, False, False, lambda run, _: run.summary.best_round)
+ROUNDS = Measure("rounds_to_best", "Rounds to best", "validation", 1, False, False, lambda run, _: run.best_round)
 TARGET = Measure("rounds_to_target", "Rounds to target", "validation", 1, False, True, rounds_to)
 TEST = Measure("test_accuracy", "Of the best", "test", 3, True, True, lambda run, _: run.summary.test_accuracy)
 FINAL_TEST = Measure("final_accuracy", "Last", "test", 3, True, True, lambda run, _: run.summary.final_accuracy)
-PLAIN_TEST = Measure("plain_test_accuracy", "Of the best, own ReLUs", "test", 3, True, False, _plain_test)
-WORST_SILO = Measure("silo_accuracy_worst", "Worst silo", "silos", 3, True, True, lambda run, _: run.summary.silo_worst)
-MEAN_SILO = Measure("silo_accuracy_mean", "Mean silo", "silos", 3, True, False, lambda run, _: run.summary.silo_mean)
+PLAIN_TEST = Measure("plain_test_accuracy", "Of the best, own ReLUs", "test", 3, True, False, lambda run, _: run.summary.plain_test_accuracy)
+WORST_SILO = Measure("silo_accuracy_worst", "Worst silo", "silos", 3, True, True, lambda run, _: run.summary.silo_accuracy_worst)
+MEAN_SILO = Measure("silo_accuracy_mean", "Mean silo", "silos", 3, True, False, lambda run, _: run.summary.silo_accuracy_mean)
 UP = Measure("megabytes_up", "MB up", "", 1, None, False, lambda run, _: _megabytes(run.summary.bytes_up))
 DOWN = Measure("megabytes_down", "MB down", "", 1, None, False, lambda run, _: _megabytes(run.summary.bytes_down))
 WALL = Measure("wall_seconds", "Wall s", "", 1, None, False, lambda run, _: run.summary.wall_seconds)
@@ -74,6 +71,6 @@ SPLITS = {"validation": "Validation", "test": "Test", "silos": "Silos' own sampl
 
 
 def read(measure: Measure, run: Run, target: float) -> float | None:
-    """Read a figure; None if it was not measured or is not finite."""
-    value = measure.read(run, target)
-    return float(value) if is_finite(value) else None
+    """Read a figure; None if it was not measured or has run away."""
+    value = within_reach(measure.read(run, target))
+    return None if value is None else float(value)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedsq_flwr.report import svg
-from fedsq_flwr.report.comparison.cells import Arm
+from fedsq_flwr.report.comparison.grouping import Arm
 from fedsq_flwr.report.figures import DASHED, DOTTED
 
 # Seven colours, four lines and nine markers: no two of the first 252 methods look the same, and neighbours
@@ -68,6 +68,8 @@ def label_of(arm: Arm, arms: int) -> str:
 def legend(figure: Figure, axes: Axes) -> None:
     """Put the legend above the figure, in as many columns as its labels let fit."""
     handles, labels = axes.get_legend_handles_labels()
+    if not labels:  # nothing was measured
+        return
     figure.legend(handles, labels, loc="outside upper left", ncols=_columns(labels), handlelength=2.6)
 
 

@@ -1,14 +1,15 @@
-"""The settings of runs, told apart: what changes no number, what makes a condition, what makes an arm.
+"""The settings of runs, told apart: what is not compared, what makes a condition, what makes an arm.
 
-The rules go by groups and types, not by lists of names, so that settings which are added later fall into
-place: see docs/report.md.
+What is known of a setting stands on its field: see `fedsq_flwr.settings.fields.Fact` and docs/report.md.
 """
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
-from fedsq_flwr.report.parsing import REAL_SILOS
+from fedsq_flwr.settings.base import flat
+from fedsq_flwr.settings.fields import Fact, facts_of
+from fedsq_flwr.settings.partition_file import REAL_SILOS
+from fedsq_flwr.settings.run import RunSettings
 
 Values = Mapping[str, Any]
 #: Settings with their values, by name: hashable, in a fixed order.
@@ -17,83 +18,48 @@ Chosen = tuple[tuple[str, Any], ...]
 SEED = "seed"
 METHOD_GROUP = "method."
 METHOD = f"{METHOD_GROUP}name"
-ALPHA = "partition.alpha"
 POOLED = f"{METHOD_GROUP}pooled"
 PARTITION = "partition.name"
-#: What each kind of partition looks at; the others' parameters say nothing about it.
-PARAMETERS: Mapping[str, str] = MappingProxyType(
-    {
-        "dirichlet": ALPHA,
-        "quantity": ALPHA,
-        "pathological": "partition.classes_per_silo",
-        "shards": "partition.shards_per_silo",
+_NOT_COMPARED = {Fact.NO_NUMBER, Fact.LAST_BITS, Fact.NOT_COMPARED}
+
+
+def comparable(settings: RunSettings) -> dict[str, Any]:
+    """Return the settings that are compared, by dotted name."""
+    values = {
+        name: _hashable(value)
+        for name, value in flat(settings.plain()).items()
+        if not _NOT_COMPARED & facts_of(RunSettings, name)
     }
-)
-#: Change no number, or none of those compared. The preset's name is here: what it sets is compared itself.
-IDLE = (SEED, "output", "resume", "cache_dir", "experiment", "diagnostics", "diagnostics_size", "trackers")
-#: The exception among the executor's settings, none of which else changes more than the last bits.
-PRECISION = "executor.precision"
-CONDITION_GROUPS = ("data", "partition", "backbone")
-CONDITION = (
-    "silos",
-    "participation",
-    "rounds",
-    "local_epochs",
-    "validation_fraction",
-    "evaluate_every",
-    "min_silos",
-    "min_replies",
-)
-#: How samples and rounds are shared out among silos, which says nothing about a method that has all in one place.
-SHARING = ("silos", "participation", "min_silos", "min_replies")
-#: Say which samples are the server's, too.
-SPLITTING = ("partition.seed", "partition.file")
-
-
-def flatten(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Return settings by dotted name, lists as tuples; those that are null are left out, as if not there."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat[f"{prefix}{name}"] = _hashable(value)
-    return flat
-
-
-def comparable(values: Values) -> dict[str, Any]:
-    """Leave out what changes no number, and what has no effect beside the other settings."""
-    kept = {
-        name: value
-        for name, value in values.items()
-        if name not in IDLE and (name == PRECISION or not name.startswith("executor."))
+    if not settings.has_real_silos:
+        return values
+    group = PARTITION.partition(".")[0]
+    return {name: value for name, value in values.items() if not name.startswith(f"{group}.")} | {
+        PARTITION: REAL_SILOS
     }
-    if values.get("executor.name") == REAL_SILOS:
-        kept[PARTITION] = REAL_SILOS
-    own = PARAMETERS.get(str(kept.get(PARTITION)))
-    idle = {*PARAMETERS.values()} - {own}
-    return {name: value for name, value in kept.items() if name not in idle}
 
 
 def varying(runs: Sequence[Values]) -> list[str]:
-    """Return the names of the settings that differ between runs, in the order of the files; absent is a value too."""
+    """Return the names of the settings that differ between the runs that have them, in the order of the files.
+
+    A run without a setting made another choice, such as another partition. That choice differs then, and says it all.
+    """
     names = dict.fromkeys(name for values in runs for name in values)
-    return [name for name in names if len({_told_apart(values.get(name)) for values in runs}) > 1]
+    return [name for name in names if len({_told_apart(values[name]) for values in runs if name in values}) > 1]
 
 
 def pick(values: Values, names: Sequence[str]) -> Chosen:
-    """Return the settings with these names that are there."""
-    return tuple((name, values[name]) for name in names if name in values)
+    """Return the settings with these names that are there and not null."""
+    return tuple((name, values[name]) for name in names if values.get(name) is not None)
 
 
 def is_condition(name: str) -> bool:
     """Whether a setting is part of what all methods have to cope with alike."""
-    return name in CONDITION or name.partition(".")[0] in CONDITION_GROUPS
+    return Fact.CONDITION in facts_of(RunSettings, name)
 
 
 def is_of_sharing(name: str) -> bool:
-    """Whether a setting tells how samples are shared out among silos, and nothing else."""
-    return name in SHARING or (name.startswith("partition.") and name not in SPLITTING)
+    """Whether a setting tells how samples and rounds are shared among silos, and nothing else."""
+    return Fact.SHARING in facts_of(RunSettings, name)
 
 
 def is_tuned(name: str, runs: Sequence[Values]) -> bool:
@@ -101,7 +67,7 @@ def is_tuned(name: str, runs: Sequence[Values]) -> bool:
 
     Counts, words and switches make another method: FedAvg with frozen batch norm is not FedAvg at another rate.
     """
-    return all(isinstance(values[name], float) for values in runs if name in values)
+    return all(isinstance(values[name], float) for values in runs if values.get(name) is not None)
 
 
 def describe(chosen: Chosen, among: Sequence[str] = ()) -> str:
@@ -126,9 +92,7 @@ def _written(value: Any) -> str:
 
 
 def _hashable(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_hashable, value))
-    return str(value) if isinstance(value, dict) else value
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _told_apart(value: Any) -> tuple[type, Any]:

@@ -1,4 +1,4 @@
-"""What can be said of a few seeds: mean and deviation, and differences of pairs with a bootstrap interval."""
+"""What can be said of a few seeds: mean and std, and differences of pairs with a bootstrap interval."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ FEWEST_PAIRS = 3  # fewer have no interval
 SEED = 0  # of the resampling: the same runs give the same interval
 
 
-class Standing(Enum):
-    """Where a method stands against another one, going by the interval of the paired differences."""
+class Outcome(Enum):
+    """How a method compares with another one, going by the interval of the paired differences."""
 
     AHEAD = "ahead"
     BEHIND = "behind"
@@ -25,10 +25,10 @@ class Standing(Enum):
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (of a sample: n - 1) of `n` values; one value has no deviation."""
+    """Mean and standard deviation (of a sample: n - 1) of `n` values; one value has no std."""
 
     mean: float
-    deviation: float | None
+    std: float | None
     n: int
 
 
@@ -41,21 +41,21 @@ class Difference:
     high: float | None
     n: int
 
-    def standing(self, *, higher_is_better: bool = True) -> Standing:
+    def outcome(self, *, higher_is_better: bool = True) -> Outcome:
         """Tell who is ahead: nobody, unless the interval leaves 0 out."""
         if self.low is None or self.high is None:
-            return Standing.TOO_FEW
+            return Outcome.TOO_FEW
         if self.low <= 0 <= self.high:
-            return Standing.NOT_TOLD_APART
-        return Standing.AHEAD if (self.low > 0) == higher_is_better else Standing.BEHIND
+            return Outcome.NOT_TOLD_APART
+        return Outcome.AHEAD if (self.low > 0) == higher_is_better else Outcome.BEHIND
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Return mean and deviation; None of no values."""
+    """Return mean and std; None of no values."""
     if not values:
         return None
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Spread(fmean(values), deviation, len(values))  # exact, whatever the order of the values
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(fmean(values), std, len(values))  # exact, whatever the order of the values
 
 
 def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:

@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fedsq_flwr.report import numerals
-from fedsq_flwr.report.comparison import captions, measures, wording
+from fedsq_flwr.report.comparison import captions, measures
 from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section
+from fedsq_flwr.report.comparison.tables import difference_texts, figure, seeds_of
 from fedsq_flwr.report.terminal import printable
 
 WIDTH = 80
@@ -61,12 +62,12 @@ def _table(section: Section, comparison: Comparison) -> Table:
 
 def _cells(row: Row, section: Section, comparison: Comparison) -> list[Text]:
     setting = f"\n{printable(row.cell.label)}" if row.cell.label else ""
-    cells = [Text.assemble(printable(row.cell.arm.label), (setting, "dim")), Text(wording.seeds(row, comparison))]
+    cells = [Text.assemble(printable(row.cell.arm.label), (setting, "dim")), Text(seeds_of(row, comparison))]
     for measure, _ in COLUMNS:
-        figure = wording.figure(row, measure, section.best)
-        cells.append(Text(figure.value.removeprefix("not reached") or "never", style="bold" if figure.leads else ""))
+        told = figure(row, measure, section.best)
+        cells.append(Text(told.value.removeprefix("not reached") or "never", style="bold" if told.leads else ""))
     if comparison.baseline is not None:
         difference = row.differences.get(measures.BEST.key)
-        texts = wording.difference_texts(difference, measures.BEST) if difference else (numerals.NOTHING,)
+        texts = difference_texts(difference, measures.BEST) if difference else (numerals.NOTHING,)
         cells.append(Text(" ".join(texts), no_wrap=True))
     return cells

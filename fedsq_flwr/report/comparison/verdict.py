@@ -1,25 +1,21 @@
 """What the numbers say, in plain words: fixed sentences, and no word more than the intervals allow."""
 
 from fedsq_flwr.report import numerals
-from fedsq_flwr.report.comparison import measures, wording
-from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section
-from fedsq_flwr.report.comparison.choosing import values_by_seed
+from fedsq_flwr.report.comparison import measures
+from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section, values_by_seed
 from fedsq_flwr.report.comparison.measures import Measure
-from fedsq_flwr.report.comparison.statistics import FEWEST_PAIRS, Difference, Standing, by_luck, paired_difference
+from fedsq_flwr.report.comparison.statistics import FEWEST_PAIRS, Difference, Outcome, by_luck, paired_difference
+from fedsq_flwr.report.comparison.tables import difference_texts
 
-#: What is judged: the paper's figure, the speed, and the test split, which chose nothing.
-JUDGED = (
-    (measures.BEST, "best validation accuracy"),
-    (measures.MEAN, "mean validation accuracy over the rounds"),
-    (measures.TEST, "test accuracy of the best"),
-)
+#: What is put into words. The figures of speed stand in the tables, with their intervals.
+IN_WORDS = ((measures.BEST, "best validation accuracy"), (measures.TEST, "test accuracy of the best"))
 
 FEW = 4  # methods whose differences are written out; those of more are in the tables
 
 
 def verdict(section: Section, comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Return each figure that is judged with the lines on it; empty if no run of the condition is finished."""
-    told = [(name, _lines(section.finished, measure, comparison)) for measure, name in JUDGED]
+    """Return each figure that is put into words with its lines; empty if no run of the condition is finished."""
+    told = [(name, _lines(section.finished, measure, comparison)) for measure, name in IN_WORDS]
     return [(name, lines) for name, lines in told if lines]
 
 
@@ -35,17 +31,15 @@ def on_seeds(comparison: Comparison) -> str:
             else f"No method shares more than {numerals.count(most, 'seed')} with another"
         )
         return f"{few}: below {FEWEST_PAIRS} pairs no interval is given, and nothing is said about who is ahead."
-    luck = f"{100 * by_luck(most):.3g} %"
     narrow = (
-        "it runs from the smallest difference to the largest, and leaves 0 out as soon as all three have one sign"
+        "runs from the smallest difference to the largest, and excludes 0 as soon as all three have the same sign"
         if most == FEWEST_PAIRS
-        else "it knows no other seeds than these, and tends to be too narrow"
+        else "knows no other seeds than these, and tends to be too narrow"
     )
     return (
-        f"What a bootstrap of {most} seeds is worth: little more than a look at the differences; {narrow}. "
-        f"Were two methods equally good, all {most} differences would still agree in sign by luck in {luck} of such "
-        "comparisons, and a page with many methods and conditions makes many. Read “ahead” as “worth more seeds”, "
-        "not as proven."
+        f"A bootstrap interval of {most} seeds says little: it {narrow}. If two methods were equally good, all "
+        f"{most} differences would still have the same sign in {100 * by_luck(most):.3g} % of such comparisons by "
+        "luck, and this page makes many comparisons. Read “ahead” as “worth more seeds”, not as proven."
     )
 
 
@@ -70,31 +64,31 @@ def _to_second(ranked: list[Row], measure: Measure, most: int) -> str:
     difference = paired_difference(*values)
     if difference is None:
         return f"; it shares no seed with {other}"
-    match difference.standing():
-        case Standing.TOO_FEW:
+    match difference.outcome():
+        case Outcome.TOO_FEW:
             return f"; {numerals.count(difference.n, 'pair')} with {other}, too few to say more"
-        case Standing.AHEAD:
+        case Outcome.AHEAD:
             return f", ahead of {other}"
-        case Standing.BEHIND:  # at the seeds of both; the first has more
+        case Outcome.BEHIND:  # at the seeds of both; the first has more
             return f", but behind {other}, at the {difference.n} seeds of both"
         case _:
             return f", not told apart from {other} by these {difference.n} seeds"
 
 
 def _to_baseline(ranked: list[Row], measure: Measure, comparison: Comparison) -> list[str]:
-    """Sort the methods by where they stand against the baseline."""
+    """Sort the methods by how they compare with the baseline."""
     compared = [(row, row.differences[measure.key]) for row in ranked if measure.key in row.differences]
     lines = []
-    for standing, words in (
-        (Standing.AHEAD, "Ahead of {}"),
-        (Standing.BEHIND, "Behind {}"),
-        (Standing.NOT_TOLD_APART, "Not told apart from {} by these seeds"),
-        (Standing.TOO_FEW, "Against {}, by too few pairs to say more"),
+    for outcome, words in (
+        (Outcome.AHEAD, "Ahead of {}"),
+        (Outcome.BEHIND, "Behind {}"),
+        (Outcome.NOT_TOLD_APART, "Not told apart from {} by these seeds"),
+        (Outcome.TOO_FEW, "Against {}, by too few pairs to say more"),
     ):
         found = [
             _with_difference(row, difference, measure) if len(compared) <= FEW else _named(row)
             for row, difference in compared
-            if difference.standing() is standing
+            if difference.outcome() is outcome
         ]
         if found:
             separator = "; " if len(compared) <= FEW else ", "
@@ -111,7 +105,7 @@ def _with_mean(row: Row, measure: Measure, most: int) -> str:
 
 def _with_difference(row: Row, difference: Difference, measure: Measure) -> str:
     """Name the method and its difference, which is kept on one line."""
-    text = " ".join(wording.difference_texts(difference, measure)).replace(" ", "\u00a0")
+    text = " ".join(difference_texts(difference, measure)).replace(" ", "\u00a0")
     return f"{_named(row)} {text}"
 
 

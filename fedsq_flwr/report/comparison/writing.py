@@ -1,12 +1,20 @@
-"""Writing what a comparison leaves behind."""
+"""What a comparison leaves behind: the page, all figures of each run as CSV, the tables as Markdown."""
 
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.report.comparison import captions, measures, tables, verdict
 from fedsq_flwr.report.comparison.analysis import Comparison
-from fedsq_flwr.report.comparison.files import markdown, runs_csv
+from fedsq_flwr.report.comparison.collecting import Entry
+from fedsq_flwr.report.comparison.grouping import Cell
+from fedsq_flwr.report.comparison.measures import MEASURES
 from fedsq_flwr.report.comparison.page import render
-from fedsq_flwr.report.page import REPORT_NAME, write_text
+from fedsq_flwr.report.comparison.settings import SEED
+from fedsq_flwr.report.page import REPORT_NAME, fill, write_text
 
 CSV_NAME = "report.csv"
 MARKDOWN_NAME = "report.md"
@@ -22,7 +30,7 @@ def write_comparison(comparison: Comparison, output: Path, command: str) -> list
     output : Path
         The directory; it is made if it is not there.
     command : str
-        What remakes them, for the page to say.
+        What makes them again, for the page to say.
 
     Returns
     -------
@@ -46,3 +54,49 @@ def write_comparison(comparison: Comparison, output: Path, command: str) -> list
     for name, content in contents.items():
         write_text(output / name, content)
     return [output / name for name in contents]
+
+
+def markdown(comparison: Comparison) -> str:
+    """Write the verdicts and tables in Markdown."""
+    return fill(
+        "comparison.md",
+        comparison=comparison,
+        overview=tables.overview(comparison),
+        caption=captions,
+        tables=tables,
+        verdict=verdict.verdict,
+        on_seeds=verdict.on_seeds(comparison),
+        titles={"validation": ", validation", "test": ", test", "silos": "", "": ""},
+    )
+
+
+def runs_csv(comparison: Comparison) -> str:
+    """Write a row a run: where it is, how far it came, what varies, and all figures; empty is not known.
+
+    A run that stands in several conditions has a row in each.
+    """
+    names = comparison.groups.names
+    figures = [each.key for each in MEASURES]
+    heads = ["run", "state", "problem", "condition", "method", SEED, *names, "target", *figures]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, heads, lineterminator="\n")
+    writer.writeheader()
+    for entry in comparison.groups.entries:
+        homes: Sequence[Cell | None] = comparison.groups.homes.get(entry.directory, [None])
+        for home in homes:
+            writer.writerow(_row(entry, home, comparison))
+    return buffer.getvalue()
+
+
+def _row(entry: Entry, home: Cell | None, comparison: Comparison) -> dict[str, Any]:
+    row: dict[str, Any] = {"run": entry.name, "state": entry.state.value, "problem": entry.problem}
+    row |= {name: entry.values[name] for name in comparison.groups.names if entry.values.get(name) is not None}
+    if home is None or entry.run is None:
+        return row
+    target = next(section.target for section in comparison.sections if section.condition == home.condition)
+    row |= {"condition": home.condition.label, "method": home.arm.label, "target": target}
+    row[SEED] = entry.run.settings.seed
+    row |= {each.key: measures.read(each, entry.run, target) for each in MEASURES}
+    if not measures.reaches(entry.run, target):
+        row[measures.TARGET.key] = None
+    return row

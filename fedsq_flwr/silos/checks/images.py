@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsq_flwr.data.folder_layout import find_classes, find_parts, find_samples
+from fedsq_flwr.data.folder_layout import find_classes, find_gaps, find_parts, find_samples
 from fedsq_flwr.data.image_files import read_image
+from fedsq_flwr.data.names import check_names
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok, warn
 
@@ -45,14 +46,16 @@ def check_images(
     try:
         there = find_parts(folder)
         class_names = find_classes(there) if classes is None else tuple(classes)
+        check_names(class_names, "data.classes")
         if "train" not in there:
             raise DataError(f"{folder}: holds {' and '.join(there)}, but not train")
         samples = {part: find_samples(there[part], class_names) for part in _PARTS if part in there}
+        gaps = [f"{part}: {gap}" for part in samples for gap in find_gaps(there[part], (), _paths(samples[part]))]
     except DataError as error:
         return fail(_NAME, error), None
     counted, problems = _read(samples, class_names, tell)
     contents = Contents(class_names, sum(count.total() for count in counted.values()))
-    told = [_of_part(part, count, class_names) for part, count in counted.items()]
+    told = [_of_part(part, count, class_names) for part, count in counted.items()] + gaps
     if problems:
         total = contents.images + len(problems)
         told.append(f"{len(problems):,} of {total:,} files cannot be read, the first being")
@@ -63,7 +66,13 @@ def check_images(
     if problems:
         outcome = "leaves them out" if unreadable == "skip" else "fails here unless it has data.unreadable=skip"
         return warn(_NAME, "\n".join(told), f"repair or remove them; a run {outcome}"), contents
+    if gaps:
+        return warn(_NAME, "\n".join(told), "see that nothing is left out that was meant to be an image"), contents
     return ok(_NAME, "\n".join(told)), contents
+
+
+def _paths(samples: Sequence[tuple[Path, int]]) -> list[Path]:
+    return [path for path, _ in samples]
 
 
 def _read(

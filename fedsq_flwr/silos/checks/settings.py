@@ -27,8 +27,9 @@ def check_run(silo: SiloSettings, overrides: Sequence[str]) -> tuple[Finding, Ru
     """Compose the settings of the run that ``overrides`` ask for, as they hold at this silo."""
     name = "run"
     try:
-        run = at_site(for_real_silos(compose_settings([*_REAL, *overrides])), silo.site())
+        told = compose_settings([*_REAL, *overrides], files=False)  # which are the server's
+        run = at_site(for_real_silos(told), silo.site())
     except ConfigurationError as error:
         return fail(name, error, "give the run's settings after --run, as its server has them"), None
-    told = f"{run.method.name} with {run.backbone.name}"
-    return ok(name, told if overrides else f"{told}, the default (--run gives another)"), run
+    found = f"{run.method.name} with {run.backbone.name}"
+    return ok(name, found if overrides else f"{found}, the default (--run gives another)"), run

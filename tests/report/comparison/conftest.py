@@ -39,30 +39,13 @@ class Sweep:
             test_accuracy=tests[best],
             final_accuracy=tests[-1],
         )
-        files.config = files.config.replace("name: fedsq", f"name: {method}").replace("seed: 0", f"seed: {seed}")
-        for dotted, value in settings.items():
-            *group, last = dotted.split("__")
-            files.config = _set(files.config, group, last, value)
+        gates = "pretrained" if method.startswith("fedsq") else "none"
+        files.set(method__name=method, method__gates=gates, seed=seed, **settings)
         return files
 
     def add(self, name: str, method: str = "fedsq", seed: int = 0, **how: Any) -> Path:
         """Write a run."""
         return self.files(name, method, seed, **how).write()
-
-
-def _set(config: str, group: list[str], name: str, value: Any) -> str:
-    """Set a line of the settings, or add it."""
-    lines = config.splitlines()
-    start = lines.index(f"{group[0]}:") + 1 if group else 0
-    indent = "  " if group else ""
-    for place in range(start, len(lines)):
-        if group and not lines[place].startswith(indent):
-            break
-        if lines[place].startswith(f"{indent}{name}:"):
-            lines[place] = f"{indent}{name}: {value}"
-            return "\n".join(lines) + "\n"
-    lines.insert(start, f"{indent}{name}: {value}")
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture

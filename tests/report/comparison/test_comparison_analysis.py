@@ -2,18 +2,20 @@
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.report.comparison import captions, collect, compare
-from fedsq_flwr.report.comparison.analysis import Comparison
+from fedsq_flwr.report.comparison.analysis import Comparison, at_the_edge, tried
 from fedsq_flwr.report.comparison.collecting import State
-from fedsq_flwr.report.comparison.files import runs_csv
 from fedsq_flwr.report.comparison.measures import BEST
 from fedsq_flwr.report.comparison.statistics import Spread
-from fedsq_flwr.report.comparison.tuning import at_the_edge, tried
-from fedsq_flwr.report.comparison.wording import figure
+from fedsq_flwr.report.comparison.tables import figure
+from fedsq_flwr.report.comparison.writing import runs_csv
+
+OLDER = Path(__file__).parents[2] / "records" / "older" / "before_gated_from.yaml"
 
 
 def compared(sweep, **options) -> Comparison:
@@ -50,10 +52,10 @@ def test_conditions_methods_and_settings_are_told_apart(sweep):
 
 
 def test_a_method_is_named_by_what_differs_within_it(sweep):
-    sweep.add("1", "fedavg", method__mu=0.0, method__gates="none")
-    sweep.add("2", "fedprox", method__mu=0.01, method__gates="none")
-    sweep.add("3", "fedsq", method__mu=0.0, method__freeze_after=0)
-    sweep.add("4", "fedsq", method__mu=0.0, method__freeze_after=3)
+    sweep.add("1", "fedavg")
+    sweep.add("2", "fedprox", method__aggregation="fedprox", method__mu=0.01)
+    sweep.add("3", "fedsq", method__freeze_after=0)
+    sweep.add("4", "fedsq", method__freeze_after=3)
     comparison = compared(sweep)
     labels = ["fedavg", "fedprox", "fedsq, freeze_after 0", "fedsq, freeze_after 3"]
     assert [arm.label for arm in comparison.groups.arms] == labels
@@ -180,7 +182,7 @@ def test_the_baseline_is_fedavg_if_it_is_there_and_one_that_is_not_is_an_error(s
     assert compared(sweep).baseline == "fedavg"
 
 
-def test_a_pooled_method_stands_in_every_condition_that_differs_in_the_sharing_out_alone(sweep):
+def test_a_pooled_method_stands_in_every_condition_that_differs_in_the_distribution_alone(sweep):
     for alpha in (0.1, 0.5):
         sweep.add(f"fedavg,{alpha}", "fedavg", partition__alpha=alpha, silos=10, method__pooled=False)
     sweep.add(
@@ -214,23 +216,29 @@ def test_pooled_methods_among_themselves_are_compared_as_they_are(sweep):
     assert section.condition.label == "equal random shares"
 
 
+def add_older(sweep, name, *changes):
+    """A run whose settings version 0.1 wrote, before there was `method.gated_from`."""
+    text = OLDER.read_text().replace("rounds: 10", "rounds: 3").replace("silos: 10", "silos: 2")
+    for before, after in changes:
+        text = text.replace(before, after)
+    (sweep.add(name) / "config.yaml").write_text(text)
+
+
 def test_what_an_older_version_did_not_know_counts_as_its_default(sweep):
-    new = {"learning_rate_schedule": "constant", "data__augmentation": "none", "method__weighting": "examples"}
-    sweep.add("old", seed=0)
-    sweep.add("new", seed=1, **new)
+    add_older(sweep, "old")
+    sweep.add("new", seed=1, learning_rate=0.2)
     (section,) = compared(sweep).sections
     assert [row.n for row in section.rows] == [2]
-    sweep.add("cosine", seed=0, **{**new, "learning_rate_schedule": "cosine"})
+    sweep.add("late", learning_rate=0.2, method__gated_from=0.5)
     (section,) = compared(sweep).sections
-    labels = ["fedsq, learning_rate_schedule constant", "fedsq, learning_rate_schedule cosine"]
-    assert [(row.cell.arm.label, row.n) for row in section.rows] == list(zip(labels, (2, 1), strict=True))
+    assert [(row.cell.label, row.n) for row in section.rows] == [("gated_from 0", 2), ("gated_from 0.5", 1)]
 
 
-def test_a_removed_setting_that_had_no_effect_makes_no_method_of_its_own(sweep):
-    sweep.add("old", seed=0, method__release_over=0)
-    sweep.add("new", seed=1)
-    (section,) = compared(sweep).sections
-    assert [row.n for row in section.rows] == [2]
-    sweep.add("gradual", seed=0, method__release_over=3)
-    (section,) = compared(sweep).sections
-    assert len(section.rows) == 2
+def test_a_removed_setting_that_had_an_effect_is_told_with_the_version_that_reads_it(sweep):
+    add_older(sweep, "old")
+    add_older(sweep, "gradual", ("release_over: 0", "release_over: 3"))
+    comparison = compared(sweep)
+    assert [row.n for section in comparison.sections for row in section.rows] == [1]
+    (entry,) = comparison.incomplete
+    told = "config.yaml: method.release_over=3: was removed; fedsq-flwr 0.1 reads this run"
+    assert (entry.name, entry.state, entry.problem) == ("gradual", State.UNREADABLE, told)

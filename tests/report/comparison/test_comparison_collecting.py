@@ -45,11 +45,11 @@ def test_every_way_to_go_wrong_is_told(sweep):
         ("5", State.UNFINISHED, "no round is recorded"),
     ]
     assert told[5][1] is State.UNREADABLE
-    assert "config.yaml: not YAML" in told[5][2]
+    assert "config.yaml: cannot be read as settings" in told[5][2]
 
 
 def test_a_directory_without_a_run_is_one_clear_line(tmp_path):
     with pytest.raises(DataError, match="no run is in or below it"):
         collect([tmp_path])
-    with pytest.raises(DataError, match="no such directory"):
+    with pytest.raises(DataError, match="there is no such directory"):
         collect([tmp_path / "nothing"])

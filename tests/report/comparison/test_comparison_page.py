@@ -6,8 +6,9 @@ import re
 import pytest
 
 from fedsq_flwr.report.comparison import captions, collect, compare, series, verdict, write_comparison
-from fedsq_flwr.report.comparison.drawing import draw_overview, draw_partitions, draw_sections
-from fedsq_flwr.report.comparison.page import _shared
+from fedsq_flwr.report.comparison.figures import draw_partitions, draw_sections
+from fedsq_flwr.report.comparison.page import shared_settings
+from fedsq_flwr.report.comparison.tables import overview
 from tests.report.test_report_page import Visible
 
 
@@ -64,7 +65,7 @@ def test_the_page_needs_nothing_else_and_links_to_the_runs_pages(small):
 
 def test_hostile_names_stay_texts(sweep):
     evil = "<script>alert(1)</script>"
-    sweep.add("javascript:alert(1)", method=f"'{evil}'")
+    sweep.add("javascript:alert(1)", method=evil)
     (sweep.directory / "javascript:alert(1)" / "report.html").write_text("its own")
     sweep.add("x | y", "fedavg")
     seen = Visible(written(sweep))
@@ -83,7 +84,7 @@ def test_the_same_runs_give_the_same_files(small):
 def test_no_figure_without_something_to_show(sweep):
     sweep.add("0")
     comparison = compared(sweep)
-    assert draw_overview(comparison) == []
+    assert overview(comparison) is None
     ((curves,),) = draw_sections(comparison)
     assert "validation accuracy" in curves[0]
     assert "one seed" in curves[1]
@@ -100,10 +101,6 @@ def test_figures_of_what_there_is(sweep):
                 files.diagnose(["relu"], 1, 2)
                 files.write()
     comparison = compared(sweep)
-    best, difference = (picture for picture, _ in draw_overview(comparison))
-    assert "0.600" in best
-    assert "0.1" in re.findall(r">([\d.]+)</text>", best)
-    assert "0.000" in difference
     curves, rates, gates = (picture for picture, _ in draw_sections(comparison)[0])
     assert "fedsq" in curves
     assert "learning rate" in rates
@@ -116,6 +113,19 @@ def test_nothing_is_tuned_where_each_method_has_one_rate(sweep):
     comparison = compared(sweep)
     assert len(draw_sections(comparison)[0]) == 1
     assert captions.about_choice(comparison) == ""
+
+
+def test_runs_that_measured_nothing_are_drawn_all_the_same(sweep):
+    for seed in range(2):
+        files = sweep.files(f"{seed}", seed=seed)
+        files.diagnose(["relu"], 1, 2, 3)
+        for line in files.history:
+            line.update(accuracy=None)
+            line["diagnostics"].update(flip_rate=None, averaging={"gap": None, "spread": None, "relative": None})
+        files.summary.update(best_accuracy=None, accuracy_auc=None)
+        files.write()
+    (section,) = draw_sections(compared(sweep))
+    assert len(section) == 2
 
 
 def test_many_methods_with_long_names_are_told_apart(sweep):
@@ -205,7 +215,7 @@ def test_the_csv_has_a_row_a_run_and_the_settings_that_vary(small):
 
 
 def test_markdown_has_the_tables(small):
-    small.add("pipe", "'a|b'")
+    small.add("pipe", "a|b")
     written(small)
     text = (small.directory / "report.md").read_text()
     assert "| fedsq | 3 of 4 | **0.750** ± 0.000 +0.188 [+0.125, +0.250] |" in text
@@ -217,16 +227,31 @@ def test_of_a_pooled_method_neither_the_one_silo_nor_its_partition_is_shown_as_e
     sweep.add("a", "centralised", partition__name="iid", silos=1, method__pooled=True)
     sweep.add("b", "fedsq", silos=10, method__pooled=False)
     comparison = compared(sweep)
-    assert dict(_shared(comparison))["silos"] == 10
-    assert dict(_shared(comparison))["partition.name"] == "dirichlet"
+    assert dict(shared_settings(comparison))["silos"] == 10
+    assert dict(shared_settings(comparison))["partition.name"] == "dirichlet"
     ((_, caption),) = draw_partitions(comparison)
     assert caption.startswith("Dirichlet, alpha 0.5.")
 
 
-def test_long_names_of_conditions_leave_room_for_the_colours(sweep):
-    """matplotlib warns, which is an error here, where they do not."""
-    for limit in range(4):
-        path = f"/a/folder/with/a/long/name/run-{limit}"
-        sweep.add(f"{limit}", partition__name="file", partition__file=path, data__augmentation="flip_crop")
-        sweep.add(f"plain{limit}", partition__name="file", partition__file=path, data__augmentation="none")
-    assert len(draw_overview(compared(sweep))) == 1
+def test_methods_by_conditions_have_a_table_with_differences(sweep):
+    for seed in range(3):
+        for alpha, gain in ((0.1, 0.25), (0.5, 0.125)):
+            sweep.add(f"avg{alpha},{seed}", "fedavg", seed, accuracies=(0.25, 0.5), partition__alpha=alpha)
+            sweep.add(f"sq{alpha},{seed}", "fedsq", seed, accuracies=(0.25, 0.5 + gain), partition__alpha=alpha)
+    sweep.add("once", "fedonce", accuracies=(0.25, 0.25), partition__alpha=0.5)
+    told = overview(compared(sweep))
+    assert told.conditions == ("alpha 0.1", "alpha 0.5")
+    cells = {method: [figure.value for figure in figures] for method, figures in told.lines}
+    assert cells == {"fedavg": ["0.500", "0.500"], "fedonce": ["-", "0.250"], "fedsq": ["0.750", "0.625"]}
+    better = dict(told.lines)["fedsq"][0]
+    assert (better.below, better.leads) == (("+0.250", "[+0.250, +0.250]"), True)
+    seen = Visible(written(sweep)).text
+    assert "fedsq 0.750 ± 0.000 +0.250 [+0.250, +0.250] 0.625 ± 0.000 +0.125 [+0.125, +0.125]" in seen
+    markdown = (sweep.directory / "report.md").read_text()
+    assert "| fedsq | **0.750** ± 0.000 +0.250 [+0.250, +0.250] | **0.625** ± 0.000" in markdown
+
+
+def test_conditions_without_a_method_in_common_have_no_table(sweep):
+    sweep.add("0", "fedavg", partition__alpha=0.1)
+    sweep.add("1", "fedsq", partition__alpha=0.5)
+    assert overview(compared(sweep)) is None

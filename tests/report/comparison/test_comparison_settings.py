@@ -1,59 +1,82 @@
 """Which settings make a condition, a method, or a setting of it."""
 
-import pytest
-from fedsq_flwr.data.partition_plan import PARAMETERS, PARTITIONS
+from fedsq_flwr.report.comparison.settings import (
+    comparable,
+    describe,
+    is_condition,
+    is_of_sharing,
+    is_tuned,
+    pick,
+    varying,
+)
+from fedsq_flwr.settings.fields import catalogue
+from fedsq_flwr.settings.run import RunSettings
 
-from fedsq_flwr.report.comparison.settings import comparable, describe, flatten, is_condition, is_tuned, varying
+
+def values(**groups):
+    return comparable(RunSettings.parse({"experiment": "digits", **groups}))
 
 
-def test_null_and_absent_are_the_same_and_lists_can_be_compared():
-    flat = flatten({"data": {"limit": None, "classes": ["cat", "dog"]}, "seed": 3})
-    assert flat == {"data.classes": ("cat", "dog"), "seed": 3}
+def test_lists_can_be_compared_and_null_is_not_told():
+    data = values(data={"name": "digits", "classes": ["1", "2"]})
+    assert data["data.classes"] == ("1", "2")
+    assert pick(data, ["data.classes", "data.limit", "nothing"]) == (("data.classes", ("1", "2")),)
 
 
 def test_what_changes_no_number_is_left_out():
-    values = {
-        "seed": 1,
-        "output": "a",
-        "diagnostics": True,
-        "trackers": ("tensorboard",),
-        "executor.name": "simulation",
-        "executor.precision": "bfloat16",
-        "learning_rate": 0.1,
+    told = values(
+        output="a",
+        seed=1,
+        diagnostics=True,
+        trackers=["tensorboard"],
+        executor={"name": "simulation", "precision": "bfloat16", "threads": 2},
+    )
+    assert [name for name in told if name.startswith("executor.")] == ["executor.precision"]
+    idle = {"seed", "output", "resume", "cache_dir", "experiment", "diagnostics", "diagnostics_size", "trackers"}
+    assert not told.keys() & idle
+    assert {"learning_rate", "method.name", "data.name", "silos"} <= told.keys()
+
+
+def test_a_partition_has_the_parameters_of_its_kind_only():
+    assert values(partition={"name": "iid"}).keys() & {"partition.alpha", "partition.shards_per_silo"} == set()
+    assert values(partition={"name": "dirichlet", "alpha": 0.1})["partition.alpha"] == 0.1
+
+
+def test_of_real_silos_no_partition_counts():
+    executor = {"name": "silos", "superlink": "localhost:1"}
+    told = values(executor=executor, partition={"name": "dirichlet", "alpha": 0.1})
+    assert {name: value for name, value in told.items() if name.startswith("partition.")} == {
+        "partition.name": "silos"
     }
-    assert comparable(values) == {"executor.precision": "bfloat16", "learning_rate": 0.1}
 
 
-@pytest.mark.parametrize("kind", PARTITIONS)
-def test_a_parameter_counts_only_in_the_partitions_that_look_at_it(kind):
-    parameters = {f"partition.{name}": 2 for name in PARAMETERS.values()}
-    own = {f"partition.{PARAMETERS[kind]}"} if kind in PARAMETERS else set()
-    assert comparable({"partition.name": kind, **parameters}).keys() == {"partition.name", *own}
-
-
-def test_alpha_counts_only_where_it_has_an_effect():
-    values = {"partition.name": "iid", "partition.alpha": 0.1}
-    assert comparable(values) == {"partition.name": "iid"}
-    assert comparable(values | {"partition.name": "dirichlet"})["partition.alpha"] == 0.1
-    assert comparable({"executor.name": "silos", "partition.alpha": 0.1}) == {"partition.name": "silos"}
-
-
-def test_settings_that_differ_or_that_only_some_have():
+def test_settings_vary_where_runs_that_have_them_differ():
     runs = [{"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 3}]
-    assert varying(runs) == ["b", "c"]
+    assert varying(runs) == ["b"]
     assert varying([{"a": 1}, {"a": True}]) == ["a"]
+    assert varying([{"a": None}, {"a": 0}, {}]) == ["a"]
     assert varying(runs[:1]) == []
 
 
-def test_conditions_go_by_group_so_that_new_settings_fall_into_place():
-    assert all(map(is_condition, ["data.limit", "partition.alpha", "backbone.weights", "silos", "participation"]))
-    assert not any(map(is_condition, ["learning_rate_schedule", "batch_norm", "method.anything", "something_new"]))
+def test_what_a_setting_is_for_stands_on_its_field():
+    conditions = {name for name in catalogue(RunSettings) if is_condition(name)}
+    groups = {name.partition(".")[0] for name in conditions if "." in name}
+    assert groups == {"data", "backbone", "partition"}
+    assert {"silos", "rounds", "fraction_train", "local_epochs", "min_replies", "partition.seed"} <= conditions
+    assert not conditions & {"learning_rate_schedule", "batch_norm", "method.pooled", "method.freeze_after"}
+    sharing = {name for name in conditions if is_of_sharing(name)}
+    assert {"silos", "fraction_train", "partition.alpha", "partition.name"} <= sharing
+    assert not sharing & {"partition.seed", "partition.file", "rounds"}
+    assert not any(map(is_condition, ["method.anything", "something_new"]))
 
 
 def test_fractions_are_tuned_and_counts_and_words_are_not():
-    runs = [{"learning_rate": 0.1, "batch_norm": "batch", "method.freeze_after": 3, "nesterov": True}, {}]
-    assert is_tuned("learning_rate", runs)
-    assert not any(is_tuned(name, runs) for name in ("batch_norm", "method.freeze_after", "nesterov"))
+    runs = [
+        values(),
+        values(method={"name": "fedprox", "aggregation": "fedprox", "gates": "none"}, learning_rate=1.0),
+    ]
+    assert all(is_tuned(name, runs) for name in ("learning_rate", "momentum", "weight_decay", "method.mu"))
+    assert not any(is_tuned(name, runs) for name in ("batch_norm", "method.freeze_after", "batch_size"))
 
 
 def test_short_names_where_they_are_clear():

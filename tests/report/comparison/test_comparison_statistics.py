@@ -4,8 +4,8 @@ import pytest
 
 from fedsq_flwr.report.comparison.statistics import (
     Difference,
+    Outcome,
     Spread,
-    Standing,
     by_luck,
     first_reached,
     paired_difference,
@@ -13,7 +13,7 @@ from fedsq_flwr.report.comparison.statistics import (
 )
 
 
-def test_mean_and_the_deviation_of_a_sample():
+def test_mean_and_the_std_of_a_sample():
     assert spread([1.0, 2.0, 3.0]) == Spread(2.0, 1.0, 3)
     assert spread([0.9]) == Spread(0.9, None, 1)
     assert spread([]) is None
@@ -24,7 +24,7 @@ def test_only_seeds_that_both_have_are_paired():
     assert difference.n == 2
     assert difference.mean == pytest.approx(0.05)  # of 0.2 and -0.1
     assert (difference.low, difference.high) == (None, None)
-    assert difference.standing() is Standing.TOO_FEW
+    assert difference.outcome() is Outcome.TOO_FEW
     assert paired_difference({0: 1.0}, {1: 1.0}) is None
 
 
@@ -32,7 +32,7 @@ def test_the_interval_of_three_pairs_runs_from_the_least_to_the_most():
     # 1 of 27 resamples is three times the least: more than the 2.5 % that are cut off.
     difference = paired_difference({0: 0.5, 1: 0.625, 2: 0.75}, {0: 0.25, 1: 0.5, 2: 0.75})
     assert (difference.mean, difference.low, difference.high, difference.n) == (0.125, 0.0, 0.25, 3)
-    assert difference.standing() is Standing.NOT_TOLD_APART
+    assert difference.outcome() is Outcome.NOT_TOLD_APART
 
 
 def test_the_interval_is_the_same_whenever_it_is_computed():
@@ -44,22 +44,22 @@ def test_the_interval_is_the_same_whenever_it_is_computed():
 
 def test_equal_runs_are_not_told_apart():
     equal = dict.fromkeys(range(3), 0.9)
-    assert paired_difference(equal, equal).standing() is Standing.NOT_TOLD_APART
+    assert paired_difference(equal, equal).outcome() is Outcome.NOT_TOLD_APART
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "higher_is_better", "standing"),
+    ("low", "high", "higher_is_better", "outcome"),
     [
-        (0.1, 0.2, True, Standing.AHEAD),
-        (-0.2, -0.1, True, Standing.BEHIND),
-        (-0.1, 0.2, True, Standing.NOT_TOLD_APART),
-        (0.0, 0.2, True, Standing.NOT_TOLD_APART),
-        (-3.0, -1.0, False, Standing.AHEAD),
-        (1.0, 3.0, False, Standing.BEHIND),
+        (0.1, 0.2, True, Outcome.AHEAD),
+        (-0.2, -0.1, True, Outcome.BEHIND),
+        (-0.1, 0.2, True, Outcome.NOT_TOLD_APART),
+        (0.0, 0.2, True, Outcome.NOT_TOLD_APART),
+        (-3.0, -1.0, False, Outcome.AHEAD),
+        (1.0, 3.0, False, Outcome.BEHIND),
     ],
 )
-def test_who_is_ahead(low, high, higher_is_better, standing):
-    assert Difference((low + high) / 2, low, high, 3).standing(higher_is_better=higher_is_better) is standing
+def test_who_is_ahead(low, high, higher_is_better, outcome):
+    assert Difference((low + high) / 2, low, high, 3).outcome(higher_is_better=higher_is_better) is outcome
 
 
 def test_three_seeds_agree_by_luck_in_one_case_of_four():

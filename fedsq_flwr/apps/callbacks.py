@@ -1,0 +1,79 @@
+"""What happens after each round of a run, and after the last: a list of callbacks, one class for each thing."""
+
+from collections.abc import Callable
+
+from fedsq_flwr.apps.federation import Federation
+from fedsq_flwr.assembly.network import describe_weights
+from fedsq_flwr.assembly.parts import Parts
+from fedsq_flwr.federation.diagnostics import Examiner
+from fedsq_flwr.federation.rounds import Round
+from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.records.history import Line
+from fedsq_flwr.report import report_run
+
+
+class Callback:
+    """Does nothing; subclasses override what they need."""
+
+    def after_round(self, finished: Round) -> None:
+        """See what a round gave; what is added to it is there for the callbacks that follow."""
+
+    def after_run(self) -> None:
+        """Close the run, after its last round."""
+
+
+class Diagnose(Callback):
+    """Adds the diagnostics to a round."""
+
+    def __init__(self, examiner: Examiner) -> None:
+        self._examiner = examiner
+
+    def after_round(self, finished: Round) -> None:
+        """Diagnose the round from the model that was sent, the replies and their average."""
+        finished.diagnostics = self._examiner.examine(finished.start, finished.arrays, finished.replies)
+
+
+class Keep(Callback):
+    """Keeps each round in the run's directory, and at the end the summary.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        Where the run is kept.
+    federation : Federation
+        What runs the rounds.
+    parts : Parts
+        What the run started from.
+    on_round : callable
+        Told the line of each round, once the round is kept: the terminal, for one.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, federation: Federation, parts: Parts, on_round: Callable[[Line], None]
+    ) -> None:
+        self._directory = directory
+        self._federation = federation
+        self._data = parts.data
+        self._weights = describe_weights(federation.settings, parts.start)
+        self._on_round = on_round
+
+    def after_round(self, finished: Round) -> None:
+        """Write checkpoints and the line of the history; then tell the line."""
+        model, strategy = self._federation.model, self._federation.strategy
+        line = self._directory.keep(finished, model.state(), model.structure(), strategy.state() or None)
+        self._on_round(line)
+
+    def after_run(self) -> None:
+        """Write the summary."""
+        self._directory.finish(self._federation.settings, self._data, self._federation.model, self._weights)
+
+
+class Report(Callback):
+    """Writes the report of the run."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+
+    def after_run(self) -> None:
+        """Write the report, and say where it is; the run does not fail for want of it."""
+        report_run(self._directory.path)

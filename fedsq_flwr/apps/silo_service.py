@@ -1,0 +1,130 @@
+"""What a process keeps to answer messages for its silos.
+
+A Ray actor, the in-process executor and a silo's process serve many messages each, and a silo's process serves run
+after run. What does not depend on the message is built once, and kept for the last run only.
+"""
+
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from flwr.app import Context, Message
+
+from fedsq_flwr.apps.latest import Latest
+from fedsq_flwr.assembly.data import load_silo, load_task
+from fedsq_flwr.assembly.model import build_silo_model, gate_cache, load_kernels, training_settings
+from fedsq_flwr.data import FederatedData, ServerData, SiloData
+from fedsq_flwr.federation import FedSQClient
+from fedsq_flwr.federation.memory import SiloMemory
+from fedsq_flwr.federation.protocol import CONFIG, NUM_PARTITIONS, PARTITION_ID, SETTINGS
+from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, Structures
+from fedsq_flwr.gating import QuantitativeCopy
+from fedsq_flwr.learning.precision import choose_device
+from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import Site, at_site, read_site, state_folder
+
+
+class ModelPool:
+    """Copies of a run's first model, one for each message that is being handled.
+
+    What a message finds in a model does not matter. The travelling state comes with the message; the silo's own batch
+    norm and the structure in force come from its memory, or from the first model.
+
+    Parameters
+    ----------
+    first : QuantitativeCopy
+        The model as every silo starts with it. Nobody writes to it.
+    """
+
+    def __init__(self, first: QuantitativeCopy) -> None:
+        self.first = first
+        self._lock = threading.Lock()
+        self._free: list[QuantitativeCopy] = []
+
+    @contextmanager
+    def borrow(self, device: torch.device) -> Iterator[QuantitativeCopy]:
+        """Lend a model on ``device`` for the length of a ``with`` block."""
+        with self._lock:
+            model = self._free.pop() if self._free else None
+        model = (copy.deepcopy(self.first) if model is None else model).to(device)
+        try:
+            yield model
+        finally:
+            with self._lock:
+                self._free.append(model)
+
+
+class SiloService:
+    """Makes the client that answers a message, of parts that are kept from message to message."""
+
+    def __init__(self) -> None:
+        self._settings: Latest[tuple[str, Site], RunSettings] = Latest()
+        self._task: Latest[tuple[RunSettings, int], FederatedData] = Latest()
+        self._folder: Latest[tuple[RunSettings, int, int], SiloData] = Latest()
+        self._models: Latest[tuple[RunSettings, int], ModelPool] = Latest()
+
+    @contextmanager
+    def client(self, message: Message, context: Context) -> Iterator[FedSQClient]:
+        """Lend the client that answers ``message`` for the silo that ``context`` is of.
+
+        Raises
+        ------
+        FedSQError
+            If the settings cannot be used at this silo, or the data or weights cannot be had.
+        """
+        settings = self.settings(message, context)
+        with torch_threads(settings.executor.threads):
+            load_kernels(settings)
+            data = self.data(settings, context)
+            models = self.models(settings, len(data.class_names))
+            device = choose_device(settings.executor.device)
+            train, held_out = data.train.to(device), data.held_out.to(device)
+            with models.borrow(device) as model:
+                yield FedSQClient(
+                    model,
+                    train=(train.images, train.labels),
+                    held_out=(held_out.images, held_out.labels),
+                    settings=training_settings(settings),
+                    silo=_number(context, PARTITION_ID),
+                    seed=settings.seed,
+                    memory=SiloMemory(context, models.first, self.structures(context)),
+                    gates=gate_cache(settings),
+                )
+
+    def settings(self, message: Message, context: Context) -> RunSettings:
+        """Return the settings of the run that ``message`` tells, as they hold at the silo of ``context``."""
+        told, site = str(message.content.config_records[CONFIG][SETTINGS]), read_site(context.node_config)
+        return self._settings.get((told, site), lambda: at_site(RunSettings.from_json(told), site))
+
+    def data(self, settings: RunSettings, context: Context) -> SiloData:
+        """Return the samples of the silo of ``context``."""
+        silo = _number(context, PARTITION_ID)
+        if read_site(context.node_config).data_path is None:
+            silos = _number(context, NUM_PARTITIONS)
+            return self._task.get((settings, silos), lambda: load_task(settings, silos)).of_silo(silo)
+        # The run is part of the key: a folder may have changed since the last one.
+        return self._folder.get((settings, context.run_id, silo), lambda: load_silo(settings, silo))
+
+    def models(self, settings: RunSettings, classes: int) -> ModelPool:
+        """Return the models of a run.
+
+        The first one is built by one thread: building draws from torch's global generator, which threads share.
+        """
+        return self._models.get((settings, classes), lambda: ModelPool(build_silo_model(settings, classes)))
+
+    def structures(self, context: Context) -> Structures:
+        """Return where the silo of ``context`` keeps the structures that the server sends."""
+        site = read_site(context.node_config)
+        return DiskStructures(state_folder(site) / "structures") if site.is_real else ContextStructures(context)
+
+    def adopt(self, settings: RunSettings, data: ServerData) -> None:
+        """Use ``data``, which the server in this process has loaded, for the silos of the run of ``settings`` too."""
+        if isinstance(data, FederatedData):
+            self._task.put((settings, settings.silos), data)
+
+
+def _number(context: Context, key: str) -> int:
+    return int(context.node_config[key])

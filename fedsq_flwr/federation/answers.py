@@ -1,0 +1,118 @@
+"""The silo's answers to the server's messages.
+
+A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer_train`, `answer_evaluate` and
+`answer_query`.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.common import NDArrays, Scalar
+from torch import Tensor
+
+from fedsq_flwr.federation.arrays import to_state
+from fedsq_flwr.federation.client import FedSQClient
+from fedsq_flwr.federation.packing import dtype_of, is_packed, pack, unpack
+from fedsq_flwr.federation.protocol import (
+    ARRAYS,
+    CONFIG,
+    FINGERPRINT,
+    LOSS,
+    METRICS,
+    NUM_PARTITIONS,
+    PARTITION_ID,
+    ROUND,
+    STRUCTURE,
+    WEIGHT,
+)
+from fedsq_flwr.federation.structures import ContextStructures, Structures
+
+
+def answer_query(message: Message, context: Context, structures: Structures | None = None) -> Message:
+    """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
+
+    Node ids are random in every run. Sampling and summing are ordered by partition ids. A structure that the message
+    brings is kept in ``structures`` (by default in the context), and its fingerprint said back. A fingerprint without
+    a structure is said back if that structure is kept.
+    """
+    answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
+    named = message.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
+    if named is not None:
+        kept = structures or ContextStructures(context)
+        if STRUCTURE in message.content.array_records:
+            record = message.content.array_records[STRUCTURE]
+            kept.keep(str(named), unpack(record) if is_packed(record) else to_state(record))
+        if kept.load(str(named)) is not None:
+            answer[FINGERPRINT] = str(named)
+    return Message(RecordDict({CONFIG: ConfigRecord(answer)}), reply_to=message)  # type: ignore[arg-type]
+
+
+def answer_train(client: FedSQClient, message: Message) -> Message:
+    """Let ``client`` train on the arrays of ``message`` and answer with its own, by the same names.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not what this silo's quantitative copy consists of.
+    """
+    record, config = _unpack(message)
+    start = _state(client, record)
+    parameters, examples, metrics = client.fit([tensor.numpy() for tensor in start.values()], _scalars(config))
+    return _reply(message, config, examples, metrics, {ARRAYS: _in_kind(record, start, parameters)})
+
+
+def answer_evaluate(client: FedSQClient, message: Message) -> Message:
+    """Let ``client`` evaluate the arrays of ``message`` on its held-out samples and answer with the metrics.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not what this silo's quantitative copy consists of.
+    """
+    record, config = _unpack(message)
+    parameters = [tensor.numpy() for tensor in _state(client, record).values()]
+    loss, examples, metrics = client.evaluate(parameters, _scalars(config))
+    return _reply(message, config, examples, {LOSS: loss, **metrics}, {})
+
+
+def _unpack(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
+    return cast(ArrayRecord, message.content[ARRAYS]), cast(ConfigRecord, message.content[CONFIG])
+
+
+def _state(client: FedSQClient, record: ArrayRecord) -> dict[str, Tensor]:
+    """Return the state that was sent, in the client's order, once its names are known to be the client's."""
+    state = unpack(record) if is_packed(record) else to_state(record)
+    if is_packed(record) and state.keys() == set(client.names):  # a packed state has an order of its own
+        state = {name: state[name] for name in client.names}
+    client.check_names(list(state))
+    return state
+
+
+def _in_kind(record: ArrayRecord, start: Mapping[str, Tensor], parameters: NDArrays) -> ArrayRecord:
+    """Return what was trained in the form that ``record`` came in; rounded, it is the step from ``start``."""
+    if not is_packed(record):
+        return ArrayRecord({name: Array(array) for name, array in zip(start, parameters, strict=True)})
+    trained = {name: torch.from_numpy(array) for name, array in zip(start, parameters, strict=True)}
+    if dtype_of(record) == "float32":
+        return pack(trained)
+    steps = {n: t - start[n] if t.is_floating_point() else t for n, t in trained.items()}
+    return pack(steps, dtype_of(record))
+
+
+def _scalars(config: ConfigRecord) -> dict[str, Scalar]:
+    return {key: value for key, value in config.items() if not isinstance(value, list)}
+
+
+def _reply(
+    message: Message,
+    config: ConfigRecord,
+    examples: int,
+    metrics: Mapping[str, Scalar],
+    records: dict[str, ArrayRecord],
+) -> Message:
+    # Round and fingerprint are said back, so that a late or foreign reply can be told from a good one.
+    echo = ConfigRecord({key: config[key] for key in (ROUND, FINGERPRINT) if key in config})
+    measured = MetricRecord({WEIGHT: examples, **{name: float(value) for name, value in metrics.items()}})
+    return Message(RecordDict({**records, METRICS: measured, CONFIG: echo}), reply_to=message)

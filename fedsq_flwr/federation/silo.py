@@ -1,0 +1,207 @@
+"""A silo: trains and evaluates the quantitative copy on its own samples. It works on tensors, without Flower.
+
+`FedSQClient` is the silo's face in Flower's terms.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
+from fedsq_flwr.learning import AUGMENTATIONS, TrainingSettings, derive_seed, evaluate, train_locally
+
+Samples = tuple[Images, Tensor]
+
+
+@dataclass(frozen=True)
+class RoundOrders:
+    """What the server orders for a round, beside the model.
+
+    Attributes
+    ----------
+    round : int
+        From 1.
+    fingerprint : str
+        Fingerprint of the structure in force; empty without fixed gates.
+    own_relus : bool
+        Whether the network uses its own ReLUs in this round, in place of fixed gates.
+    head_only : bool
+        Whether only the head learns.
+    proximal_mu : float
+        Weight of FedProx's proximal term.
+    """
+
+    round: int
+    fingerprint: str = ""
+    own_relus: bool = False
+    head_only: bool = False
+    proximal_mu: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """What a silo replies after local training.
+
+    Attributes
+    ----------
+    state : dict of str to Tensor
+        The trained quantitative state, on the CPU. It is a copy.
+    examples : int
+        Number of training samples.
+    loss : float
+        Mean training loss over all samples seen.
+    seconds : float
+        Duration of the training.
+    """
+
+    state: dict[str, Tensor]
+    examples: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EvaluateReply:
+    """What a silo replies after evaluation: the mean loss, the accuracy, and the number of held-out samples."""
+
+    loss: float
+    accuracy: float
+    examples: int
+
+
+class Memory(Protocol):
+    """What a silo keeps from round to round, outside the model: one model may serve several silos."""
+
+    def load_local(self, model: QuantitativeCopy) -> None:
+        """Give ``model`` the silo's own batch norm, where batch norm is local."""
+        ...
+
+    def keep_local(self, model: QuantitativeCopy) -> None:
+        """Keep the batch norm of ``model`` as the silo's own, where batch norm is local."""
+        ...
+
+    def load_structure(self, model: DualCopy, fingerprint: str) -> None:
+        """Give ``model`` the structure of that fingerprint, if the silo has it."""
+        ...
+
+
+class Silo:
+    """One site's samples, and the model that trains on them.
+
+    Parameters
+    ----------
+    model : QuantitativeCopy
+        A `DualCopy` for FedSQ, a plain `QuantitativeCopy` for FedAvg and FedProx. Each call overwrites all of its
+        travelling state.
+    train, held_out : (Tensor, Tensor)
+        Images and labels to learn from, and those that are never learnt from, on the model's device.
+    settings : TrainingSettings
+        How to train.
+    number, seed : int
+        Partition id, and the run's seed.
+    memory : Memory, optional
+        What the silo keeps between rounds.
+    gates : GateCache, optional
+        Keeps the gates of the silo's images. It changes no number.
+
+    Raises
+    ------
+    ValueError
+        If batch norm is local and there is no memory for it.
+    """
+
+    def __init__(
+        self,
+        model: QuantitativeCopy,
+        *,
+        train: Samples,
+        held_out: Samples,
+        settings: TrainingSettings,
+        number: int,
+        seed: int,
+        memory: Memory | None = None,
+        gates: GateCache | None = None,
+    ) -> None:
+        if memory is None and model.local_state():
+            raise ValueError("batch_norm='local' needs memory=SiloMemory(context, start): a silo keeps its own")
+        self.model = model
+        self.samples = train
+        self.held_out = held_out
+        self.settings = settings
+        self.number = number
+        self.seed = seed
+        self.memory = memory
+        self.gates = gates
+
+    def train(self, state: Mapping[str, Tensor], orders: RoundOrders) -> TrainReply:
+        """Train on the silo's samples, starting from ``state``.
+
+        Parameters
+        ----------
+        state : mapping of str to Tensor
+            The quantitative state of the global model.
+        orders : RoundOrders
+            The round, and what applies to it.
+
+        Raises
+        ------
+        ValueError
+            If the server's structure is not this silo's, or the state does not fit, or a local batch norm is not
+            finite after training.
+        """
+        self._load(state, orders)
+        self.model.learn_head_only(orders.head_only)
+        images, labels = self.samples
+        settings = self.settings.of_round(orders.round)
+        seed = derive_seed(self.seed, "train", orders.round, self.number)
+        augmentation = AUGMENTATIONS[settings.augmentation]
+        gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
+        result = train_locally(self.model, images, labels, settings, seed=seed, mu=orders.proximal_mu, gates=gates)
+        if self.memory is not None:
+            self.memory.keep_local(self.model)
+        trained = {name: tensor.to("cpu", copy=True) for name, tensor in self.model.quantitative_state().items()}
+        return TrainReply(trained, result.examples, result.loss, result.seconds)
+
+    def evaluate(self, state: Mapping[str, Tensor], orders: RoundOrders) -> EvaluateReply:
+        """Evaluate ``state`` on the held-out samples.
+
+        A silo that holds nothing out replies with 0 samples and does not count.
+
+        Raises
+        ------
+        ValueError
+            If the server's structure is not this silo's, or the state does not fit.
+        """
+        self._load(state, orders)
+        images, labels = self.held_out
+        if len(labels) == 0:
+            return EvaluateReply(0.0, 0.0, 0)
+        gates = bind(self.gates, self.model, images)
+        result = evaluate(self.model, images, labels, precision=self.settings.precision, gates=gates)
+        return EvaluateReply(result.loss, result.accuracy, result.examples)
+
+    def _load(self, state: Mapping[str, Tensor], orders: RoundOrders) -> None:
+        self._enter_structure(orders)
+        self.model.load_quantitative_state(state)
+        if self.memory is not None:
+            self.memory.load_local(self.model)
+
+    def _enter_structure(self, orders: RoundOrders) -> None:
+        """Put the server's structure in force: own ReLUs, the one in the model, or one from memory."""
+        theirs = orders.fingerprint
+        if isinstance(self.model, DualCopy):
+            self.model.gated = not orders.own_relus
+            if self.memory is not None and self.model.fingerprint != theirs:
+                self.memory.load_structure(self.model, theirs)
+        own = self.model.fingerprint
+        if theirs != own:
+            raise ValueError(
+                f"refuses: the server's structural fingerprint is {_short(theirs)}, "
+                f"this silo's is {_short(own)}; both must use the same pretrained weights and gating options"
+            )
+
+
+def _short(fingerprint: str) -> str:
+    return f"{fingerprint[:12]}..." if fingerprint else "none (no fixed gates)"

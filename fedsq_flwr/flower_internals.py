@@ -1,0 +1,107 @@
+"""All of Flower that is not its public interface: imported here, and nowhere else in the package.
+
+Flower's public modules are `flwr.app`, `flwr.clientapp`, `flwr.client`, `flwr.common` and `flwr.serverapp` with its
+strategies. The names below may change with any release of Flower. ``tests/silos/test_flower_contract.py`` checks that
+they are there, and that they take what they are given.
+
+The names are used for four purposes:
+
+* A silo speaks Flower's Fleet protocol from its own process: the clients, interceptors, retries, heartbeats, protobuf
+  messages, and the objects that a message is cut into.
+* The in-process grid stands for a runtime: it says who sends a message, and gives each message its id.
+* Replies are told apart by the codes of Flower's errors.
+* Server optimisers are known by their base class, and running statistics are averaged as Flower averages arrays.
+"""
+
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE, ErrorCode
+from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
+from flwr.proto import fleet_pb2 as fleet
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.node_pb2 import Node
+from flwr.proto.run_pb2 import GetRunRequest
+from flwr.serverapp.strategy.fedopt import FedOpt
+from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from flwr.supercore.error import ApiErrorCode, FlowerError
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_objects,
+)
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
+from flwr.supercore.retry import RetryInvoker, RetryState, exponential
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+__all__ = [
+    "HEARTBEAT_DEFAULT_INTERVAL",
+    "SYSTEM_TIME_TOLERANCE",
+    "TIMESTAMP_TOLERANCE",
+    "ApiErrorCode",
+    "ConfirmMessageReceivedRequest",
+    "ErrorCode",
+    "FedOpt",
+    "FleetHttpClient",
+    "FlowerError",
+    "GetRunRequest",
+    "HeartbeatSender",
+    "Node",
+    "NodeAuthHttpInterceptor",
+    "ObjectPullError",
+    "ObjectPushError",
+    "RetryInvoker",
+    "RetryState",
+    "Run",
+    "RuntimeVersionHttpInterceptor",
+    "SendNodeHeartbeatRequest",
+    "aggregate_arrayrecords",
+    "exponential",
+    "fleet",
+    "generate_key_pairs",
+    "get_all_nested_objects",
+    "get_object_tree",
+    "give_message_id",
+    "inflate_object_from_contents",
+    "iterate_object_tree",
+    "make_pull_object_fn_protobuf",
+    "make_push_object_fn_protobuf",
+    "message_from_proto",
+    "message_to_proto",
+    "no_object_id_recompute",
+    "public_key_to_bytes",
+    "pull_objects",
+    "push_objects",
+    "remove_content_from_message",
+    "run_from_proto",
+    "send_messages_as",
+]
+
+
+def send_messages_as(run_id: int, node_id: int) -> None:
+    """Let the messages that this process makes be of run ``run_id``, and come from node ``node_id``."""
+    TaskIdentity.run_id = run_id
+    TaskIdentity.node_id = node_id
+    TaskIdentity.task_id = 0
+
+
+def give_message_id(message: Message, message_id: str) -> None:
+    """Give a message the id that replies name it by, as Flower's own processes do when they send it."""
+    message.metadata.__dict__["_message_id"] = message_id

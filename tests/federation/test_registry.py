@@ -1,0 +1,183 @@
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAvg
+
+from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.federation import FedSQ, answer_query
+from fedsq_flwr.federation.layers.seeded_order import OrderedGrid
+from fedsq_flwr.federation.protocol import CONFIG, NUM_PARTITIONS, PARTITION_ID
+from fedsq_flwr.federation.registry import NodeRegistry
+from tests.federation.toys import toy_app
+
+
+class Shuffled:
+    """A grid whose nodes come in another order than their partition ids."""
+
+    def __init__(self, grid, asked):
+        self._grid, self._asked = grid, asked
+
+    def get_node_ids(self):
+        return sorted(self._grid.get_node_ids(), key=lambda node: (node * 7) % 5)
+
+    def send_and_receive(self, messages, *, timeout=None):
+        messages = list(messages)
+        self._asked.extend(m.metadata.dst_node_id for m in messages)
+        return self._grid.send_and_receive(messages, timeout=timeout)
+
+
+def test_nodes_come_in_the_order_of_their_partition_ids_and_are_asked_once(make_grid):
+    asked = []
+    grid, registry = Shuffled(make_grid(toy_app(), silos=5), asked), NodeRegistry()
+    for _ in range(3):
+        assert [registry.silo(node) for node in registry.update(grid)] == [0, 1, 2, 3, 4]
+    assert len(asked) == 5
+    assert registry.num_partitions == 5
+
+
+def test_an_app_that_does_not_answer_queries_is_told_what_to_add(make_grid):
+    with pytest.raises(RunFailedError, match="answer_query"):
+        NodeRegistry().update(make_grid(ClientApp(), silos=2))
+
+
+def test_two_nodes_of_one_partition_are_refused(make_grid):
+    grid = make_grid(toy_app(), silos=2)
+    for context in grid._contexts.values():
+        context.node_config["partition-id"] = 1
+    with pytest.raises(RunFailedError, match="both say that they are silo 1"):
+        NodeRegistry().update(grid)
+
+
+def test_waiting_for_silos_ends(make_grid):
+    with pytest.raises(RunFailedError, match="2 of 3 silos connected"):
+        NodeRegistry(timeout=0.3).wait_for(make_grid(toy_app(), silos=2), 3)
+
+
+def test_an_inner_strategy_that_waits_for_more_silos_than_there_are_ends(make_grid):
+    strategy = FedSQ(FedAvg(min_available_nodes=3), timeout=0.3)
+    with pytest.raises(RunFailedError, match="fewer than the inner strategy's minimum"):
+        strategy.configure_train(1, ArrayRecord(), ConfigRecord(), make_grid(toy_app(), silos=2))
+
+
+def test_the_view_passes_messages_on(make_grid):
+    grid = make_grid(toy_app(), silos=2)
+    view = OrderedGrid(grid, NodeRegistry())
+    assert list(view.send_and_receive([])) == []
+
+
+class Joining:
+    """A grid of which only the nodes in ``present`` are connected."""
+
+    def __init__(self, grid, present):
+        self._grid, self.present = grid, present
+
+    def get_node_ids(self):
+        return list(self.present)
+
+    def send_and_receive(self, messages, *, timeout=None):
+        return self._grid.send_and_receive(messages, timeout=timeout)
+
+
+def test_who_is_there_when_the_time_is_over_suffices_if_they_are_enough(make_grid):
+    grid = Joining(make_grid(toy_app(), silos=3), [1000, 1002])
+    assert NodeRegistry(timeout=0.3).wait_for(grid, 3, fewest=2) == [1000, 1002]
+    with pytest.raises(RunFailedError, match=r"2 of 3 silos connected within 0\.3 seconds"):
+        NodeRegistry(timeout=0.3).wait_for(grid, 3, fewest=3)
+
+
+def test_a_silo_that_joins_later_is_asked_then_and_one_that_leaves_is_missed(make_grid):
+    grid, registry = Joining(make_grid(toy_app(), silos=3), [1000, 1001]), NodeRegistry()
+    assert [registry.silo(node) for node in registry.update(grid)] == [0, 1]
+    grid.present = [1002, 1001]
+    assert [registry.silo(node) for node in registry.update(grid)] == [1, 2]
+
+
+def test_a_newcomer_that_claims_a_number_that_is_taken_is_left_out_until_the_other_has_gone(make_grid, caplog):
+    whole = make_grid(toy_app(), silos=3)
+    whole._contexts[1002].node_config["partition-id"] = 0
+    grid, registry = Joining(whole, [1000, 1001]), NodeRegistry()
+    registry.update(grid)
+    grid.present = [1000, 1001, 1002]
+    assert registry.update(grid) == [1000, 1001]
+    assert "node 1002 says that it is silo 0, which node 1000 is" in caplog.text
+    grid.present = [1001, 1002]
+    assert registry.update(grid) == [1002, 1001]
+
+
+def test_one_that_comes_back_when_another_has_taken_its_place_is_left_out(make_grid, caplog):
+    whole = make_grid(toy_app(), silos=3)
+    whole._contexts[1002].node_config["partition-id"] = 0
+    grid, registry = Joining(whole, [1000, 1001]), NodeRegistry()
+    registry.update(grid)
+    grid.present = [1001, 1002]
+    registry.update(grid)
+    grid.present = [1000, 1001, 1002]
+    assert registry.update(grid) == [1002, 1001]
+    assert "node 1000 says that it is silo 0, which node 1002 is" in caplog.text
+    grid.present = [1000, 1001]
+    assert registry.update(grid) == [1000, 1001]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RecordDict(),
+        RecordDict({CONFIG: ConfigRecord()}),
+        RecordDict({CONFIG: ConfigRecord({PARTITION_ID: "one", NUM_PARTITIONS: 3})}),
+        RecordDict({CONFIG: ConfigRecord({PARTITION_ID: [1, 2], NUM_PARTITIONS: 3})}),
+    ],
+)
+def test_a_node_whose_answer_cannot_be_read_takes_no_part_and_ends_no_run(make_grid, caplog, answer):
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        if context.node_config[PARTITION_ID] == 1:
+            return Message(answer, reply_to=message)
+        return answer_query(message, context)
+
+    grid, registry = make_grid(app, silos=3), NodeRegistry()
+    assert [registry.silo(node) for node in registry.update(grid)] == [0, 2]
+    assert "node 1001: its answer cannot be read" in caplog.text
+
+
+def test_a_silo_that_refuses_is_named_when_the_wait_is_over_and_told_once(make_grid, caplog):
+    """It is connected, so that "2 of 3 connected" alone would send its operator looking for a cable."""
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        if context.node_config[PARTITION_ID] == 1:
+            raise ValueError("backbone.weights=w.pth: is a file of the server's")
+        return answer_query(message, context)
+
+    grid = make_grid(app, silos=3)
+    with pytest.raises(RunFailedError) as caught:
+        NodeRegistry(timeout=0.5).wait_for(grid, 3)
+    assert str(caught.value).startswith("2 of 3 silos connected within 0.5 seconds: node 1001: ")
+    assert "is a file of the server's" in str(caught.value)
+    assert caplog.text.count("takes no part") == 1
+    strategy = FedSQ(FedAvg(min_available_nodes=3), timeout=0.3)
+    with pytest.raises(RunFailedError, match=r"fewer than the inner strategy's minimum.*is a file of the server's"):
+        strategy.configure_train(1, ArrayRecord(), ConfigRecord(), grid)
+
+
+class Passing(Joining):
+    """A grid whose first node is gone before it has answered."""
+
+    def send_and_receive(self, messages, *, timeout=None):
+        replies = list(super().send_and_receive(messages, timeout=timeout))
+        if self.present == [1000]:
+            self.present = [1001, 1002]
+            return [Message(Error(0, "Node Unavailable"), reply_to=next(iter(messages)))]
+        return replies
+
+
+def test_a_node_that_leaves_before_it_has_answered_does_not_end_the_wait_for_others(make_grid):
+    grid = Passing(make_grid(toy_app(), silos=3), [1000])
+    assert NodeRegistry(timeout=5).wait_for(grid, 2) == [1001, 1002]
+
+
+def test_the_wait_for_nodes_that_never_say_who_they_are_ends_with_what_to_do(make_grid):
+    with pytest.raises(RunFailedError, match="answer_query"):
+        NodeRegistry(timeout=0.3).wait_for(make_grid(ClientApp(), silos=2), 2)
