@@ -244,7 +244,7 @@ class BoundGates:
 
     def verify(self) -> None:
         """Raise GateMismatchError unless the structure is the one that the gates were bound under."""
-        if not self.dual.still_has(self.fingerprint):
+        if self.dual.fingerprint != self.fingerprint:
             raise GateMismatchError(
                 f"the structure is no longer {self.fingerprint[:12]}..., under which the gates were bound: bind anew"
             )

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
 
-from fedsq_flwr.gating.fingerprint import Fingerprint, gate_tensors
+from fedsq_flwr.gating.fingerprint import Fingerprint, gate_tensors, structure_fingerprint
 from fedsq_flwr.gating.frozen import Thawing, Traces, freeze
+from fedsq_flwr.gating.head_check import check_head
 from fedsq_flwr.gating.packed.calls import Gate
 from fedsq_flwr.gating.packed.gates import Gates
-from fedsq_flwr.gating.provenance import Owners
-from fedsq_flwr.gating.record import record, record_packed
+from fedsq_flwr.gating.record import Recording, record, record_packed
 from fedsq_flwr.gating.replay import Replaying
 from fedsq_flwr.gating.support import UnsupportedActivationError, check_modules
 from fedsq_flwr.models.copying import copied
@@ -56,6 +57,8 @@ class DualCopy(QuantitativeCopy):
     gated : bool
         Whether the fixed gates are in force. While it is False, the quantitative copy uses its own ReLUs, and
         the fingerprint is empty.
+    head_fault : str or None
+        Why there is no fingerprint, once the first structural pass has shown it: a ReLU follows the last layer.
 
     Raises
     ------
@@ -94,8 +97,8 @@ class DualCopy(QuantitativeCopy):
         self.structural = _frozen_copy(network)
         self._thawing, self._traces = Thawing(), Traces()
         self._fingerprint = Fingerprint()
-        self._structural_owners = Owners(self.head, guessed_head=self.head if head is None else None)
-        self._quantitative_owners = Owners()
+        self.head_fault: str | None = None
+        self._names_head, self._head_is_checked = head is not None, False
         self.register_load_state_dict_post_hook(_freeze_again)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor, gates: Gates | None = None) -> Tensor:
@@ -127,14 +130,13 @@ class DualCopy(QuantitativeCopy):
 
     def _forward(self, images: Tensor, gates: Gates | None) -> Tensor:
         calls: Sequence[Gate] = self.calls(images)[0] if gates is None else gates.to(images.device).calls()
-        owners = self._quantitative_owners.of(self.quantitative, like=self.structural)
-        with Replaying(calls, pool_gates=self.pool_gates, part=self.gated_part, owners=owners):
+        with Replaying(calls, pool_gates=self.pool_gates, part=self.gated_part, network=self.quantitative):
             return self.quantitative(images)  # type: ignore[no-any-return]
 
     def calls(self, images: Tensor) -> tuple[list[Gate], Tensor]:
         """Compute the gates of ``images`` as a pass leaves them, and the output of the structural copy."""
-        with self._structural_pass() as owners:
-            return record(self.structural, images, pool_gates=self.pool_gates, owners=owners)
+        with self._structural_pass(images):
+            return record(self.structural, images, pool_gates=self.pool_gates)
 
     def gates(self, images: Tensor) -> Gates:
         """Compute the packed gates of ``images``. Use batches of at least 8 images: see docs/method.md.
@@ -144,14 +146,20 @@ class DualCopy(QuantitativeCopy):
         GateMismatchError
             If the gates do not lie image by image: the first axis of an activation is not the images'.
         """
-        with self._structural_pass() as owners:
-            recorded = record_packed(self.structural, images, pool_gates=self.pool_gates, owners=owners)
+        with self._structural_pass(images):
+            recorded = record_packed(self.structural, images, pool_gates=self.pool_gates)
         return Gates.join(recorded, len(images))
 
     @contextmanager
-    def _structural_pass(self) -> Iterator[Owners]:
+    def _structural_pass(self, images: Tensor) -> Iterator[None]:
         with self._thawing.of(self.structural), self._traces.removed(self.structural):
-            yield self._structural_owners.of(self.structural)
+            # Not while a program is exported, nor within the pass of a dual copy around this one.
+            if not (self._head_is_checked or torch.compiler.is_exporting() or _is_within_pass()):
+                self.head_fault = check_head(
+                    self.structural, images, head=self.head, named=self._names_head, pool_gates=self.pool_gates
+                )
+                self._head_is_checked = True
+            yield
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]
@@ -160,37 +168,22 @@ class DualCopy(QuantitativeCopy):
         Raises
         ------
         UnsupportedActivationError
-            If a pass has shown that gates depend on the head, which the fingerprint does not cover.
+            If `head_fault` is known.
         """
         if not self.gated:
             return ""
-        if self._structural_owners.fault is not None:
-            raise UnsupportedActivationError(self._structural_owners.fault)
-        return self._fingerprint.of(self.structural, head=self.head, pool_gates=self.pool_gates)
+        if self.head_fault is not None:
+            raise UnsupportedActivationError(self.head_fault)
+        with self._thawing.lock:  # a pass moves tensors
+            return self._fingerprint.of(self.structural, head=self.head, pool_gates=self.pool_gates)
 
     def has_fingerprint(self, value: object) -> bool:
         """Return whether ``value`` is the `fingerprint`, in today's format or in that of version 0.1."""
-        if not self.gated:
-            return value == ""
-        return self._fingerprint.matches(value, self.structural, head=self.head, pool_gates=self.pool_gates)
-
-    def still_has(self, fingerprint: str) -> bool:
-        """Return whether ``fingerprint`` is still the `fingerprint`: quick enough for every training step.
-
-        Raises
-        ------
-        UnsupportedActivationError
-            As `fingerprint`.
-        """
-        if not self.gated or self._structural_owners.fault is not None:
-            return fingerprint == self.fingerprint
-        return fingerprint == self._fingerprint.at_a_glance(
-            self.structural, head=self.head, pool_gates=self.pool_gates
+        if value == self.fingerprint:
+            return True
+        return self.gated and value == structure_fingerprint(
+            self.structural, head=self.head, pool_gates=self.pool_gates, version=1
         )
-
-    def share_findings(self, twin: "DualCopy") -> None:
-        """Take over what the passes of ``twin``, a copy of this dual copy, have shown about the head."""
-        self._structural_owners.fault = twin._structural_owners.fault
 
     def refresh_structure(self) -> None:
         """Replace the structural copy by a copy of the present quantitative copy; the fingerprint changes."""
@@ -225,6 +218,11 @@ class DualCopy(QuantitativeCopy):
         if hasattr(self, "structural"):  # absent while the constructor of the base class runs
             self.structural.eval()
         return self
+
+
+def _is_within_pass() -> bool:
+    modes: list[object] = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return any(isinstance(mode, Recording | Replaying) for mode in modes)
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:

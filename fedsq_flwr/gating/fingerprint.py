@@ -2,27 +2,23 @@
 
 Two silos with the same fingerprint compute the same gates for the same image. The fingerprint covers
 
-* the names, shapes, dtypes and bytes of weights, statistics and other tensors that modules hold;
-* the class of each module, its ``extra_repr``, and its public attributes that are numbers, flags, strings, functions
-  or tuples of them: a stride changes gates but no weight;
+* the names, shapes, dtypes and bytes of weights and statistics;
+* the class of each module, its ``extra_repr`` (a stride changes gates but no weight), and its public attributes of
+  type bool, int, float and str, plain tensors, and tuples and lists of them;
 * the gating options.
 
-It does not cover the head, nor ``num_batches_tracked``, which evaluation does not use. A structural pass in which
-one of them has a part in a gate is refused (see `fedsq_flwr.gating.provenance`).
+It does not cover the head, which comes after the last gate (see `head_check`), nor ``num_batches_tracked``, which
+evaluation does not use.
 
-This is format 2. Version 0.1 computed format 1, without attributes. `Fingerprint.matches` knows both, so that the
-runs of version 0.1 can be restored.
+This is format 2. Format 1, of version 0.1, had no attributes; it is still computed to restore the runs of that
+version.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from operator import eq, is_, itemgetter
-from types import BuiltinFunctionType, FunctionType
+from collections.abc import Iterator
+from operator import is_
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,39 +29,38 @@ _NOT_COVERED = ("training", "device")
 
 
 class Fingerprint:
-    """The fingerprint of a network, computed again only when something that it covers has changed.
+    """The fingerprint of a network, computed again only when something that it covers may have changed.
 
-    Hashing the half gigabyte of a VGG takes a third of a second, and a silo needs the fingerprint several times
-    for each message. A change is noticed if a tensor is another object or was written to (torch counts writes,
-    except those through ``.data``), and if the description of the modules differs.
+    Hashing the half gigabyte of a VGG takes a third of a second, and a silo needs the fingerprint in every step. A
+    change is noticed if a module holds another object than before, or a tensor was written to (torch counts writes,
+    except those through ``.data``).
     """
 
     def __init__(self) -> None:
-        self._seen: _Seen | None = None
+        self._of: tuple[nn.Module, str | None, bool] | None = None
+        self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []  # what modules hold, now and then
+        self._versions: list[tuple[Tensor, int]] = []
         self._value = ""
 
     def of(self, network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
         """Return the `structure_fingerprint` of ``network``."""
-        described = describe(network, head=head, pool_gates=pool_gates)
-        tensors = [tensor for _, tensor in _covered_tensors(network, head=head)]
-        if any(tensor.is_inference() for tensor in tensors):  # tensors of inference mode do not count writes
-            return structure_fingerprint(network, head=head, pool_gates=pool_gates)
-        if self._seen is None or self._seen.described != described or not self._seen.has(tensors):
+        if self._of != (network, head, pool_gates) or not self._is_fresh():
             self._value = structure_fingerprint(network, head=head, pool_gates=pool_gates)
-        self._seen = _Seen.of(network, (head, pool_gates), described, tensors)
+            self._held = [
+                (held, dict(held))
+                for module in network.modules()
+                for held in (vars(module), module._parameters, module._buffers, module._modules)
+            ]
+            tensors = [value for held, _ in self._held for value in held.values() if isinstance(value, Tensor)]
+            counted = not any(tensor.is_inference() for tensor in tensors)  # these do not count writes
+            self._of = (network, head, pool_gates) if counted else None
+            self._versions = [(tensor, tensor._version) for tensor in tensors] if counted else []
         return self._value
 
-    def at_a_glance(self, network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
-        """Return the same as `of`, in microseconds if every object is as it was: once in every training step."""
-        if self._seen is not None and self._seen.is_still(network, (head, pool_gates)):
-            return self._value
-        return self.of(network, head=head, pool_gates=pool_gates)
-
-    def matches(self, value: object, network: nn.Module, *, head: str | None, pool_gates: bool) -> bool:
-        """Return whether ``value`` is the fingerprint of ``network``, in format 2 or in format 1."""
-        if value == self.of(network, head=head, pool_gates=pool_gates):
-            return True
-        return value == structure_fingerprint(network, head=head, pool_gates=pool_gates, version=1)
+    def _is_fresh(self) -> bool:
+        return all(tensor._version == version for tensor, version in self._versions) and all(
+            len(held) == len(before) and all(map(is_, held.values(), before.values())) for held, before in self._held
+        )
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Fingerprint":
         """Return an empty one: the tensors of a copied network are other objects."""
@@ -74,53 +69,6 @@ class Fingerprint:
     def __reduce__(self) -> tuple[type["Fingerprint"], tuple[()]]:
         """Pickle without the tensors."""
         return Fingerprint, ()
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What a fingerprint was computed of: tensors with their write counts, attributes and members of all modules."""
-
-    network: nn.Module
-    options: tuple[str | None, bool]
-    described: str
-    tensors: list[Tensor]
-    versions: list[int]
-    attributes: Sequence[tuple[dict[str, Any], Callable[[dict[str, Any]], object], object]]
-    held: list[dict[str, Any]]
-    before: list[dict[str, Any]]
-
-    @classmethod
-    def of(
-        cls, network: nn.Module, options: tuple[str | None, bool], described: str, tensors: list[Tensor]
-    ) -> "_Seen":
-        modules = list(network.modules())
-        attributes = [
-            (module.__dict__, itemgetter(*names), itemgetter(*names)(module.__dict__))
-            for module in modules
-            if (names := [name for name in module.__dict__ if _is_covered(name)])
-        ]
-        held = [each for m in modules for each in (m._parameters, m._buffers, m._modules) if each]
-        versions = [tensor._version for tensor in tensors]
-        return cls(network, options, described, tensors, versions, attributes, held, [dict(each) for each in held])
-
-    def has(self, tensors: list[Tensor]) -> bool:
-        same = len(self.tensors) == len(tensors) and all(map(is_, self.tensors, tensors))
-        return same and not self._written()
-
-    def _written(self) -> bool:
-        return self.versions != [tensor._version for tensor in self.tensors]
-
-    def is_still(self, network: nn.Module, options: tuple[str | None, bool]) -> bool:
-        if network is not self.network or options != self.options:
-            return False
-        try:
-            return (
-                not self._written()
-                and all(map(eq, self.held, self.before))
-                and all(get(held) == value for held, get, value in self.attributes)
-            )
-        except (RuntimeError, ValueError, KeyError):  # another tensor has no truth value; an attribute is missing
-            return False
 
 
 def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: bool, version: int = 2) -> str:
@@ -138,8 +86,7 @@ def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: b
         The format.
     """
     digest = hashlib.sha256(describe(network, head=head, pool_gates=pool_gates, version=version).encode())
-    tensors = gate_tensors(network, head=head) if version == 1 else _covered_tensors(network, head=head)
-    for name, tensor in tensors:
+    for name, tensor in gate_tensors(network, head=head):
         digest.update(f"|{name}:{tuple(tensor.shape)}:{tensor.dtype}=".encode())
         digest.update(_bytes(tensor))
     return digest.hexdigest()
@@ -183,15 +130,6 @@ def _covered_modules(network: nn.Module, *, head: str | None, whole: bool = True
             yield name, module
 
 
-def _covered_tensors(network: nn.Module, *, head: str | None) -> Iterator[tuple[str, Tensor]]:
-    """Yield the `gate_tensors`, then the plain tensors among the public attributes of modules."""
-    yield from gate_tensors(network, head=head)
-    for name, module in _covered_modules(network, head=head):
-        for own, value in sorted(vars(module).items()):
-            if isinstance(value, Tensor) and _is_covered(own):
-                yield f"{name}.{own}", value
-
-
 def _details(module: nn.Module, version: int) -> str:
     if version == 1:
         return module.extra_repr()
@@ -199,32 +137,26 @@ def _details(module: nn.Module, version: int) -> str:
     shown = "" if isinstance(module, nn.ParameterList | nn.ParameterDict) else module.extra_repr()
     attributes: dict[str, object] = {}
     for owner in reversed(type(module).__mro__[: type(module).__mro__.index(nn.Module)]):
-        attributes |= {name: value for name, value in vars(owner).items() if not callable(value)}
+        attributes |= vars(owner)
     attributes |= vars(module)
-    told = {name: _told(value) for name, value in attributes.items() if _is_covered(name)}
-    return f"{shown};{','.join(f'{name}={value}' for name, value in sorted(told.items()) if value is not None)}"
+    told = {name: _told(value) for name, value in sorted(attributes.items()) if _is_public(name)}
+    return f"{shown};{','.join(f'{name}={text}' for name, text in told.items() if text is not None)}"
 
 
-def _is_covered(attribute: str) -> bool:
-    return not attribute.startswith("_") and attribute not in _NOT_COVERED
+def _is_public(name: str) -> bool:
+    return not name.startswith("_") and name not in _NOT_COVERED
 
 
 def _told(value: object) -> str | None:
     """Return the text of a plain value, the same on every machine; None for any other object."""
-    if isinstance(value, Enum):
-        return f"{type(value).__qualname__}.{value.name}"
-    if isinstance(value, np.generic):
-        value = value.item()
-    for kind in (bool, int, float, str):  # a subclass may have a repr of its own
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)}:{value.dtype}:{hashlib.sha256(_bytes(value)).hexdigest()}"
+    for kind in (bool, int, float, str):  # a subclass, such as a number of numpy, may have a repr of its own
         if isinstance(value, kind):
             return repr(kind(value))
-    if value is None or isinstance(value, torch.dtype):
-        return str(value)
-    if isinstance(value, FunctionType | BuiltinFunctionType | type):
-        return f"<{value.__name__}>"
     if isinstance(value, tuple | list):
-        parts = [_told(part) for part in value]
-        return None if None in parts else f"({', '.join(str(part) for part in parts)})"
+        parts = [part for each in value if (part := _told(each)) is not None]
+        return f"({', '.join(parts)})" if len(parts) == len(value) else None
     return None
 
 

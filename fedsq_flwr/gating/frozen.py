@@ -46,12 +46,12 @@ class Thawing:
     """Shows frozen tensors as parameters for a time; one thread at a time, since modules are shared."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     @contextmanager
     def of(self, network: nn.Module) -> Iterator[None]:
         """Show the frozen tensors of ``network`` as its parameters within the context."""
-        with self._lock:
+        with self.lock:
             _thaw(network)
             try:
                 yield

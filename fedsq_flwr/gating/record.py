@@ -4,8 +4,7 @@ A `TorchFunctionMode` intercepts each ReLU and each max-pooling however it is wr
 method, in place or not, a module called twice), so no network has to be rewritten.
 """
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -18,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
 from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
 from fedsq_flwr.gating.packed.winners import Pooling, WinnerCode
-from fedsq_flwr.gating.provenance import Owners, Provenance
 from fedsq_flwr.gating.support import (
+    LAYERS,
     MAX_POOLS,
     REFUSED_CALLS,
     RELUS,
@@ -43,17 +42,22 @@ class Recording(TorchFunctionMode):
     Parameters
     ----------
     network : nn.Module
-        The structural copy, used to name layers in errors.
+        The structural copy. Each gate knows the layer whose weight made its input, and a parameter that is not
+        registered is refused: the fingerprint would not cover it.
     pool_gates : bool
         Whether max-pooling winners are gates too.
-    owners : Owners, optional
-        The layers of the network. With them each gate knows its layer, and a gate that depends on the head, or on a
-        parameter that is not registered, is refused.
     copy_masks : bool
         Keep a boolean copy of each ReLU's mask instead of a reference to its output. Networks that write to a
         ReLU's output afterwards (``y = relu(x); y += 1``) need it.
     packed : int, optional
         The number of images, to pack the gates of each call when the call is made; by default they are not packed.
+
+    Attributes
+    ----------
+    gates : list of Gate
+        In call order.
+    layer : str or None
+        The layer that was called last, if it is known.
 
     Raises
     ------
@@ -68,18 +72,17 @@ class Recording(TorchFunctionMode):
         network: nn.Module,
         *,
         pool_gates: bool,
-        owners: Owners | None = None,
         copy_masks: bool = False,
         packed: int | None = None,
     ) -> None:
         super().__init__()
         self.gates: list[Gate] = []
-        self.provenance = None if owners is None else Provenance(owners)
-        self._network = network
+        self.network = network
         self._pool_gates = pool_gates
         self._copy_masks = copy_masks
         self._packed = packed
-        self._after_head: tuple[str, str | None] | None = None
+        self._layers = layers_by_weight(network)
+        self.layer: str | None = None
         self._level = _transforms()
 
     def __torch_function__(
@@ -87,6 +90,8 @@ class Recording(TorchFunctionMode):
     ) -> Any:
         """Intercept one call of torch."""
         kwargs = kwargs or {}
+        if func in LAYERS:
+            self.layer = layer_of(func, args, kwargs, self._layers)
         if func in RELUS:
             result = self._relu(func, args, kwargs)
         elif self._pool_gates and func in MAX_POOLS:
@@ -95,19 +100,17 @@ class Recording(TorchFunctionMode):
             raise self._refusal(f"calls {REFUSED_CALLS[func]}, which has no binary gates")
         elif func in TRAINING_ARGUMENTS and _trains(func, args, kwargs):
             raise UnsupportedActivationError(
-                f"layer '{calling_layer(self._network)}' calls {func.__name__} as in training, but the structural "
+                f"layer '{calling_layer(self.network)}' calls {func.__name__} as in training, but the structural "
                 "copy is in evaluation mode: the gates of an image would depend on its batch or on chance"
             )
         else:
             result = func(*args, **kwargs)
-        if self.provenance is not None:
-            self.provenance.note(func, args, kwargs, result)
-            if self.provenance.foreign:
-                raise self._refusal("uses a parameter that is not registered in the network")
+        if isinstance(result, Tensor) and any(self._is_foreign(value) for value in (*args, *kwargs.values())):
+            raise self._refusal("uses a parameter that is not registered in the network")
         return result
 
     def _relu(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        layer = self._begin(args[0] if args else kwargs["input"])
+        layer = self.begin_gate(args[0] if args else kwargs["input"])
         output: Tensor = func(*args, **kwargs)
         if self._packed is not None:
             self.gates.append(_pack_relu(output, layer))
@@ -122,7 +125,7 @@ class Recording(TorchFunctionMode):
         with_indices, spatial_dims = MAX_POOLS[func]
         wants_winners, args, kwargs = split_return_indices(func, args, kwargs)
         value, others = (args[0], args[1:]) if args else (kwargs.pop("input"), ())
-        layer = self._begin(value)
+        layer = self.begin_gate(value)
         pooling = partial(_pool, with_indices, others, kwargs)
         output, winners = pooling(value)
         plane = tuple(value.shape[-spatial_dims:])
@@ -132,55 +135,25 @@ class Recording(TorchFunctionMode):
             self.gates.append(PoolGate(winners, plane, layer))
         return (output, winners) if wants_winners else output
 
-    def _begin(self, value: Tensor) -> str | None:
-        """Refuse a gate that cannot be fixed; return the layer that it belongs to, if known."""
+    def begin_gate(self, value: Tensor) -> str | None:
+        """Refuse a gate that cannot be fixed; return the layer that made its input, if known."""
         if _transforms() != self._level:
             raise self._refusal("has gates within torch.vmap or another transform of torch.func")
-        if not (self.provenance and self.provenance.owners.passed) and _within_compiled_code():
-            raise self._refusal("has gates within a function compiled by torch.compile")
         if self._packed is not None and (value.dim() == 0 or len(value) != self._packed):
             raise GateMismatchError(
-                f"layer '{calling_layer(self._network)}': gates of shape {tuple(value.shape)} for {self._packed} "
+                f"layer '{calling_layer(self.network)}': gates of shape {tuple(value.shape)} for {self._packed} "
                 f"images do not lie image by image, so they cannot be cached: do without the gate cache"
             )
-        if self.provenance is None:
-            return None
-        if self.provenance.is_marked(value) and self._after_head is None:  # told when the last layer is known
-            self._after_head = calling_layer(self._network), self.provenance.layer
-        return self.provenance.layer
+        return self.layer
 
-    def check_head(self) -> None:
-        """Refuse a head that gates depend on, or that is not the last linear layer of the pass and was not named.
-
-        If a head that was not named does come last and is followed by a ReLU on the logits, there is just no head:
-        the owners keep the fault, and the fingerprint and the cache refuse.
-        """
-        if self.provenance is None:
-            return
-        owners, last = self.provenance.owners, self.provenance.linear
-        owners.passed = True
-        gated, layer = self._after_head or (None, None)
-        fault = f"the gates of layer '{gated}' depend on it" if gated else f"the forward pass ends with '{last}'"
-        if owners.guessed_head is None:
-            if gated:
-                raise UnsupportedActivationError(
-                    f"head={owners.head!r}: the gates of layer '{gated}' depend on the head or on a counter of "
-                    "batches; the fingerprint covers neither"
-                )
-        elif (gated and layer != owners.head) or last not in (None, owners.head):
-            if gated and last not in (None, owners.head):
-                fault += f", and the forward pass ends with '{last}'"
-            raise UnsupportedActivationError(
-                f"'{owners.head}', the last linear layer that {type(self._network).__name__} registers, is not its "
-                f"head: {fault}; name the head by `head=`"
-            )
-        elif gated:
-            owners.fault = (
-                f"'{owners.head}' is no head: {fault}; name the head by `head=`, or there is no fingerprint"
-            )
+    def _is_foreign(self, value: Any) -> bool:
+        if type(value) is not nn.Parameter or id(value) in self._layers:
+            return False
+        # It may have been registered since, or be the parameter of a dual copy within the network.
+        return all(value is not own for own in (*self.network.parameters(), *self.network.buffers()))
 
     def _refusal(self, reason: str) -> UnsupportedActivationError:
-        return refusal(calling_layer(self._network), reason)
+        return refusal(calling_layer(self.network), reason)
 
 
 def _pack_relu(output: Tensor, layer: str | None) -> PackedRelu:
@@ -214,16 +187,17 @@ def _transforms() -> int | None:
     return level
 
 
-def _within_compiled_code() -> bool:
-    """Return whether the pass is within a function that `torch.compile` made."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not _record.__code__:
-        if frame.f_globals.get("__name__") == "torch._dynamo.eval_frame":
-            context = frame.f_locals.get("self")
-            if type(context).__name__ == "OptimizeContext":
-                return True
-        frame = frame.f_back
-    return False
+def layers_by_weight(network: nn.Module) -> dict[int, str]:
+    """Return the id of each parameter -> the name of its layer; of a parameter that is no weight, its own name."""
+    return {id(parameter): name.removesuffix(".weight") for name, parameter in network.named_parameters()}
+
+
+def layer_of(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], layers: Mapping[int, str]
+) -> str | None:
+    """Return the layer that makes the result of one of the `LAYERS` calls; None if it is not known."""
+    place = LAYERS[func]
+    return layers.get(id(args[place] if len(args) > place else kwargs.get("weight")))
 
 
 def split_return_indices(
@@ -244,37 +218,30 @@ def split_return_indices(
     return wants or always, args[:place], kwargs
 
 
-def record(
-    network: nn.Module, images: Tensor, *, pool_gates: bool, owners: Owners | None = None
-) -> tuple[list[Gate], Tensor]:
+def record(network: nn.Module, images: Tensor, *, pool_gates: bool) -> tuple[list[Gate], Tensor]:
     """Run ``network`` without gradients and return its gates, in call order, and its output.
 
     The gates refer to the outputs of the ReLUs, so that recording copies nothing. If the network writes to a
     ReLU's output afterwards, it is run a second time and the masks are copied.
     """
-    gates, output = _record(Recording(network, pool_gates=pool_gates, owners=owners), network, images)
+    gates, output = _record(Recording(network, pool_gates=pool_gates), images)
     if all(gate.is_intact() for gate in gates if isinstance(gate, ReluGate)):
         return gates, output
-    copying = Recording(network, pool_gates=pool_gates, owners=owners, copy_masks=True)
-    return _record(copying, network, images)
+    return _record(Recording(network, pool_gates=pool_gates, copy_masks=True), images)
 
 
-def record_packed(
-    network: nn.Module, images: Tensor, *, pool_gates: bool, owners: Owners | None = None
-) -> list[PackedRelu | PackedPool]:
+def record_packed(network: nn.Module, images: Tensor, *, pool_gates: bool) -> list[PackedRelu | PackedPool]:
     """Run ``network`` without gradients and return its packed gates, in call order."""
-    recording = Recording(network, pool_gates=pool_gates, owners=owners, packed=len(images))
-    gates, _ = _record(recording, network, images)
+    gates, _ = _record(Recording(network, pool_gates=pool_gates, packed=len(images)), images)
     return [gate for gate in gates if isinstance(gate, PackedRelu | PackedPool)]
 
 
-def _record(recording: Recording, network: nn.Module, images: Tensor) -> tuple[list[Gate], Tensor]:
+def _record(recording: Recording, images: Tensor) -> tuple[list[Gate], Tensor]:
     # Not in inference mode: its tensors cannot be used in the backward pass of the quantitative copy. The images are
     # copied, because the network may write to them.
     outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
     with outside, torch.no_grad():
         own = images.detach().clone()
         with recording:
-            output = network(own)
-    recording.check_head()
+            output = recording.network(own)
     return recording.gates, output

@@ -6,12 +6,11 @@ from math import ceil
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
-from fedsq_flwr.gating.provenance import Owners
-from fedsq_flwr.gating.record import split_return_indices
+from fedsq_flwr.gating.record import layer_of, layers_by_weight, split_return_indices
 from fedsq_flwr.gating.support import LAYERS, MAX_POOLS, RELUS, GateMismatchError
 
 
@@ -27,8 +26,8 @@ class Replaying(TorchFunctionMode):
     part : tuple of float
         The gates to apply: where they begin and end among all gates, in call order, as fractions of the number
         of gates (rounded up). The other calls of the pass are left as they are.
-    owners : Owners, optional
-        The layers of the quantitative copy. With them a gate is given to the layer only that it was recorded in.
+    network : nn.Module, optional
+        The quantitative copy. With it a gate that was recorded in another of its layers is refused.
 
     Raises
     ------
@@ -44,10 +43,10 @@ class Replaying(TorchFunctionMode):
         *,
         pool_gates: bool,
         part: tuple[float, float] = (0.0, 1.0),
-        owners: Owners | None = None,
+        network: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self._owners = owners
+        self._layers = {} if network is None else layers_by_weight(network)
         self._layer: str | None = None  # the layer that was called last, if it is known
         self._gates = gates
         self._next = 0
@@ -62,8 +61,8 @@ class Replaying(TorchFunctionMode):
     ) -> Any:
         """Intercept one call of torch."""
         kwargs = kwargs or {}
-        if func in LAYERS and self._owners is not None:
-            self._layer = self._owners.maker(func, args, kwargs, self._layer)
+        if func in LAYERS:
+            self._layer = layer_of(func, args, kwargs, self._layers)
         if func in RELUS:
             value = args[0] if args else kwargs["input"]
             in_place = RELUS[func] or bool(kwargs.get("inplace", args[1] if len(args) > 1 else False))
@@ -117,7 +116,8 @@ class Replaying(TorchFunctionMode):
             raise GateMismatchError(
                 f"gate {self._next}: recorded for shape {tuple(gate.shape)}, asked for {tuple(value.shape)}"
             )
-        if gate.layer and self._layer and gate.layer != self._layer:
+        # A layer that is not there has been wrapped since, for example by an adapter.
+        if self._layer not in (None, gate.layer) and gate.layer in self._layers.values():
             raise GateMismatchError(
                 f"gate {self._next}: recorded in layer '{gate.layer}', asked for in layer '{self._layer}': the "
                 "quantitative pass takes another branch"

@@ -204,3 +204,15 @@ def calling_layer(network: nn.Module) -> str:
             return name or type(network).__name__
         frame = frame.f_back
     return type(network).__name__
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Yield the floating-point tensors within lists, tuples and dicts, in order; not those inside `torch.vmap`."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and not torch._C._functorch.is_functorch_wrapped_tensor(value):
+            yield value
+    elif isinstance(value, dict):
+        yield from tensors_of(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from tensors_of(each)

@@ -122,22 +122,42 @@ def test_gates_that_depend_on_the_head_are_refused_before_anything_is_kept_under
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("case", ["a ReLU on the logits", "a pooling of the logits"])
-def test_gates_on_the_logits_work_without_a_fingerprint(case: str) -> None:
-    network = WRONG_HEADS[case][0]()
-    dual = DualCopy(network)
-    assert torch.equal(dual(VECTORS), network(VECTORS))
-    assert torch.equal(dual(VECTORS, dual.gates(VECTORS)), network(VECTORS))
+ERRORS: dict[str, tuple[str, str | None, str]] = {
+    "a b fc more": (
+        "a b fc more",
+        None,
+        "'more', the last linear layer that Net registers, is not its head: the output does not depend on it",
+    ),
+    "fc a b": (
+        "fc a b",
+        None,
+        "'b', the last linear layer that Net registers, is not its head: the gates of layer 'Net' depend on it",
+    ),
+    "named": ("a b fc", "b", "head='b': the gates of layer 'Net' depend on it"),
+}
 
 
-def test_the_error_names_both_layers() -> None:
-    dual = DualCopy(net(lambda n, x: n.fc(body(n, x)), "a b fc more"))
+@pytest.mark.parametrize("case", ERRORS)
+def test_the_error_says_what_is_wrong_with_which_layer(case: str) -> None:
+    order, head, message = ERRORS[case]
     with pytest.raises(UnsupportedActivationError) as caught:
-        dual(VECTORS)
-    assert str(caught.value) == (
-        "'more', the last linear layer that Net registers, is not its head: the forward pass ends with 'fc'; "
-        "name the head by `head=`"
-    )
+        DualCopy(net(lambda n, x: n.fc(body(n, x)), order), head=head)(VECTORS)
+    assert str(caught.value) == f"{message}; name the head by `head=`"
+
+
+def test_the_check_of_the_head_leaves_the_structure_as_it_is() -> None:
+    dual = DualCopy(net(lambda n, x: n.fc(body(n, x))))
+    state = {name: (tensor, tensor.clone()) for name, tensor in dual.structural.state_dict(keep_vars=True).items()}
+    dual(VECTORS)
+    for name, tensor in dual.structural.state_dict(keep_vars=True).items():
+        assert tensor is state[name][0]
+        assert torch.equal(tensor, state[name][1])
+
+
+def test_a_network_that_has_diverged_is_no_fault_of_its_head() -> None:
+    network = net(lambda n, x: n.fc(body(n, x)))
+    torch.nn.init.constant_(network.a.weight, torch.nan)
+    assert DualCopy(network)(VECTORS).isnan().all()
 
 
 class Doubled(nn.Module):

@@ -59,7 +59,7 @@ def check_affine(dual: DualCopy, images: Tensor) -> None:
         tensors = (*twin.parameters(), *twin.buffers())
         dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), pair.dtype)
         check_batches(twin, pair[:1].to(dtype))
-        dual.share_findings(twin)
+        dual.head_fault = twin.head_fault
         exact, pair = twin.double(), pair.double()
         gates, _ = exact.calls(pair)
         passes = Passes(exact.quantitative, gates, pair)

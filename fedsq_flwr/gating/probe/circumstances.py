@@ -17,8 +17,8 @@ from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.independence import SMALLEST_BATCH
 from fedsq_flwr.gating.packed.calls import ReluGate
 from fedsq_flwr.gating.probe.passes import Passes, differing
-from fedsq_flwr.gating.probe.sketch import Event, tensors_of
-from fedsq_flwr.gating.support import GateMismatchError, UnsupportedActivationError, refusal
+from fedsq_flwr.gating.probe.sketch import Event
+from fedsq_flwr.gating.support import GateMismatchError, UnsupportedActivationError, refusal, tensors_of
 from fedsq_flwr.models.batch_norm import apply_policy
 
 _SEEDS = (0, 1, 2)
@@ -137,6 +137,7 @@ def check_batches(dual: DualCopy, image: Tensor) -> None:
     UnsupportedActivationError
         Names the layer at fault.
     """
+    generator = torch.get_rng_state()
     found, tolerance = [], math.sqrt(torch.finfo(image.dtype).eps)
     for size in (1, 2, SMALLEST_BATCH):
         try:
@@ -145,6 +146,8 @@ def check_batches(dual: DualCopy, image: Tensor) -> None:
             raise
         except (RuntimeError, ValueError, IndexError):  # what does not take a batch says so by itself
             continue
+    if not torch.equal(generator, torch.get_rng_state()):  # `check_calls` says so
+        return
     if any([layer for layer, _ in each] != [layer for layer, _ in found[0]] for each in found):
         raise refusal(type(dual.structural).__name__, "takes another branch in a batch of another size")
     for of_layer in zip(*found, strict=True):

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.gating.probe.sketch import Sketch, all_between, tensors_of
+from fedsq_flwr.gating.probe.sketch import Sketch, all_between
 from fedsq_flwr.gating.record import Recording
 from fedsq_flwr.gating.replay import Replaying
-from fedsq_flwr.gating.support import refusal
+from fedsq_flwr.gating.support import refusal, tensors_of
 
 
 def check_parameters(network: nn.Module, pair: Tensor) -> None:
