@@ -5,9 +5,27 @@ The command line prints it as it is and exits with a status other than zero; any
 raised is a defect of the program and keeps its traceback.
 """
 
+import re
+
+_LONGEST = 600  # characters of a line
+
 
 class FedSQError(Exception):
-    """Base of every error that is reported as one line."""
+    """Base of every error that is reported as one line.
+
+    Parameters
+    ----------
+    message : str
+        What went wrong. Values and names of files come from outside: characters that could steer a terminal or a log
+        become blanks, and the middle of what is too long for a line is left out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        line = "".join(letter if letter.isprintable() else "\n" for letter in message)
+        line = re.sub(r" *\n[ \n]*", " ", line).strip()
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST * 3 // 4]} ... {line[-_LONGEST // 5 :]}"
+        super().__init__(line)
 
 
 class ConfigurationError(FedSQError):

@@ -66,9 +66,7 @@ def carry_out(plan: Plan, progress: SweepProgress) -> None:
         try:
             hand_to_hydra(SweepJob(place), ["--multirun", *plan.words])
         except BrokenExecutor as error:
-            raise RunFailedError(
-                f"a process that ran jobs died ({' '.join(str(error).split())}); the same command again goes on"
-            ) from error
+            raise RunFailedError(f"a process that ran jobs died ({error}); the same command again goes on") from error
         except ValueError as error:  # of Optuna's, which looks for the best of the jobs
             if "No trials are completed" not in str(error):
                 raise

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedsq_flwr.settings.base import Settings, Several, Text
 from fedsq_flwr.settings.fields import Fact
+from fedsq_flwr.settings.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ class BackboneSettings(Settings):
         """Facts of the network."""
         return _PARTICULAR.get(self.name, Network())
 
+    @field_validator("weights")
+    @classmethod
+    def _weights_may_be_a_path(cls, weights: str) -> str:
+        as_path(weights)
+        return weights
+
     @model_validator(mode="after")
     def _fits(self) -> "BackboneSettings":
         network = self.network
@@ -118,7 +125,7 @@ class BackboneSettings(Settings):
             each = f"must have one value, or one for each of the {self.in_channels} channels"
             self.require(counted, name, each, "backbone.")
             self.require(all(map(math.isfinite, values or ())), name, "must be finite", "backbone.")
-        self.require(min(self.std or (1.0,)) > 0, "std", "must be above 0", "backbone.")
+        self.require(min(self.std or (1.0,)) > 1e-38, "std", "must be above 0 in 32 bits", "backbone.")
         return self
 
     def _require(self, holds: bool, name: str, allowed: str, whom: str) -> None:
@@ -167,10 +174,7 @@ def is_path(weights: str) -> bool:
 
 def is_run(weights: str) -> bool:
     """Tell whether ``backbone.weights`` names a directory that is there: of a run, a checkpoint or a model."""
-    try:
-        return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
-    except (OSError, RuntimeError):  # a name that is too long, or of a user who is not there
-        return False
+    return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
 
 
 def is_published_name(weights: str) -> bool:

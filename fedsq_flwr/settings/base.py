@@ -16,12 +16,17 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.fields import Fact, tag_of, variants_of
 from fedsq_flwr.settings.mistakes import explain_mistake, written
+from fedsq_flwr.settings.paths import as_path
+
+_MOST = 2**63  # what computers count to
 
 
 def _as_text(value: Any) -> Any:
@@ -49,6 +54,13 @@ class Settings(BaseModel):
     )
     facts: ClassVar[frozenset[Fact]] = frozenset()
 
+    @field_validator("*")
+    @classmethod
+    def _may_be_a_path(cls, value: Any, field: ValidationInfo) -> Any:
+        if isinstance(value, str) and Fact.PATH in cls.model_fields[str(field.field_name)].metadata:
+            as_path(value)
+        return value
+
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
         """Check ``data``, as JSON or YAML gives it, and return it as settings.
@@ -58,12 +70,14 @@ class Settings(BaseModel):
         ConfigurationError
             One line that names the first bad setting, its value and what is allowed.
         """
+        for name, value in flat(data).items():
+            numbers = value if isinstance(value, list | tuple) else (value,)
+            if any(isinstance(number, int) and abs(number) >= _MOST for number in numbers):
+                raise ConfigurationError(f"{name}={written(value)}: must be above {-_MOST} and below {_MOST}")
         try:
             return cls.model_validate(data)
         except ValidationError as error:
             raise ConfigurationError(explain_mistake(error, cls)) from error
-        except OverflowError as error:  # of a check that computes with it
-            raise ConfigurationError(f"a number has too many digits: {error}") from error
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as mappings, lists and single values, as `parse` takes them and YAML writes them."""

@@ -26,9 +26,11 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigurationError(" ".join(explain(error).split())) from error
-    except ValueError as error:  # Hydra's own, for options that exclude each other
-        if not str(error).startswith("Only one of --"):
+        raise ConfigurationError(explain(error)) from error
+    except ValueError as error:
+        if "integer string conversion" in str(error):  # Python's own limit
+            raise ConfigurationError("a number of the settings has too many digits") from error
+        if not str(error).startswith("Only one of --"):  # Hydra's own, for options that exclude each other
             raise
         raise ConfigurationError(str(error)) from error
 

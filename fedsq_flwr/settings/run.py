@@ -124,7 +124,7 @@ class RunSettings(Settings):
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigurationError(f"settings: no JSON: {' '.join(str(error).split())}") from error
+            raise ConfigurationError(f"settings: no JSON: {error}") from error
         if not isinstance(data, dict):
             raise ConfigurationError(f"settings: {type(data).__name__} where a JSON object is expected")
         return cls.parse(data)

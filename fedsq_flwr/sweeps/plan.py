@@ -17,6 +17,7 @@ from fedsq_flwr.settings.composition import Sources, composing
 from fedsq_flwr.settings.files import check_output
 from fedsq_flwr.settings.job_names import digest_of, names_job
 from fedsq_flwr.settings.overrides import key_of, quoted
+from fedsq_flwr.settings.paths import expanded
 
 _BASIC = "BasicSweeper"
 #: Settings that name the directory of a sweep.
@@ -94,7 +95,7 @@ def plan_sweep(overrides: Sequence[str], sources: Sources = Sources()) -> Plan: 
             _check(override)
         fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
         composed = compose(fixed)
-        output = Path(str(composed.hydra.sweep.dir)).expanduser().absolute()
+        output = expanded("output", str(composed.hydra.sweep.dir)).absolute()
         sweeper = OmegaConf.to_container(composed.hydra.sweeper, resolve=True)
         options: Mapping[Any, Any] = sweeper if isinstance(sweeper, dict) else {}
         params = parser.parse_overrides([f"{key}={value}" for key, value in (options.get("params") or {}).items()])

@@ -16,7 +16,7 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.records.config import read_config, write_config
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.data import ImageFolderData
-from fedsq_flwr.settings.fields import Entry, catalogue
+from fedsq_flwr.settings.fields import Entry, Fact, catalogue
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
@@ -125,6 +125,7 @@ BAD = {
     "backbone.mean=[0.5,0.5] backbone.std=[1]": ("backbone.mean=[0.5, 0.5]", "each of the 1 channels"),
     "backbone.mean=[nan] backbone.std=[1]": ("backbone.mean=nan", "finite"),
     "backbone.mean=[0.5] backbone.std=[0]": ("backbone.std=[0.0]", "above 0"),
+    "backbone.mean=[0.5] backbone.std=[1e-50]": ("backbone.std=[1e-50]", "above 0"),
     "backbone.mean=auto": ("backbone.mean=auto", "a list"),
     "executor=inprocess executor.workers=2 backbone=alexnet": ("executor.workers=2", "0 or 1", "alexnet", "dropout"),
     "executor.workers=2": ("executor.workers=2", "is a setting of executor=inprocess, not of executor=simulation"),
@@ -339,6 +340,49 @@ def test_every_number_has_a_lower_bound_and_is_refused_beyond_its_bounds(name: s
         assert allowed or told_of(SETTINGS[name], bound).startswith(f"{name}={bound}: must be ")
         # The bound itself may still be refused for what it requires of another setting.
         assert not allowed or "at least" not in told_of(SETTINGS[name], bound) or name == "backbone.image_size"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_number_may_have_more_digits_than_a_computer_counts_with(name: str) -> None:
+    for value in (2**63, -(2**63), 10**400, -(10**5000)):
+        told = told_of(SETTINGS[name], [value] if name in LISTS else value)
+        assert told.startswith(f"{name}=")
+        assert len(told) < 300
+
+
+@pytest.mark.parametrize("word", ["rounds=", "learning_rate=-", "+nope=", "backbone.mean=[0.1,", "data=", "silos=0x"])
+def test_digits_beyond_what_python_reads_are_refused(word: str) -> None:
+    told = complaint(f"{word}1{'0' * 5000}{']' * word.count('[')}")
+    assert told.startswith(word[:4])
+    assert len(told) < 500
+
+
+#: What can be the name of no file, and what is said of it.
+NAMES = {
+    "~nosuchuser/x.pth": "there is no user nosuchuser",
+    f"{'a' * 252}.pth": "at most 255 bytes a part",
+    f"/{'ä' * 126}.pth": "at most 255 bytes a part",
+    f"/{'b/' * 2100}x.pth": "4095 in all",
+    "a\0b.pth": "a character of value 0",
+}
+
+
+@pytest.mark.parametrize("text", NAMES, ids=range(len(NAMES)))
+@pytest.mark.parametrize(
+    "entry", [each for each in SETTINGS.values() if Fact.PATH in each.facts], ids=lambda e: e.name
+)
+def test_no_path_may_be_one_that_no_file_can_have(entry: Entry, text: str) -> None:
+    told = told_of(entry, text)
+    assert told.startswith(f"{entry.name}=")
+    assert NAMES[text] in told
+
+
+@pytest.mark.parametrize("name", ["output", "calibration", "backbone.weights", "partition.file", "data.path"])
+def test_a_path_that_no_file_can_have_is_refused_on_the_command_line(name: str) -> None:
+    group = name.partition(".")[0]
+    variant = {"partition": ["partition=file"], "data": ["data=imagefolder"]}.get(group, [])
+    for text, told in NAMES.items():
+        assert told in complaint(*variant, f"{name}='{text}'")
 
 
 @pytest.mark.parametrize("name", NUMBERS)
