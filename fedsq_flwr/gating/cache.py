@@ -258,21 +258,20 @@ class BoundGates:
 
     def _places(self, samples: Index, views: Tensor | None, count: int) -> Tensor:
         """Return the rows of a batch of ``count`` images, int64 on the CPU."""
+        total = len(self._numbers)
+        needed = f"needed is one of {total} samples for each of {count} images, by whole numbers, a mask or a slice"
         try:
             picked = self._numbers[samples if isinstance(samples, slice) else torch.as_tensor(samples).cpu()]
         except (IndexError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"samples: {error}") from error
+            raise ValueError(f"samples: {error}; {needed}") from error
         if picked.shape != (count,) or count == 0:
-            raise ValueError(
-                f"samples: they pick {tuple(picked.shape)} of {len(self._numbers)} samples, and there are {count} "
-                "images; needed is one sample for each image, and at least one"
-            )
+            raise ValueError(f"samples: they pick {tuple(picked.shape)}; {needed}")
         if views is None:
             return picked
         view = torch.as_tensor(views, device="cpu")
         if view.shape != picked.shape or view.dtype != torch.int64 or not 0 <= view.min() <= view.max() < self._views:
             raise ValueError(f"views: must be {count} whole numbers from 0 to {self._views - 1}")
-        return view * len(self._numbers) + picked
+        return view * total + picked
 
 
 def bind(

@@ -18,7 +18,7 @@ from fedsq_flwr.gating.support import UnsupportedActivationError, calling_layer,
 
 
 def check_head(network: nn.Module, images: Tensor, *, head: str | None, named: bool, pool_gates: bool) -> str | None:
-    """Refuse a head that gates depend on, or that the output does not depend on.
+    """Refuse a head that gates depend on, or that is not where the pass ends.
 
     Parameters
     ----------
@@ -49,13 +49,17 @@ def check_head(network: nn.Module, images: Tensor, *, head: str | None, named: b
     advice = "name the head by `head=`"
     with _nan_in_the_head(network, head) as found:
         without_head = _Tracing.of(network, images, pool_gates)
+    last, layers = without_head.layer, dict(network.named_modules())
+    end = layers.get(last or "")
+    if not named and isinstance(end, nn.Linear) and end.weight is not layers[head or ""].weight:  # it may be tied
+        raise UnsupportedActivationError(f"{fault}: the forward pass ends with '{last}'; {advice}")
     if found and not without_head.reaches_output:
         raise UnsupportedActivationError(f"{fault}: the output does not depend on it; {advice}")
     # A gate may be NaN for other reasons, such as weights that have diverged.
     if without_head.nan_gate is None or _Tracing.of(network, images, pool_gates).nan_gate is not None:
         return None
     fault = f"{fault}: the gates of layer '{without_head.nan_gate}' depend on it; {advice}"
-    if named or without_head.layer != head:
+    if named or last != head:
         raise UnsupportedActivationError(fault)
     return f"{fault}, or there is no fingerprint"
 

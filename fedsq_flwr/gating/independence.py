@@ -45,7 +45,7 @@ def check_rows(dual: DualCopy, images: Tensor) -> None:
     if [(type(gate), gate.layer) for gate in first] != [(type(gate), gate.layer) for gate in other]:
         raise GateMismatchError(f"the network takes another branch for another batch, so {_ADVICE}")
     for ours, theirs in zip(first, other, strict=True):
-        layer = f"the gates of layer '{ours.layer}'"
+        layer = f"the gates of layer '{ours.layer}'" if ours.layer else "gates"
         if not ours.shape or (ours.shape[0], theirs.shape[0]) != (count + 1, 2 * count + 3):
             raise GateMismatchError(f"{layer} do not have the images as their first axis, so {_ADVICE}")
         a, b = _values(ours), _values(theirs)[: count + 1].flip(0)

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_CANNOT = (RuntimeError, TypeError, ValueError, AttributeError, pickle.PickleError)
-
 
 def copied(network: Network) -> Network:
     """Return a deep copy of ``network``.
@@ -20,7 +18,7 @@ def copied(network: Network) -> Network:
     Raises
     ------
     ValueError
-        If a module holds an object that cannot be copied, such as a lock; the message names the module.
+        If a module holds an object that cannot be copied, such as a lock.
     """
     results = {
         id(value): value.detach().clone()
@@ -30,16 +28,6 @@ def copied(network: Network) -> Network:
     }
     try:
         return copy.deepcopy(network, results)
-    except _CANNOT as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError, pickle.PickleError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"layer '{_at_fault(network)}' cannot be copied: {reason}") from error
-
-
-def _at_fault(network: nn.Module) -> str:
-    """Return the name of the innermost module that cannot be copied without its submodules."""
-    for name, module in reversed(list(network.named_modules())):
-        try:
-            copy.deepcopy({key: value for key, value in vars(module).items() if key != "_modules"})
-        except _CANNOT:
-            return name or type(network).__name__
-    return type(network).__name__
+        raise ValueError(f"the {type(network).__name__} cannot be copied: {reason}") from error

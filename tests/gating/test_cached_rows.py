@@ -183,7 +183,7 @@ BAD_INDICES: dict[str, tuple[object, str]] = {
     "two axes": (torch.tensor([[1, 2]]), "samples: "),
     "a short mask": (MASK[:5], "samples: "),
     "a text": ("ab", "samples: "),
-    "another number of images": (MASK, "samples: they pick .*there are 2 images"),
+    "another number of images": (MASK, "samples: they pick .*each of 2 images"),
 }
 
 

@@ -126,15 +126,24 @@ ERRORS: dict[str, tuple[str, str | None, str]] = {
     "a b fc more": (
         "a b fc more",
         None,
-        "'more', the last linear layer that Net registers, is not its head: the output does not depend on it",
+        "'more', the last linear layer that Net registers, is not its head: the forward pass ends with 'fc'",
     ),
     "fc a b": (
         "fc a b",
         None,
-        "'b', the last linear layer that Net registers, is not its head: the gates of layer 'Net' depend on it",
+        "'b', the last linear layer that Net registers, is not its head: the forward pass ends with 'fc'",
     ),
+    "named and not used": ("a b fc more", "more", "head='more': the output does not depend on it"),
     "named": ("a b fc", "b", "head='b': the gates of layer 'Net' depend on it"),
 }
+
+
+def test_a_linear_layer_after_the_head_is_told_where_no_gate_is_between() -> None:
+    dual = DualCopy(net(lambda n, x: n.more(n.b(F.relu(n.a(x)))), "a more b"))
+    with pytest.raises(
+        UnsupportedActivationError, match=r"'b', .* is not its head: the forward pass ends with 'more'"
+    ):
+        dual(VECTORS)
 
 
 @pytest.mark.parametrize("case", ERRORS)

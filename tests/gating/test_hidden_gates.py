@@ -1,6 +1,5 @@
 """What would hide gates from the passes is refused by name, or is seen all the same."""
 
-import threading
 import warnings
 from collections.abc import Callable
 
@@ -137,13 +136,6 @@ def test_what_hides_no_gate_equals_the_plain_network_to_the_bit(case: str) -> No
         output.float().sum().backward()
         for own, other in zip(dual.parameters(), network.parameters(), strict=True):
             assert torch.equal(own.grad, other.grad)
-
-
-def test_a_network_that_cannot_be_copied_is_refused_by_the_name_of_the_layer() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), Net(F.relu))
-    network[1].conv.lock = threading.Lock()
-    with pytest.raises(ValueError, match=r"^layer '1\.conv' cannot be copied: cannot pickle '_thread\.lock' object"):
-        DualCopy(network)
 
 
 def test_activations_that_a_module_holds_do_not_stand_in_the_way() -> None:

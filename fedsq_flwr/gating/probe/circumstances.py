@@ -25,38 +25,22 @@ _SEEDS = (0, 1, 2)
 
 
 def check_memory(dual: DualCopy, images: Tensor) -> None:
-    """Refuse a network whose passes in evaluation mode write to its own tensors, apart from the first pass.
-
-    Parameters
-    ----------
-    dual : DualCopy
-        It has been through a pass.
-    images : Tensor
-        For one more.
+    """Refuse a network whose passes in evaluation mode write to its own tensors.
 
     Raises
     ------
     UnsupportedActivationError
         Names the layer and the tensor.
     """
-    before = _contents(dual.structural)
+    before = {name: tensor.clone() for name, tensor in dual.structural_state().items()}
     dual.calls(images)
-    after = _contents(dual.structural)
-    for name in after:
-        if before.get(name) != after[name]:
+    for name, tensor in dual.structural_state().items():
+        if name not in before or not torch.equal(before[name], tensor):
             layer, _, own = name.rpartition(".")
             raise refusal(
                 layer or type(dual.structural).__name__,
                 f"writes to its tensor '{own}' in evaluation mode, so that gates would depend on earlier passes",
             )
-
-
-def _contents(network: nn.Module) -> dict[str, tuple[int, int, float]]:
-    """Return what shows that a tensor is another one or was written to, even through ``.data``: by name."""
-    return {
-        name: (id(tensor), tensor._version, float(tensor.sum(dtype=torch.float64)))
-        for name, tensor in network.named_buffers()
-    }
 
 
 def check_calls(passes: Passes, start: Sequence[Event]) -> None:
