@@ -9,7 +9,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import BoundGates, DualCopy, GateCache, QuantitativeCopy, native
+from fedsq_flwr.gating import BoundGates, DualCopy, GateCache, QuantitativeCopy
+from fedsq_flwr.gating.packed import native
 from fedsq_flwr.models import build_backbone
 
 CLASSES = 10

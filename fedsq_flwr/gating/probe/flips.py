@@ -26,8 +26,7 @@ from torch.overrides import TorchFunctionMode
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.packed.gates import Gates
 from fedsq_flwr.gating.record import record_packed
-from fedsq_flwr.gating.replay import GateMismatchError
-from fedsq_flwr.gating.support import MAX_POOLS, RELUS, calling_layer
+from fedsq_flwr.gating.support import MAX_POOLS, RELUS, GateMismatchError, calling_layer
 from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 RELU = "relu"
