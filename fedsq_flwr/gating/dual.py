@@ -123,7 +123,7 @@ class DualCopy(QuantitativeCopy):
             return self.quantitative(images)  # type: ignore[no-any-return]
 
     def gates(self, images: Tensor) -> Gates:
-        """Compute the packed gates of ``images``. Use batches of at least 8 images: see docs/method.md."""
+        """Compute the packed gates of ``images``. Use batches of at least 8 images: see docs/explanation/gates.md."""
         return Gates.join(record_packed(self.structural, images, pool_gates=self.pool_gates), len(images))
 
     @property
