@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages show the help that each command prints, and the list of decision records."""
+"""Hooks of mkdocs: pages show the help that each command prints, a silo's settings, and the decision records."""
 
 import contextlib
 import io
@@ -7,16 +7,21 @@ import re
 from pathlib import Path
 
 from fedsq_flwr.cli import main
+from fedsq_flwr.settings.fields import MISSING, catalogue
+from fedsq_flwr.settings.mistakes import allowed_values, written
+from fedsq_flwr.settings.silo import SiloSettings
 
 _HELP = re.compile(r"^::: help( [a-z]+)?$", re.M)
-_RECORDS = re.compile(r"^::: records$", re.M)
 _DECISIONS = Path(__file__).parents[1] / "docs" / "decisions"
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the help of a command in the place of ``::: help COMMAND``, and the records in that of ``::: records``."""
-    with_help = _HELP.sub(lambda found: f"```text\n{help_of(found[1])}\n```", markdown)
-    return _RECORDS.sub(lambda _: records(), with_help)
+    """Fill in what lines such as ``::: help run`` ask for; other lines with ``:::`` are mkdocstrings'."""
+    filled = _HELP.sub(lambda found: f"```text\n{help_of(found[1])}\n```", markdown)
+    for name, write in {"silo settings": silo_settings, "records": records}.items():
+        line = f"::: {name}\n"
+        filled = filled.replace(line, f"{write()}\n") if line in filled else filled
+    return filled
 
 
 def help_of(command: str | None) -> str:
@@ -35,3 +40,12 @@ def records() -> str:
         number, _, title = heading.partition(". ")
         rows.append(f"| {number} | [{title}]({file.name}) | {area} |")
     return "\n".join(["| | decision | area |", "|---|---|---|", *rows])
+
+
+def silo_settings() -> str:
+    """Return a table of the settings of a silo."""
+    rows = []
+    for name, entry in catalogue(SiloSettings).items():
+        default = "required" if entry.default == MISSING else written(entry.default)
+        rows.append(f"| `{name}` | {default} | {allowed_values(entry)} | {entry.description.replace('``', '`')} |")
+    return "\n".join(["| setting | default | values | meaning |", "|---|---|---|---|", *rows])

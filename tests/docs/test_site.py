@@ -32,6 +32,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     loaded = re.compile(r'<(?:script|link rel="stylesheet"|img)[^>]*(?:src|href)="(https?:)')
     assert not [file for file, text in pages.items() if loaded.search(text)], "is fetched from another server"
     assert "DualCopy" in pages[tmp_path / "reference" / "api" / "index.html"]
+    assert "<code>gate_cache_bytes</code>" in pages[tmp_path / "reference" / "silo-settings" / "index.html"]
     assert not [file for file, text in pages.items() if "::: " in text]
 
 
