@@ -69,7 +69,7 @@ def run_federation(
     with torch_threads(settings.executor.threads):
         wire = wire_of(grid, settings)
         registry, found = connect(wire, settings)
-        if parts is None or found.silos != settings.silos:  # the data are distributed among so many silos
+        if parts is None or found.silos != settings.silos:  # distribute the data among the silos found
             parts = load_parts(found)
         start = directory.open(found, parts.data)
         federation = Federation.build(found, parts, registry)

@@ -31,7 +31,7 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Federation:
-    """What runs the rounds.
+    """The server's model, strategy and diagnostics.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Federation:
         return cls(settings, model, _strategy(settings, model, registry), examiner)
 
     def resume(self, start: Start) -> None:
-        """Go on from where an interrupted run stopped; nothing changes if there was none."""
+        """Continue an interrupted run; do nothing if there was none."""
         if start.state is not None:
             self.strategy.load_state(start.server or {})
             self.model.resume(start.round - 1, start.state, start.structure)
@@ -120,7 +120,7 @@ class Federation:
 
 
 def connect(wire: Wire, settings: RunSettings) -> tuple[NodeRegistry, RunSettings]:
-    """Wait for the silos; return who they are, and the settings with their number.
+    """Wait for the silos; return the node registry, and the settings with the number of silos.
 
     Flower decides how many silos a simulation has; ``settings.silos`` is then what it says.
 
@@ -166,7 +166,7 @@ def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry)
 
 
 def _sampling(settings: RunSettings) -> dict[str, Any]:
-    """Return how many silos take part in a round, in the words of Flower's strategies."""
+    """Return the fractions and minimums of silos, as keyword arguments of Flower's strategies."""
     return {
         "fraction_train": settings.fraction_train,
         "fraction_evaluate": settings.fraction_evaluate,

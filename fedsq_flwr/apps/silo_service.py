@@ -1,4 +1,4 @@
-"""What a process keeps to answer messages for its silos.
+"""Data and models that a process keeps to answer messages for its silos.
 
 A Ray actor, the in-process executor and a silo's process serve many messages each, and a silo's process serves run
 after run. What does not depend on the message is built once, and kept for the last run only.
@@ -58,7 +58,7 @@ class ModelPool:
 
 
 class SiloService:
-    """Makes the client that answers a message, of parts that are kept from message to message."""
+    """Makes the client that answers a message; data and models are kept between messages."""
 
     def __init__(self) -> None:
         self._settings: Latest[tuple[str, Site], RunSettings] = Latest()
@@ -95,7 +95,7 @@ class SiloService:
                 )
 
     def settings(self, message: Message, context: Context) -> RunSettings:
-        """Return the settings of the run that ``message`` tells, as they hold at the silo of ``context``."""
+        """Return the settings in ``message``, as they apply at the silo of ``context``."""
         told, site = str(message.content.config_records[CONFIG][SETTINGS]), read_site(context.node_config)
         return self._settings.get((told, site), lambda: at_site(RunSettings.from_json(told), site))
 

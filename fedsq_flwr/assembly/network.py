@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """A network in evaluation mode, with the file of its weights and how it was fitted; random: neither."""
+    """A network in evaluation mode, with the file of its weights and the report of loading; both None if random."""
 
     network: nn.Module
     file: WeightsFile | None

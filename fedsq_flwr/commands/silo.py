@@ -60,7 +60,7 @@ def silo(words: Sequence[str]) -> None:
 
 @contextmanager
 def _files_for_the_owner_alone() -> Iterator[None]:
-    """Let nobody else read what the silo writes: gates are computed from its images."""
+    """Make the silo's files private to its user: gates are computed from its images."""
     before = os.umask(0o077)
     try:
         yield

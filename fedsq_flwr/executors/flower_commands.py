@@ -1,4 +1,4 @@
-"""Flower's commands, called with a home of their own, and ended with it."""
+"""Flower's commands, run with a Flower home of their own and stopped with it."""
 
 import json
 import re
@@ -129,7 +129,7 @@ class FlowerCommands:
             shutil.rmtree(self.home, ignore_errors=True)
 
     def _prepare(self) -> None:
-        """Do what must be done before the first command."""
+        """Prepare the home before the first command."""
 
     def _mine(self) -> set[psutil.Process]:
         marked = processes.marked("FLWR_HOME", str(self.home))
@@ -163,6 +163,6 @@ class FlowerCommands:
         return child
 
     def _note_run_id(self, line: str) -> None:
-        """Keep the run's id when it is said: at the end of a long run the line is no recent one."""
+        """Keep the run's id when it is printed: at the end of a long run the line is no longer among the last."""
         if self._run_id is None and (match := _STARTED.search(line)):
             self._run_id = match[1]

@@ -1,4 +1,4 @@
-"""The executor of real silos: the Flower app through `flwr run`, on a SuperLink that is there already."""
+"""The executor of real silos: the Flower app through `flwr run`, on an existing SuperLink."""
 
 import time
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def run_silos(settings: RunSettings, on_round: Callable[[Line], None]) -> None:
 
 
 def agree(settings: RunSettings) -> RunSettings:
-    """Settle what silos cannot find out by themselves: how pixels are normalised, and the names of the classes.
+    """Add what silos cannot know: the mean and std of the pixels, and the names of the classes.
 
     Raises
     ------

@@ -89,7 +89,7 @@ def _start(link: LocalSuperLink, settings: RunSettings, app: FlowerApp) -> subpr
 
 
 def _follow(link: LocalSuperLink, run: subprocess.Popen[bytes], report: Callable[[], None]) -> str | None:
-    """Report rounds until the run ends, or should have; return the vital process that ended first, if any."""
+    """Report rounds until the run ends or its time is over; return the first vital process that ended, if any."""
     lost_at: dict[str, float] = {}
     watched_at = 0.0
     while run.poll() is None:

@@ -3,7 +3,7 @@
 The cache holds the packed gates of `DualCopy.gates`, one row for each sample. A hit equals a recomputation to the
 bit, because gates are recorded in batches of eight images or more: in such batches the kernels of a network give a
 sample the same gates whatever the other samples. Alone, a sample may differ in a few of millions of bits
-(docs/method.md).
+(docs/explanation/gates.md).
 """
 
 import hashlib

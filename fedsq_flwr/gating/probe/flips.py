@@ -67,7 +67,7 @@ def own_gates(model: QuantitativeCopy, images: Tensor, *, pool_gates: bool = Tru
     model : QuantitativeCopy
         Alone or dual; the structural copy is not used.
     images : Tensor
-        ``(N, C, H, W)`` on the model's device, used as one batch; at least 8 images (see docs/method.md).
+        ``(N, C, H, W)`` on the model's device, used as one batch; at least 8 images (see docs/explanation/gates.md).
     pool_gates : bool
         Whether max-pooling winners are gates.
 
