@@ -48,7 +48,7 @@ class ExecutorSettings(Settings):
     round_timeout: Annotated[float, Field(gt=0), Fact.NO_NUMBER] = 3600.0
     """Seconds to wait for the replies of a round."""
     join_timeout: Annotated[float, Field(gt=0), Fact.NO_NUMBER] = 600.0
-    """Seconds to wait for silos to connect."""
+    """Seconds to wait for silos to connect, and to say which silo they are."""
 
 
 class Simulation(ExecutorSettings):
