@@ -17,7 +17,9 @@ service = SiloService()
 @app.query()
 def query(message: Message, context: Context) -> Message:
     """Say which silo this is, and keep a structure that comes along."""
-    return answer_query(message, context, service.structures(context))
+    # Nothing but the question who it is comes without a config.
+    images = None if message.content.config_records else service.images(context)
+    return answer_query(message, context, service.structures(context), images)
 
 
 @app.train()

@@ -8,6 +8,7 @@ import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from flwr.app import Context, Message
@@ -16,6 +17,7 @@ from fedsq_flwr.apps.latest import Latest
 from fedsq_flwr.assembly.data import load_silo, load_task
 from fedsq_flwr.assembly.model import build_silo_model, gate_cache, load_kernels, training_settings
 from fedsq_flwr.data import FederatedData, ServerData, SiloData
+from fedsq_flwr.data.folder_layout import count_images
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.protocol import CONFIG, NUM_PARTITIONS, PARTITION_ID, SETTINGS
@@ -119,6 +121,11 @@ class SiloService:
         """Return where the silo of ``context`` keeps the structures that the server sends."""
         site = read_site(context.node_config)
         return DiskStructures(state_folder(site) / "structures") if site.is_real else ContextStructures(context)
+
+    def images(self, context: Context) -> int | None:
+        """Return how many images the silo of ``context`` has to train with; None if it has no folder of its own."""
+        folder = read_site(context.node_config).data_path
+        return None if folder is None else count_images(Path(folder))
 
     def adopt(self, settings: RunSettings, data: ServerData) -> None:
         """Use ``data``, which the server in this process has loaded, for the silos of the run of ``settings`` too."""

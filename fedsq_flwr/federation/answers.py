@@ -19,6 +19,7 @@ from fedsq_flwr.federation.protocol import (
     ARRAYS,
     CONFIG,
     FINGERPRINT,
+    IMAGES,
     LOSS,
     METRICS,
     NUM_PARTITIONS,
@@ -30,14 +31,18 @@ from fedsq_flwr.federation.protocol import (
 from fedsq_flwr.federation.structures import ContextStructures, Structures
 
 
-def answer_query(message: Message, context: Context, structures: Structures | None = None) -> Message:
+def answer_query(
+    message: Message, context: Context, structures: Structures | None = None, images: int | None = None
+) -> Message:
     """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
 
     Node ids are random in every run. Sampling and summing are ordered by partition ids. A structure that the message
     brings is kept in ``structures`` (by default in the context), and its fingerprint said back. A fingerprint without
-    a structure is said back if that structure is kept.
+    a structure is said back if that structure is kept. ``images`` is how many images a real silo has to train with.
     """
     answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
+    if images is not None:
+        answer[IMAGES] = images
     named = message.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
     if named is not None:
         kept = structures or ContextStructures(context)

@@ -59,6 +59,15 @@ class NodeRegistry:
         """Return the partition id of a node that has been asked."""
         return self._partitions[node_id]
 
+    def knows(self, node_id: int) -> bool:
+        """Tell whether a node has said which silo it is."""
+        return node_id in self._partitions
+
+    def name(self, node_id: int) -> str:
+        """Return what a log calls a node: the silo that it is, or the node where that is not known."""
+        silo = self._partitions.get(node_id)
+        return f"node {node_id}" if silo is None else f"silo {silo}"
+
     def know(self, nodes: Iterable[int], grid: Grid) -> None:
         """See to it that ``nodes`` have been asked.
 
