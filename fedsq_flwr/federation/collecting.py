@@ -84,11 +84,14 @@ class Collector:
     waited : dict of int to float
         How many seconds longer each node was waited for than until enough others had answered. Whoever reads it
         empties it.
+    unsent : set of str
+        Ids of those messages of the last exchange that were not sent.
     """
 
     def __init__(self, grid: Grid, poll: float, patience: Patience = ALL) -> None:
         self.name: Callable[[int], str] = lambda node: f"node {node}"
         self.waited: dict[int, float] = {}
+        self.unsent: set[str] = set()
         self._grid = grid
         self._poll = poll
         self._patience = patience
@@ -111,6 +114,7 @@ class Collector:
         """
         while self._take(None, 0.0):  # what came since the last exchange
             pass
+        self.unsent = set()
         busy = {sent.node: sent for sent in self._owed.values()}
         asked, refused = [], []
         for message in messages:
@@ -118,6 +122,7 @@ class Collector:
                 asked.append(message)
             else:
                 give_message_id(message, uuid.uuid4().hex)
+                self.unsent.add(message.metadata.message_id)
                 age = time.monotonic() - sent.at
                 refused.append(_error(message, f"was not asked: still at work on {sent}, since {age:.0f} s"))
         now = time.monotonic()

@@ -87,8 +87,9 @@ class Wire(GridView):
         """
         messages = list(messages)
         sent = messages if self._dtype is None else self._pack_all(messages, self._dtype)
-        self.bytes_down += count_bytes(sent)
         replies = list(self._exchange(sent, timeout))
+        unsent = set() if self.collector is None else self.collector.unsent
+        self.bytes_down += count_bytes(message for message in sent if message.metadata.message_id not in unsent)
         for message, own in zip(sent, messages, strict=True):  # replies name the message that travelled
             give_message_id(own, message.metadata.message_id)
         self.bytes_up += count_bytes(replies)
