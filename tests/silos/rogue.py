@@ -119,5 +119,11 @@ if __name__ == "__main__":
         way = story[min(message.content[CONFIG][ROUND], len(story)) - 1]
         return WAYS[way](answer_train(client, message))
 
-    client_app.answer_train = answer
+    bound = client_app.service.most_bytes
+
+    def read(context):
+        log.info("the run config says %s", dict(context.run_config))
+        return bound(context)
+
+    client_app.answer_train, client_app.service.most_bytes = answer, read
     sys.exit(main(["silo", *sys.argv[2:]]))

@@ -132,12 +132,19 @@ def test_ctrl_c_on_a_rehearsal_ends_every_process_and_keeps_the_finished_rounds(
     )
     wait_until(lambda: len(history(output)) >= 2 or not rehearsal.runs(), 120, rehearsal.complained())
     below = psutil.Process(rehearsal.pid).children(recursive=True)
-    words, homes = set(), set()
+    words, homes, with_tokens = set(), set(), set()
     for process in below:
         with suppress(psutil.Error):  # a command that was short
             words |= set(process.cmdline())
+            if "--token" in process.cmdline():
+                with_tokens |= {Path(word).name for word in process.cmdline()[:2]}
             homes.add(Path(process.environ()["FLWR_HOME"]))
     assert {"silo", "run", "--enable-supernode-auth"} <= words
+    keys = [path for path in temporary.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
+    secrets = [line for key in keys for line in key.read_text().splitlines() if "PRIVATE" not in line]
+    assert len(keys) == 4  # the authority's, the server's, and one for each silo
+    assert not [word for word in words if any(secret in word for secret in secrets)]
+    assert not with_tokens.intersection({"fedsq", "flwr", "flower-superlink"})  # Flower's own do, for its own
 
     rehearsal.send(signal.SIGINT)
     assert rehearsal.ends() == 130, rehearsal.complained()
