@@ -175,7 +175,7 @@ class Collector:
         except queue.Empty:
             return False
         sent = None if going is None else going.waiting.pop(name, None)
-        if isinstance(found, httpx.HTTPError):
+        if isinstance(found, httpx.HTTPError) and sent is not None:
             raise found
         if isinstance(found, Exception):
             told = f"sends what cannot be read ({type(found).__name__}: {' '.join(str(found).split())[:200]})"

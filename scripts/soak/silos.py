@@ -1,9 +1,9 @@
 """Real silos over TLS under random trouble: ``python -m scripts.soak.silos --seconds 300 --seed 0``.
 
 Three silos train in one run. Silos are stopped and go on (SIGSTOP), are killed (SIGKILL) or told to leave (SIGTERM)
-and are started again; the run is interrupted, or its server app is killed, and is resumed. At the end, each round must
-be in the history once, with a finite loss and a reason for each reply that was not used, and no silo's log may hold a
-traceback. The status is 0 if all of this holds.
+and are started again; the run is interrupted, or its server app is killed, and is resumed. At the end, each
+round must be in the history once, with a finite loss and a reason for each reply that was not used, and no silo's log
+may hold a traceback. The status is 0 if all of this holds.
 """
 
 import argparse

@@ -141,7 +141,9 @@ def test_ctrl_c_on_a_rehearsal_ends_every_process_and_keeps_the_finished_rounds(
             homes.add(Path(process.environ()["FLWR_HOME"]))
     assert {"silo", "run", "--enable-supernode-auth"} <= words
     keys = [path for path in temporary.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
-    secrets = [line for key in keys for line in key.read_text().splitlines() if "PRIVATE" not in line]
+    secrets = [
+        line for key in keys for line in key.read_text().splitlines() if len(line) > 20 and "PRIVATE" not in line
+    ]
     assert len(keys) == 4  # the authority's, the server's, and one for each silo
     assert not [word for word in words if any(secret in word for secret in secrets)]
     assert not with_tokens.intersection({"fedsq", "flwr", "flower-superlink"})  # Flower's own do, for its own
