@@ -123,8 +123,7 @@ class Collector:
             else:
                 give_message_id(message, uuid.uuid4().hex)
                 self.unsent.add(message.metadata.message_id)
-                age = time.monotonic() - sent.at
-                refused.append(_error(message, f"was not asked: still at work on {sent}, since {age:.0f} s"))
+                refused.append(_error(message, f"was not asked: still at work on {sent}"))
         now = time.monotonic()
         ids = list(self._grid.push_messages(asked)) if asked else []
         sent_now = {name: _Sent(m, now) for name, m in zip(ids, asked, strict=False) if name}

@@ -160,7 +160,7 @@ def test_a_slow_silo_is_not_asked_while_it_is_at_work_and_its_late_answer_is_nam
     assert ask(collector, [1, 2, 3], 2) == {
         1: "",
         2: "",
-        3: "was not asked: still at work on train, round 1, since 0 s",
+        3: "was not asked: still at work on train, round 1",
     }
     assert len(collector.unsent) == 1
     assert ask(collector, [1, 2, 3], 2, "evaluate")[3].startswith("was not asked: still at work on train, round 1")
