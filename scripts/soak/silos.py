@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -26,7 +27,8 @@ from fedsq_flwr.silos.certificates import issue_server_certificate, make_authori
 from tests.silos.federation import SILOS, Federation, history, make_federation
 from tests.silos.processes import SILO, Process
 
-POLICIES = ("rounds=100000", "min_available_silos=1", "executor.reply_grace=5", "executor.join_timeout=180")
+POLICIES = ("rounds=100000", "min_available_silos=1", "executor.reply_grace=5", "executor.join_timeout=30")
+RESTART_SECONDS = 10
 #: What the history may say of a reply that was not used.
 REASONS = (
     "did not answer in time",
@@ -139,10 +141,10 @@ class Soak:
             if at <= now:
                 del self.back[number]
                 end()
-        for number in range(SILOS):  # as a service does: a silo may be refused while its old self counts as connected
+        for number in range(SILOS):  # as a service does: a silo is refused while its old self counts as connected
             if number not in self.back and not self.silos[number].runs():
-                self.events["silo ended by itself"] += 1
-                self.start_again(number)
+                self.events["silo was refused"] += 1
+                self.later(number, partial(self.start_again, number), RESTART_SECONDS)
         if not self.run.runs():
             self.events["run started again"] += 1
             self.run = self.server()
@@ -195,7 +197,7 @@ def main() -> int:
                 soak.step(now)
                 if now > pause:
                     soak.trouble()
-                    pause = time.monotonic() + soak.random.uniform(3, 15)
+                    pause = time.monotonic() + soak.random.uniform(5, 25)
                 time.sleep(0.2)
         finally:
             soak.stop()
