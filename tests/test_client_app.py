@@ -201,3 +201,19 @@ def test_a_message_may_have_the_bytes_of_the_runs_network(told, most):
         ]
         context.run_config[SETTINGS] = compose_settings(words).to_json()
     assert most / 2 < SiloService().most_bytes(context) <= most
+
+
+def test_a_silo_says_how_many_images_it_trains_with_and_nothing_where_that_is_unknown(tmp_path):
+    for name in (
+        "train/cat/1.png",
+        "train/cat/deep/2.png",
+        "train/dog/3.png",
+        "train/dog/.hidden.png",
+        "validation/cat/4.png",
+    ):
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).touch()
+    service = SiloService()
+    assert service.images(silo()) is None
+    assert service.images(silo(**{"data-path": str(tmp_path / "own")})) == 3
+    assert service.images(silo(**{"data-path": str(tmp_path / "not there")})) is None

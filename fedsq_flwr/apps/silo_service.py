@@ -5,6 +5,7 @@ after run. What does not depend on the message is built once, and kept for the l
 """
 
 import copy
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from fedsq_flwr.assembly.model import build_silo_model, gate_cache, load_kernels
 from fedsq_flwr.assembly.network import network_bytes
 from fedsq_flwr.data import FederatedData, ServerData, SiloData
 from fedsq_flwr.data.folder_layout import count_images
+from fedsq_flwr.errors import DataError
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.packing import check_packed
@@ -30,6 +32,8 @@ from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.settings.run import MAX_JSON, RunSettings
 from fedsq_flwr.settings.silo import Site, at_site, read_site, state_folder
+
+log = logging.getLogger(__name__)
 
 #: The most bytes of a message to a silo that cannot know the network of the run.
 MOST_BYTES = 2**32
@@ -74,6 +78,7 @@ class SiloService:
     def __init__(self) -> None:
         self._settings: Latest[tuple[str, Site], RunSettings] = Latest()
         self._most_bytes: Latest[str, int] = Latest()
+        self._images: Latest[tuple[int, str], int | None] = Latest()
         self._task: Latest[tuple[RunSettings, int], FederatedData] = Latest()
         self._folder: Latest[tuple[RunSettings, int, int], SiloData] = Latest()
         self._models: Latest[tuple[RunSettings, int], ModelPool] = Latest()
@@ -167,9 +172,22 @@ class SiloService:
         return self._most_bytes.get(told, lambda: _most_bytes(RunSettings.from_json(told)))
 
     def images(self, context: Context) -> int | None:
-        """Return how many images the silo of ``context`` has to train with; None if it has no folder of its own."""
+        """Return how many images the silo of ``context`` has to train with.
+
+        None if it has no folder of its own, or one that cannot be used: what is wrong with it is told in training.
+        """
         folder = read_site(context.node_config).data_path
-        return None if folder is None else count_images(Path(folder))
+        if folder is None:
+            return None
+
+        def count() -> int | None:
+            try:
+                return count_images(Path(folder))
+            except DataError as error:
+                log.warning("the images cannot be counted: %s", error)
+                return None
+
+        return self._images.get((context.run_id, folder), count)
 
     def adopt(self, settings: RunSettings, data: ServerData) -> None:
         """Use ``data``, which the server in this process has loaded, for the silos of the run of ``settings`` too."""

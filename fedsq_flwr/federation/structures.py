@@ -89,9 +89,8 @@ class DiskStructures:
         new = self._path(fingerprint)
         try:
             save_weights(new, state, {"fingerprint": fingerprint})
-            others = [
-                path for path in self._directory.glob("*.safetensors") if path != new
-            ]  # whatever the clock says
+            # Whatever the clock says, the new one stays.
+            others = [path for path in self._directory.glob("*.safetensors") if path != new]
             for path in sorted(others, key=lambda path: path.stat().st_mtime_ns)[: 1 - KEPT_ON_DISK]:
                 path.unlink(missing_ok=True)
         except OSError as error:
