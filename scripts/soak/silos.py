@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -119,8 +120,9 @@ class Soak:
     def kill_server_app(self) -> None:
         """Kill the process of the rounds."""
         for process in psutil.Process().children(recursive=True):
-            if "flwr-serverapp" in " ".join(process.cmdline()[:2]):
-                process.kill()
+            with suppress(psutil.Error):  # gone meanwhile
+                if "flwr-serverapp" in " ".join(process.cmdline()[:2]):
+                    process.kill()
 
     def victim(self) -> int:
         """Choose a silo that is not in trouble."""
