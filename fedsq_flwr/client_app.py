@@ -1,5 +1,7 @@
 """The Flower app of a silo: it hands each message to a `FedSQClient`."""
 
+from functools import partial
+
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
@@ -17,7 +19,10 @@ service = SiloService()
 @app.query()
 def query(message: Message, context: Context) -> Message:
     """Say which silo this is, and keep a structure that comes along."""
-    return answer_query(message, context, service.structures(context))
+    # Nothing but the question who it is comes without a config.
+    images = None if message.content.config_records else service.images(context)
+    expected = partial(service.structure, message, context) if read_site(context.node_config).is_real else None
+    return answer_query(message, context, service.structures(context), images, expected)
 
 
 @app.train()

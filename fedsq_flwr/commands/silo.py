@@ -49,7 +49,7 @@ def silo(words: Sequence[str]) -> None:
             from fedsq_flwr.silos.node import Node
 
             log.info("ready")
-            Node(link, client_app.app, own.node_config()).serve()
+            Node(link, client_app.app, own.node_config(), client_app.service.most_bytes).serve()
     except KeyboardInterrupt:
         log.info("stopped: interrupted")
     except SystemExit as stop:

@@ -4,7 +4,7 @@ A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer
 `answer_query`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_state
 from fedsq_flwr.federation.client import FedSQClient
-from fedsq_flwr.federation.packing import dtype_of, is_packed, pack, unpack
+from fedsq_flwr.federation.packing import check_packed, dtype_of, is_packed, pack, unpack
 from fedsq_flwr.federation.protocol import (
     ARRAYS,
     CONFIG,
     FINGERPRINT,
+    IMAGES,
     LOSS,
     METRICS,
     NUM_PARTITIONS,
@@ -30,19 +31,37 @@ from fedsq_flwr.federation.protocol import (
 from fedsq_flwr.federation.structures import ContextStructures, Structures
 
 
-def answer_query(message: Message, context: Context, structures: Structures | None = None) -> Message:
+def answer_query(
+    message: Message,
+    context: Context,
+    structures: Structures | None = None,
+    images: int | None = None,
+    expected: Callable[[], Mapping[str, Tensor]] | None = None,
+) -> Message:
     """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
 
     Node ids are random in every run. Sampling and summing are ordered by partition ids. A structure that the message
     brings is kept in ``structures`` (by default in the context), and its fingerprint said back. A fingerprint without
-    a structure is said back if that structure is kept.
+    a structure is said back if that structure is kept. ``images`` is how many images a real silo has to train with.
+    ``expected`` returns a structure of this silo's network: one of other names, shapes or size is not kept.
+
+    Raises
+    ------
+    ValueError
+        If the structure is not like ``expected``.
+    WeightsError
+        If the structure cannot be stored.
     """
     answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
+    if images is not None:
+        answer[IMAGES] = images
     named = message.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
     if named is not None:
         kept = structures or ContextStructures(context)
         if STRUCTURE in message.content.array_records:
             record = message.content.array_records[STRUCTURE]
+            if expected is not None:
+                check_packed(record, expected())
             kept.keep(str(named), unpack(record) if is_packed(record) else to_state(record))
         if kept.load(str(named)) is not None:
             answer[FINGERPRINT] = str(named)

@@ -4,6 +4,7 @@ Flower sends, stores and fetches each array of a record, and each of its chunks,
 some 250 for a ResNet-18, against 11 for one array. Nothing is pickled.
 """
 
+import json
 from collections.abc import Mapping
 
 import torch
@@ -62,6 +63,42 @@ def unpack(record: ArrayRecord) -> dict[str, Tensor]:
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"packed arrays cannot be read: {' '.join(str(error).split())}") from error
     return {name: _restored(state[name]) for name in sorted(state)}
+
+
+def check_packed(record: ArrayRecord, expected: Mapping[str, Tensor]) -> None:
+    """Check that ``record`` holds what `pack` makes of a state like ``expected``, before anything of it is unpacked.
+
+    Parameters
+    ----------
+    record : ArrayRecord
+        As it arrived.
+    expected : mapping of str to Tensor
+        Tensors of the names and shapes that are expected; their values are not looked at.
+
+    Raises
+    ------
+    ValueError
+        If the record is not packed, is larger than such a state can be, or has other names or shapes.
+    """
+    if not is_packed(record) or dtype_of(record) not in WIRE_DTYPES:
+        raise ValueError("arrays are not packed, as they are for real silos")
+    data, most = record[PACKED].data, packed_size(expected, dtype_of(record))
+    if len(data) > most:
+        raise ValueError(f"{len(data):,} bytes of arrays arrived where {most:,} are the most of this network")
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + min(length, len(data))])
+        shapes = {name: list(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"packed arrays cannot be read: {type(error).__name__} in the header") from error
+    own = {name: list(tensor.shape) for name, tensor in expected.items()}
+    other = sorted(name for name in shapes.keys() | own.keys() if shapes.get(name) != own.get(name))
+    if other:
+        raise ValueError(f"array '{other[0][:80]}' is not as in this network: {_shown(shapes, other[0])} arrived")
+
+
+def _shown(shapes: Mapping[str, list[int]], name: str) -> str:
+    return f"shape {shapes[name]}"[:80] if name in shapes else "nothing"
 
 
 def packed_size(state: Mapping[str, Tensor], dtype: str) -> int:

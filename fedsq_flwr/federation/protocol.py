@@ -31,6 +31,9 @@ SETTINGS = "settings"
 # In the node config of a silo, and in its answer to a query.
 PARTITION_ID, NUM_PARTITIONS = silo.PARTITION_ID, silo.NUM_PARTITIONS
 
+# In a real silo's answer to a query: how many images it has to train with, which says how long it may take.
+IMAGES = "num-images"
+
 # Metrics of a reply.
 WEIGHT = "num-examples"
 TRAIN_LOSS = "train_loss"

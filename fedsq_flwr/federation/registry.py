@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -14,7 +15,7 @@ from fedsq_flwr.federation.waiting import waits
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a node has to say who it is: one that hangs must not hold up every round for long.
+#: Seconds that a real silo has to say who it is: one that hangs must not hold up every round for long.
 ANSWER_SECONDS = 60.0
 _LONGEST_WAIT = 1.0  # seconds between two polls; nodes that take no part are asked each time
 
@@ -23,13 +24,23 @@ class NoAnswerError(RunFailedError):
     """Nodes are connected, and none of them says which silo it is."""
 
 
+@dataclass
+class _Asking:
+    """What came of asking nodes who they are."""
+
+    asked: int = 0
+    silent: list[int] = field(default_factory=list)  # nodes that did not answer
+    reasons: list[str] = field(default_factory=list)  # why others are no silos
+    seconds: float = 0.0
+
+
 class NodeRegistry:
     """The silos that are connected, each asked once who it is.
 
     Parameters
     ----------
     timeout : float
-        Seconds to wait for enough silos to connect.
+        Seconds to wait for enough silos to connect and to say who they are.
 
     Attributes
     ----------
@@ -42,11 +53,20 @@ class NodeRegistry:
         self.num_partitions: int | None = None
         self._partitions: dict[int, int] = {}  # node id -> partition id, of all that have ever been entered
         self._nodes: dict[int, int] = {}  # partition id -> the node that is this silo now
-        self._reasons: list[str] = []  # why nodes that are connected are no silos, as of the last update
+        self._last = _Asking()  # as of the last update
 
     def silo(self, node_id: int) -> int:
         """Return the partition id of a node that has been asked."""
         return self._partitions[node_id]
+
+    def knows(self, node_id: int) -> bool:
+        """Tell whether a node has said which silo it is."""
+        return node_id in self._partitions
+
+    def name(self, node_id: int) -> str:
+        """Return what a log calls a node: the silo that it is, or the node where that is not known."""
+        silo = self._partitions.get(node_id)
+        return f"node {node_id}" if silo is None else f"silo {silo}"
 
     def know(self, nodes: Iterable[int], grid: Grid) -> None:
         """See to it that ``nodes`` have been asked.
@@ -65,10 +85,12 @@ class NodeRegistry:
     @property
     def complaints(self) -> str:
         """Why nodes that are connected take no part, behind a colon; empty if there are none."""
-        return f": {'; '.join(self._reasons)}" if self._reasons else ""
+        return f": {'; '.join(self._last.reasons)}" if self._last.reasons else ""
 
-    def update(self, grid: Grid) -> list[int]:
+    def update(self, grid: Grid, answer_seconds: float = ANSWER_SECONDS) -> list[int]:
         """Ask new nodes who they are; return the connected nodes that answered, by partition id.
+
+        Each has ``answer_seconds``, and no longer than all silos have to connect.
 
         A node that joins later and says that it is a silo which is there already is left out, until that
         one has gone. So is one that comes back when another has taken its place.
@@ -82,14 +104,13 @@ class NodeRegistry:
         """
         connected = list(grid.get_node_ids())
         unknown = sorted(set(connected).difference(self._nodes.values()))
-        before, self._reasons = self._reasons, self._ask(grid, unknown, connected) if unknown else []
-        for reason in sorted(set(self._reasons).difference(before)):  # it is asked, and may say so, again and again
+        seconds = min(self.timeout, answer_seconds)
+        before, self._last = self._last, self._ask(grid, unknown, connected, seconds) if unknown else _Asking()
+        # A node is asked, and may say so, again and again.
+        for reason in sorted(set(self._last.reasons).difference(before.reasons)):
             log.warning("a node did not say which silo it is and takes no part: %s", reason)
         if connected and not self._partitions:
-            raise NoAnswerError(
-                "no node said which silo it is; the client app must answer queries "
-                f"(fedsq_flwr.federation.answer_query): {'; '.join(self._reasons) or 'no answer'}"
-            )
+            raise NoAnswerError(self._nobody())
         return sorted(set(connected).intersection(self._nodes.values()), key=self.silo)
 
     def wait_for(self, grid: Grid, silos: int | None = None, fewest: int | None = None) -> list[int]:
@@ -105,11 +126,14 @@ class NodeRegistry:
         """
         deadline = time.monotonic() + self.timeout
         told, seconds = -1, waits(_LONGEST_WAIT)
+        # The nodes of a simulation do not come and go. On a busy machine the first answer takes them minutes: it
+        # waits for Ray and torch to start.
+        limit = self.timeout if silos is None else ANSWER_SECONDS
         while True:
             try:
-                nodes = self.update(grid)
+                nodes = self.update(grid, limit)
             except NoAnswerError:
-                if silos is None or time.monotonic() > deadline:
+                if (silos is None and not self._last.silent) or time.monotonic() > deadline:
                     raise
                 nodes = []
             wanted = silos if silos is not None else self.num_partitions or 1
@@ -119,18 +143,39 @@ class NodeRegistry:
                 if len(nodes) >= (wanted if fewest is None else fewest):
                     return nodes
                 said = f"{len(nodes)} of {wanted} silos connected within {self.timeout:g} seconds"
-                raise RunFailedError(f"{said}{self.complaints}")
+                raise RunFailedError(f"{said}{self.complaints}{self._silence()}")
             if len(nodes) != told:
                 told, seconds = len(nodes), waits(_LONGEST_WAIT)
                 log.info("%d of %d silos are connected; the others have %g seconds", told, wanted, self.timeout)
             time.sleep(next(seconds))
 
-    def _ask(self, grid: Grid, nodes: list[int], connected: list[int]) -> list[str]:
-        """Enter those of ``nodes`` that say which silo they are; return why the others were not entered."""
+    def _nobody(self) -> str:
+        """Say that no node is known, who was waited for and for how long, and what to do."""
+        last = self._last
+        answered = f"{last.asked - len(last.silent)} of {last.asked} nodes answered in {last.seconds:.0f} s"
+        advice = ["a client app of one's own must answer queries (fedsq_flwr.federation.answer_query)"]
+        if last.silent:
+            advice.insert(0, f"raise executor.join_timeout, which is {self.timeout:g} s, on a busy machine")
+        return f"no node said which silo it is: {answered}{self.complaints}; {'; '.join(advice)}"
+
+    def _silence(self) -> str:
+        silent, seconds = len(self._last.silent), self._last.seconds
+        who = f"; {silent} more did not say in {seconds:.0f} s which silo they are: raise executor.join_timeout"
+        return who if silent else ""
+
+    def _ask(self, grid: Grid, nodes: list[int], connected: list[int], timeout: float) -> _Asking:
+        """Enter those of ``nodes`` that say which silo they are; return what came of it."""
+        started = time.monotonic()
+        replies = self._replies(grid, nodes, timeout)
+        silent = sorted(set(nodes).difference(node for node, _ in replies))
+        return _Asking(len(nodes), silent, self._enter(replies, connected), time.monotonic() - started)
+
+    def _enter(self, replies: list[tuple[int, Message]], connected: list[int]) -> list[str]:
+        """Enter the nodes that say which silo they are; return why the others were not entered."""
         before = {silo: node for silo, node in self._nodes.items() if node in connected}
         entered: dict[int, int] = {}
         reasons = []
-        for node, reply in self._replies(grid, nodes):
+        for node, reply in replies:
             if reply.has_error():
                 reasons.append(f"node {node}: {reply.error.reason}")
                 continue
@@ -154,10 +199,10 @@ class NodeRegistry:
             log.info("silo %d is connected (node %d)", silo, node)
         return reasons
 
-    def _replies(self, grid: Grid, nodes: list[int]) -> list[tuple[int, Message]]:
+    def _replies(self, grid: Grid, nodes: list[int], timeout: float) -> list[tuple[int, Message]]:
         """Ask each of ``nodes`` who it is; return the first reply of each that replied."""
         messages = [Message(RecordDict(), node, MessageType.QUERY) for node in nodes]
-        replies = list(grid.send_and_receive(messages, timeout=min(self.timeout, ANSWER_SECONDS)))
+        replies = list(grid.send_and_receive(messages, timeout=timeout))
         asked, found = Asked(messages), dict[int, Message]()
         for reply in replies:
             node = asked.node(reply)

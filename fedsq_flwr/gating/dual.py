@@ -139,7 +139,7 @@ class DualCopy(QuantitativeCopy):
             return record(self.structural, images, pool_gates=self.pool_gates)
 
     def gates(self, images: Tensor) -> Gates:
-        """Compute the packed gates of ``images``. Use batches of at least 8 images: see docs/explanation/method.md.
+        """Compute the packed gates of ``images``. Use batches of at least 8 images: see docs/explanation/gates.md.
 
         Raises
         ------

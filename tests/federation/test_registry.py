@@ -181,3 +181,56 @@ def test_a_node_that_leaves_before_it_has_answered_does_not_end_the_wait_for_oth
 def test_the_wait_for_nodes_that_never_say_who_they_are_ends_with_what_to_do(make_grid):
     with pytest.raises(RunFailedError, match="answer_query"):
         NodeRegistry(timeout=0.3).wait_for(make_grid(ClientApp(), silos=2), 2)
+
+
+class Starting(Joining):
+    """A grid whose nodes ``slow`` answer only if they are given ``seconds``: Ray on a busy machine."""
+
+    def __init__(self, grid, slow, seconds):
+        super().__init__(grid, list(grid.get_node_ids()))
+        self.slow, self.seconds, self.given = set(slow), seconds, []
+
+    def send_and_receive(self, messages, *, timeout=None):
+        messages = list(messages)
+        self.given.append(timeout)
+        ready = [m for m in messages if m.metadata.dst_node_id not in self.slow or timeout >= self.seconds]
+        return super().send_and_receive(ready, timeout=timeout)
+
+
+def test_the_nodes_of_a_simulation_have_all_the_time_to_start_that_the_setting_gives(make_grid):
+    grid = Starting(make_grid(toy_app(), silos=2), [1000, 1001], 300)
+    assert NodeRegistry(timeout=300).wait_for(grid) == [1000, 1001]
+    assert grid.given == [300]
+
+
+def test_a_real_silo_that_hangs_does_not_hold_up_the_others_so_long(make_grid):
+    grid = Starting(make_grid(toy_app(), silos=3), [1001], 300)
+    assert NodeRegistry(timeout=300).wait_for(grid, 2) == [1000, 1002]
+    assert grid.given == [60]
+
+
+@pytest.mark.parametrize(
+    ("slow", "line"),
+    [
+        (
+            [1000, 1001, 1002],
+            r"no node said which silo it is: 0 of 3 nodes answered in \d+ s; raise executor.join_timeout, which is "
+            r"0\.2 s, on a busy machine; a client app .* must answer queries",
+        ),
+        (
+            [1001],
+            r"2 of 3 silos connected within 0\.2 seconds; 1 more did not say in \d+ s which silo they are: raise "
+            r"executor\.join_timeout",
+        ),
+    ],
+)
+def test_the_line_says_who_was_waited_for_how_long_who_answered_and_which_setting_to_raise(make_grid, slow, line):
+    grid = Starting(make_grid(toy_app(), silos=3), slow, 300)
+    with pytest.raises(RunFailedError, match=line):
+        NodeRegistry(timeout=0.2).wait_for(grid)
+
+
+def test_an_app_without_queries_is_told_at_once_and_not_to_wait_longer(make_grid):
+    with pytest.raises(RunFailedError, match="2 of 2 nodes answered") as caught:
+        NodeRegistry(timeout=300).wait_for(make_grid(ClientApp(), silos=2))
+    assert "join_timeout" not in str(caught.value)
