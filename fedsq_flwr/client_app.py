@@ -16,8 +16,8 @@ service = SiloService()
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Say which silo this is, and keep a structure that comes along."""
-    return answer_query(message, context, service.structures(context))
+    """Say which silo this is and, to a server that tells the run, how many samples it has; keep a structure."""
+    return answer_query(message, context, service.structures(context), service.examples(message, context))
 
 
 @app.train()

@@ -99,6 +99,15 @@ class SiloService:
         told, site = str(message.content.config_records[CONFIG][SETTINGS]), read_site(context.node_config)
         return self._settings.get((told, site), lambda: at_site(RunSettings.from_json(told), site))
 
+    def examples(self, message: Message, context: Context) -> tuple[int, int] | None:
+        """Return how many samples the silo trains on and holds out; None if ``message`` does not tell the run."""
+        if SETTINGS not in message.content.config_records.get(CONFIG, {}):
+            return None
+        settings = self.settings(message, context)
+        with torch_threads(settings.executor.threads):
+            data = self.data(settings, context)
+        return len(data.train), len(data.held_out)
+
     def data(self, settings: RunSettings, context: Context) -> SiloData:
         """Return the samples of the silo of ``context``."""
         silo = _number(context, PARTITION_ID)

@@ -70,5 +70,7 @@ class StructureDistribution:
                 continue
             if reply.has_error():
                 log.warning("node %d did not take the structure: %s", node, reply.error.reason)
-            elif (kept := reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)) is not None:
-                self._fingerprints[node] = str(kept)
+                continue
+            kept = reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
+            if isinstance(kept, str):
+                self._fingerprints[node] = kept
