@@ -62,6 +62,9 @@ def unpack(record: ArrayRecord, dtype: str | None = None) -> dict[str, Tensor]:
         state = load(record[PACKED].data)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"packed arrays cannot be read: {' '.join(str(error).split())}") from error
+    count = sum(tensor.numel() for tensor in state.values())
+    if record[PACKED].shape != (count,):
+        raise ValueError(f"packed arrays hold {count:,} values, and say otherwise")
     for name, tensor in state.items():
         if dtype is not None and tensor.is_floating_point() and tensor.dtype != getattr(torch, dtype):
             raise ValueError(f"array '{name}' travels as {str(tensor.dtype).removeprefix('torch.')}, not {dtype}")
