@@ -183,5 +183,7 @@ def test_data_that_the_server_in_this_process_has_loaded_are_not_loaded_again(mo
     context = Context(1, 1, {PARTITION_ID: 1, NUM_PARTITIONS: 3}, RecordDict(), {})
     told = service.settings(asking(settings), context)
     assert service.data(told, context).train is data.train[1]
+    assert service.examples(asking(settings), context) == (len(data.train[1]), len(data.held_out[1]))
+    assert service.examples(Message(RecordDict(), 1, "query"), context) is None
     with pytest.raises(AssertionError, match="loaded again"):
         service.data(told.changed(seed=5), context)

@@ -33,7 +33,7 @@ RENAMED: Mapping[str, str] = MappingProxyType(
 #: Ten times the training samples of ImageNet.
 MAX_EXAMPLES = 10_000_000
 #: Honest silos of very different sizes stay below.
-MAX_UPDATE_RATIO = 30.0
+MAX_UPDATE_RATIO = 10.0
 #: The most characters of a run's settings as JSON; real ones have about 2,000.
 MAX_JSON = 2**18
 

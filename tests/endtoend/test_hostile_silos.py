@@ -20,7 +20,7 @@ LIES = {
         r"has weight \d+ under 'num-examples', and named \d+ when it joined",
     ),
     "seconds": (lambda content: content["metrics"].update({"train_seconds": 1e308}), "has 1e\\+308 under 'train_s"),
-    "update": (scaled, "has an update of norm .* above max_update_ratio=30 times"),
+    "update": (scaled, "has an update of norm .* above max_update_ratio=10 times"),
 }
 
 
