@@ -18,11 +18,10 @@ service = SiloService()
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Say which silo this is, and keep a structure that comes along."""
-    # Nothing but the question who it is comes without a config.
-    images = None if message.content.config_records else service.images(context)
+    """Say which silo this is and, to a server that tells the run, how many samples it has; keep a structure."""
     expected = partial(service.structure, message, context) if read_site(context.node_config).is_real else None
-    return answer_query(message, context, service.structures(context), images, expected)
+    examples = service.examples(message, context)
+    return answer_query(message, context, service.structures(context), examples, expected)
 
 
 @app.train()

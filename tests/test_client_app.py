@@ -183,6 +183,8 @@ def test_data_that_the_server_in_this_process_has_loaded_are_not_loaded_again(mo
     context = Context(1, 1, {PARTITION_ID: 1, NUM_PARTITIONS: 3}, RecordDict(), {})
     told = service.settings(asking(settings), context)
     assert service.data(told, context).train is data.train[1]
+    assert service.examples(asking(settings), context) == (len(data.train[1]), len(data.held_out[1]))
+    assert service.examples(Message(RecordDict(), 1, "query"), context) is None
     with pytest.raises(AssertionError, match="loaded again"):
         service.data(told.changed(seed=5), context)
 
@@ -201,19 +203,3 @@ def test_a_message_may_have_the_bytes_of_the_runs_network(told, most):
         ]
         context.run_config[SETTINGS] = compose_settings(words).to_json()
     assert most / 2 < SiloService().most_bytes(context) <= most
-
-
-def test_a_silo_says_how_many_images_it_trains_with_and_nothing_where_that_is_unknown(tmp_path):
-    for name in (
-        "train/cat/1.png",
-        "train/cat/deep/2.png",
-        "train/dog/3.png",
-        "train/dog/.hidden.png",
-        "validation/cat/4.png",
-    ):
-        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "own" / name).touch()
-    service = SiloService()
-    assert service.images(silo()) is None
-    assert service.images(silo(**{"data-path": str(tmp_path / "own")})) == 3
-    assert service.images(silo(**{"data-path": str(tmp_path / "not there")})) is None

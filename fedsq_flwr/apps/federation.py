@@ -167,6 +167,8 @@ def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry)
         metrics=measured,
         uniform=settings.method.weighting == "uniform",
         min_replies=settings.min_replies,
+        max_examples=settings.max_examples,
+        max_update_ratio=settings.max_update_ratio,
         seed=settings.seed,
         timeout=settings.executor.round_timeout,
         registry=registry,

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from flwr.app import Context, Message
@@ -20,8 +19,6 @@ from fedsq_flwr.assembly.data import load_silo, load_task
 from fedsq_flwr.assembly.model import build_silo_model, gate_cache, load_kernels, training_settings
 from fedsq_flwr.assembly.network import network_bytes
 from fedsq_flwr.data import FederatedData, ServerData, SiloData
-from fedsq_flwr.data.folder_layout import count_images
-from fedsq_flwr.errors import DataError
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.packing import check_packed
@@ -78,7 +75,6 @@ class SiloService:
     def __init__(self) -> None:
         self._settings: Latest[tuple[str, Site], RunSettings] = Latest()
         self._most_bytes: Latest[str, int] = Latest()
-        self._images: Latest[tuple[int, str], int | None] = Latest()
         self._task: Latest[tuple[RunSettings, int], FederatedData] = Latest()
         self._folder: Latest[tuple[RunSettings, int, int], SiloData] = Latest()
         self._models: Latest[tuple[RunSettings, int], ModelPool] = Latest()
@@ -117,6 +113,15 @@ class SiloService:
         """Return the settings in ``message``, as they apply at the silo of ``context``."""
         told, site = str(message.content.config_records[CONFIG][SETTINGS]), read_site(context.node_config)
         return self._settings.get((told, site), lambda: at_site(RunSettings.from_json(told), site))
+
+    def examples(self, message: Message, context: Context) -> tuple[int, int] | None:
+        """Return how many samples the silo trains on and holds out; None if ``message`` does not tell the run."""
+        if SETTINGS not in message.content.config_records.get(CONFIG, {}):
+            return None
+        settings = self.settings(message, context)
+        with torch_threads(settings.executor.threads):
+            data = self.data(settings, context)
+        return len(data.train), len(data.held_out)
 
     def data(self, settings: RunSettings, context: Context) -> SiloData:
         """Return the samples of the silo of ``context``."""
@@ -170,24 +175,6 @@ class SiloService:
         if not told:
             return MOST_BYTES
         return self._most_bytes.get(told, lambda: _most_bytes(RunSettings.from_json(told)))
-
-    def images(self, context: Context) -> int | None:
-        """Return how many images the silo of ``context`` has to train with.
-
-        None if it has no folder of its own, or one that cannot be used: what is wrong with it is told in training.
-        """
-        folder = read_site(context.node_config).data_path
-        if folder is None:
-            return None
-
-        def count() -> int | None:
-            try:
-                return count_images(Path(folder))
-            except DataError as error:
-                log.warning("the images cannot be counted: %s", error)
-                return None
-
-        return self._images.get((context.run_id, folder), count)
 
     def adopt(self, settings: RunSettings, data: ServerData) -> None:
         """Use ``data``, which the server in this process has loaded, for the silos of the run of ``settings`` too."""

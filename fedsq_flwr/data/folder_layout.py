@@ -82,17 +82,6 @@ def find_samples(part: Path, class_names: Sequence[str]) -> list[tuple[Path, int
     return sorted(samples, key=lambda sample: (sample[0].name, sample[0].relative_to(part).as_posix()))
 
 
-def count_images(folder: Path) -> int:
-    """Return how many images a silo's ``folder`` has to train with, some of which may turn out to be unreadable.
-
-    Raises
-    ------
-    DataError
-        If there is no such folder, something lies beside its parts, or a folder cannot be read.
-    """
-    return len(walk_images(find_parts(folder).get("train", folder)))
-
-
 def find_gaps(part: Path, class_names: Sequence[str], images: Iterable[Path]) -> list[str]:
     """Say what of a part gives no image though it might have been meant to.
 

@@ -7,6 +7,7 @@ A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer
 from collections.abc import Callable, Mapping
 from typing import cast
 
+import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common import NDArrays, Scalar
@@ -18,14 +19,15 @@ from fedsq_flwr.federation.packing import check_packed, dtype_of, is_packed, pac
 from fedsq_flwr.federation.protocol import (
     ARRAYS,
     CONFIG,
+    EVALUATE_EXAMPLES,
     FINGERPRINT,
-    IMAGES,
     LOSS,
     METRICS,
     NUM_PARTITIONS,
     PARTITION_ID,
     ROUND,
     STRUCTURE,
+    TRAIN_EXAMPLES,
     WEIGHT,
 )
 from fedsq_flwr.federation.structures import ContextStructures, Structures
@@ -35,14 +37,17 @@ def answer_query(
     message: Message,
     context: Context,
     structures: Structures | None = None,
-    images: int | None = None,
+    examples: tuple[int, int] | None = None,
     expected: Callable[[], Mapping[str, Tensor]] | None = None,
 ) -> Message:
     """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
 
+    ``examples``, the numbers of training and of held-out samples, are named too, where they are known. The server
+    then uses no reply that is of another number.
+
     Node ids are random in every run. Sampling and summing are ordered by partition ids. A structure that the message
     brings is kept in ``structures`` (by default in the context), and its fingerprint said back. A fingerprint without
-    a structure is said back if that structure is kept. ``images`` is how many images a real silo has to train with.
+    a structure is said back if that structure is kept.
     ``expected`` returns a structure of this silo's network: one of other names, shapes or size is not kept.
 
     Raises
@@ -53,8 +58,8 @@ def answer_query(
         If the structure cannot be stored.
     """
     answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
-    if images is not None:
-        answer[IMAGES] = images
+    if examples is not None:
+        answer[TRAIN_EXAMPLES], answer[EVALUATE_EXAMPLES] = examples
     named = message.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
     if named is not None:
         kept = structures or ContextStructures(context)
@@ -112,7 +117,8 @@ def _state(client: FedSQClient, record: ArrayRecord) -> dict[str, Tensor]:
 def _in_kind(record: ArrayRecord, start: Mapping[str, Tensor], parameters: NDArrays) -> ArrayRecord:
     """Return what was trained in the form that ``record`` came in; rounded, it is the step from ``start``."""
     if not is_packed(record):
-        return ArrayRecord({name: Array(array) for name, array in zip(start, parameters, strict=True)})
+        ordered = (np.asarray(array, order="C") for array in parameters)
+        return ArrayRecord({name: Array(array) for name, array in zip(start, ordered, strict=True)})
     trained = {name: torch.from_numpy(array) for name, array in zip(start, parameters, strict=True)}
     if dtype_of(record) == "float32":
         return pack(trained)

@@ -14,7 +14,7 @@ import httpx
 from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from fedsq_flwr.federation.protocol import CONFIG, IMAGES, STRUCTURE, round_of
+from fedsq_flwr.federation.protocol import CONFIG, STRUCTURE, TRAIN_EXAMPLES, round_of
 from fedsq_flwr.federation.waiting import ALL, Patience, waits
 from fedsq_flwr.flower_internals import ErrorCode, give_message_id
 
@@ -101,7 +101,7 @@ class Collector:
         self._pings: dict[str, int] = {}  # queries behind what a node owes, and their nodes
         self._final: set[str] = set()  # what a node owes, and has nothing more to say to
         self._seconds: dict[tuple[str, int], float] = {}  # by kind and node, of the last answer
-        self._images: dict[int, int] = {}  # by node, as it said when it joined
+        self._examples: dict[int, int] = {}  # samples to train with, by node, as it says before it trains
 
     def stop(self) -> None:
         """Look for no more replies."""
@@ -153,8 +153,8 @@ class Collector:
 
     def _due(self, going: _Exchange, sent: _Sent, sufficed: float) -> float:
         """Return when the wait for the answer to ``sent`` is over, now that enough have answered."""
-        others = [self._images[node] for node in going.answered if self._images.get(node)]
-        own = self._images.get(sent.node)
+        others = [self._examples[node] for node in going.answered if self._examples.get(node)]
+        own = self._examples.get(sent.node)
         share = own / statistics.median(others) if own and others else 1.0
         last = self._seconds.get((sent.kind, sent.node))
         return going.started + self._patience.seconds(sufficed, last, share)
@@ -214,9 +214,9 @@ class Collector:
         if not reply.has_content():
             return
         self._seconds[sent.kind, sent.node] = at - sent.at
-        images = reply.content.config_records.get(CONFIG, ConfigRecord()).get(IMAGES)
-        if sent.kind == MessageType.QUERY and type(images) is int:
-            self._images[sent.node] = images
+        examples = reply.content.config_records.get(CONFIG, ConfigRecord()).get(TRAIN_EXAMPLES)
+        if sent.kind == MessageType.QUERY and type(examples) is int:
+            self._examples[sent.node] = examples
 
     def _ping(self, node: int) -> None:
         """Send a query behind what ``node`` owes: its answer says that the node is done with that."""

@@ -85,7 +85,9 @@ class StructureDistribution:
             if reply.has_error():
                 self._refusals[node] = reply.error.reason or "failed without a reason"
                 log.warning("node %d did not take the structure: %s", node, self._refusals[node])
-            elif (kept := reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)) is not None:
-                self._fingerprints[node] = str(kept)
+                continue
+            kept = reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
+            if isinstance(kept, str):
+                self._fingerprints[node] = kept
             elif STRUCTURE in content.array_records:
                 self._refusals[node] = "did not keep the structure that it was sent"

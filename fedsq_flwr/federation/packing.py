@@ -50,18 +50,25 @@ def dtype_of(record: ArrayRecord) -> str:
     return record[PACKED].dtype
 
 
-def unpack(record: ArrayRecord) -> dict[str, Tensor]:
+def unpack(record: ArrayRecord, dtype: str | None = None) -> dict[str, Tensor]:
     """Return the state of a packed record, floating-point tensors in float32, ordered by name.
 
     Raises
     ------
     ValueError
-        If its bytes are not what they are said to be.
+        If its bytes are not what they are said to be, or a floating-point tensor is not in ``dtype``, where one is
+        given.
     """
     try:
         state = load(record[PACKED].data)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"packed arrays cannot be read: {' '.join(str(error).split())}") from error
+    count = sum(tensor.numel() for tensor in state.values())
+    if record[PACKED].shape != (count,):
+        raise ValueError(f"packed arrays hold {count:,} values, and say otherwise")
+    for name, tensor in state.items():
+        if dtype is not None and tensor.is_floating_point() and tensor.dtype != getattr(torch, dtype):
+            raise ValueError(f"array '{name}' travels as {str(tensor.dtype).removeprefix('torch.')}, not {dtype}")
     return {name: _restored(state[name]) for name in sorted(state)}
 
 

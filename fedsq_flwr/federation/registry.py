@@ -2,21 +2,33 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.asked import Asked
-from fedsq_flwr.federation.protocol import CONFIG, NUM_PARTITIONS, PARTITION_ID
+from fedsq_flwr.federation.faults import in_one_line
+from fedsq_flwr.federation.protocol import (
+    CONFIG,
+    EVALUATE_EXAMPLES,
+    NUM_PARTITIONS,
+    PARTITION_ID,
+    SETTINGS,
+    TRAIN_EXAMPLES,
+)
+from fedsq_flwr.federation.ranges import shown
 from fedsq_flwr.federation.waiting import waits
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a real silo has to say who it is: one that hangs must not hold up every round for long.
 ANSWER_SECONDS = 60.0
+#: More silos than any federation has.
+MOST_SILOS = 2**31
 _LONGEST_WAIT = 1.0  # seconds between two polls; nodes that take no part are asked each time
 
 
@@ -53,6 +65,7 @@ class NodeRegistry:
         self.num_partitions: int | None = None
         self._partitions: dict[int, int] = {}  # node id -> partition id, of all that have ever been entered
         self._nodes: dict[int, int] = {}  # partition id -> the node that is this silo now
+        self._examples: dict[int, dict[str, int]] = {}  # node id -> the samples that it named, if it named any
         self._last = _Asking()  # as of the last update
 
     def silo(self, node_id: int) -> int:
@@ -81,6 +94,32 @@ class NodeRegistry:
             self.update(grid)
         if unknown := unknown.difference(self._partitions):
             raise RunFailedError(f"node {min(unknown)} did not say which silo it is{self.complaints}")
+
+    def examples(self, node: int, kind: str) -> int | None:
+        """Return the number of samples that a node named for ``train`` or ``evaluate``; None if it named none."""
+        return self._examples.get(node, {}).get(kind)
+
+    def ask_examples(self, grid: Grid, nodes: Iterable[int], config: ConfigRecord, timeout: float) -> None:
+        """Ask each of ``nodes``, once, how many samples it has.
+
+        Parameters
+        ----------
+        grid : Grid
+            Carries the messages.
+        nodes : iterable of int
+            The nodes; those that have been asked are not asked again.
+        config : ConfigRecord
+            Holds the settings of the run, which say what data it is about.
+        timeout : float
+            Seconds to wait for the answers. Of a node that does not answer nothing is known.
+        """
+        unknown = [node for node in nodes if node not in self._examples]
+        if not unknown:
+            return
+        content = RecordDict({CONFIG: ConfigRecord({SETTINGS: config[SETTINGS]})})
+        replies = dict(self._replies(grid, unknown, content, timeout))
+        for node in unknown:
+            self._examples[node] = _examples_in(replies[node]) if node in replies else {}
 
     @property
     def complaints(self) -> str:
@@ -166,7 +205,7 @@ class NodeRegistry:
     def _ask(self, grid: Grid, nodes: list[int], connected: list[int], timeout: float) -> _Asking:
         """Enter those of ``nodes`` that say which silo they are; return what came of it."""
         started = time.monotonic()
-        replies = self._replies(grid, nodes, timeout)
+        replies = self._replies(grid, nodes, RecordDict(), timeout)
         silent = sorted(set(nodes).difference(node for node, _ in replies))
         return _Asking(len(nodes), silent, self._enter(replies, connected), time.monotonic() - started)
 
@@ -180,10 +219,14 @@ class NodeRegistry:
                 reasons.append(f"node {node}: {reply.error.reason}")
                 continue
             try:
-                identity = reply.content.config_records[CONFIG]
-                silo, silos = (int(identity[key]) for key in (PARTITION_ID, NUM_PARTITIONS))  # type: ignore[arg-type]
-            except (KeyError, TypeError, ValueError) as error:
-                reasons.append(f"node {node}: its answer cannot be read ({type(error).__name__}: {error})")
+                silo, silos = _identity_in(reply)
+            except (KeyError, TypeError) as error:
+                reasons.append(
+                    in_one_line(f"node {node}: its answer cannot be read ({type(error).__name__}: {error})")
+                )
+                continue
+            if not 0 <= silo < silos <= MOST_SILOS:
+                reasons.append(f"node {node} says that it is silo {shown(silo)} of {shown(silos)}")
                 continue
             if silo in entered:
                 first, second = sorted((entered[silo], node))
@@ -192,6 +235,8 @@ class NodeRegistry:
                 reasons.append(f"node {node} says that it is silo {silo}, which node {before[silo]} is")
                 continue
             entered[silo] = node
+            if examples := _examples_in(reply):
+                self._examples[node] = examples
             self.num_partitions = silos
         self._nodes |= entered
         self._partitions |= {node: silo for silo, node in entered.items()}
@@ -199,9 +244,11 @@ class NodeRegistry:
             log.info("silo %d is connected (node %d)", silo, node)
         return reasons
 
-    def _replies(self, grid: Grid, nodes: list[int], timeout: float) -> list[tuple[int, Message]]:
-        """Ask each of ``nodes`` who it is; return the first reply of each that replied."""
-        messages = [Message(RecordDict(), node, MessageType.QUERY) for node in nodes]
+    def _replies(
+        self, grid: Grid, nodes: list[int], content: RecordDict, timeout: float
+    ) -> list[tuple[int, Message]]:
+        """Put a query to each of ``nodes``; return the first reply of each that replied."""
+        messages = [Message(content, node, MessageType.QUERY) for node in nodes]
         replies = list(grid.send_and_receive(messages, timeout=timeout))
         asked, found = Asked(messages), dict[int, Message]()
         for reply in replies:
@@ -209,3 +256,26 @@ class NodeRegistry:
             if node is not None:
                 found.setdefault(node, reply)
         return list(found.items())
+
+
+def _identity_in(reply: Message) -> tuple[int, int]:
+    """Return the silo's number, and how many silos there are, as a node says.
+
+    Raises
+    ------
+    KeyError, TypeError
+        If it does not say so.
+    """
+    identity = reply.content.config_records[CONFIG]
+    silo, silos = identity[PARTITION_ID], identity[NUM_PARTITIONS]
+    for key in (PARTITION_ID, NUM_PARTITIONS):
+        if type(identity[key]) is not int:
+            raise TypeError(f"{key} is {shown(identity[key])}, not an integer")
+    return silo, silos  # type: ignore[return-value]
+
+
+def _examples_in(reply: Message) -> dict[str, int]:
+    """Return the numbers of samples that an answer names: all or none, and none if one of them is no number."""
+    told: Mapping[str, Any] = {} if reply.has_error() else reply.content.config_records.get(CONFIG, ConfigRecord())
+    found = {"train": told.get(TRAIN_EXAMPLES), "evaluate": told.get(EVALUATE_EXAMPLES)}
+    return found if all(type(number) is int and number >= 0 for number in found.values()) else {}  # type: ignore

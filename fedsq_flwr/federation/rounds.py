@@ -4,6 +4,7 @@ Flower's own ``Strategy.start`` has no hook for resuming, checkpoints or the bes
 in every call. This loop makes the same calls in the same order, from any round on.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.exchange import Exchange
-from fedsq_flwr.federation.protocol import ACCURACY, LOSS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
+from fedsq_flwr.federation.protocol import ACCURACY, LOSS, SETTINGS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.federation.wire import Wire
@@ -84,7 +85,10 @@ class Round:
 
     def held_out(self) -> Evaluation | None:
         """Return loss and accuracy over all samples that the silos hold out; None if none were evaluated."""
-        metrics = self.evaluation.metrics.values()
+        metrics = list(self.evaluation.metrics.values())
+        metrics = [
+            m for m in metrics if math.isfinite(m[LOSS])
+        ] or metrics  # one silo's loss may not hide the others'
         examples: int = sum(m[WEIGHT] for m in metrics)
         if examples == 0:
             return None
@@ -137,7 +141,9 @@ def run_rounds(
         If a round has too few usable replies, or too few silos connect.
     """
     wire = grid if isinstance(grid, Wire) else Wire(grid)
-    strategy.registry.update(wire)  # that silos say who they are is no round's traffic
+    nodes = strategy.registry.update(wire)  # that silos say who they are, and what they have, is no round's traffic
+    if config is not None and SETTINGS in config:
+        strategy.registry.ask_examples(wire, nodes, config, timeout)
     wire.take_waited()
     for number in range(first, last + 1):
         started, up_before, down_before = time.perf_counter(), wire.bytes_up, wire.bytes_down

@@ -15,6 +15,7 @@ from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.federation.asked import Asked
 from fedsq_flwr.federation.collecting import Collector
+from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
 from fedsq_flwr.federation.protocol import ARRAYS, count_bytes
@@ -124,11 +125,13 @@ class Wire(GridView):
             if self._dtype is None or not records:
                 return reply
             start = to_state(original.content.array_records[ARRAYS])
-            unpacked = {name: _unpacked(record, start, self._dtype) for name, record in records.items()}
-        except (ValueError, KeyError) as error:
-            return Message(Error(ErrorCode.UNKNOWN, f"{error}"), reply_to=sent)
-        for name, state in unpacked.items():
-            reply.content[name] = to_arrays(state)
+            arrays = {n: to_arrays(_unpacked(record, start, self._dtype)) for n, record in records.items()}
+        except ValueError as error:
+            return Message(Error(ErrorCode.UNKNOWN, in_one_line(str(error))), reply_to=sent)
+        except Exception as error:  # noqa: BLE001 - whatever a reply is made of, it costs that reply only, by name
+            told = in_one_line(f"cannot be read ({type(error).__name__}: {error})")
+            return Message(Error(ErrorCode.UNKNOWN, told), reply_to=sent)
+        reply.content.update(arrays)
         return reply
 
 
@@ -163,11 +166,11 @@ def _unpacked(record: ArrayRecord, start: Mapping[str, Tensor], dtype: str) -> d
     size, most = len(record[PACKED].data), packed_size(start, dtype)
     if size > most:
         raise ValueError(f"sends {size:,} bytes of arrays where {most:,} are the most that is expected")
-    state = unpack(record)
+    state = unpack(record, dtype)
     return state if dtype == "float32" else {name: _moved(start.get(name), step) for name, step in state.items()}
 
 
 def _moved(start: Tensor | None, step: Tensor) -> Tensor:
-    if start is None or start.shape != step.shape or not start.is_floating_point():
+    if start is None or start.shape != step.shape or not (start.is_floating_point() and step.is_floating_point()):
         return step  # what is wrong with it is told by the screening
     return start + step

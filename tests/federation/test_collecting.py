@@ -9,7 +9,7 @@ import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from fedsq_flwr.federation.collecting import Collector
-from fedsq_flwr.federation.protocol import CONFIG, IMAGES, ROUND
+from fedsq_flwr.federation.protocol import CONFIG, ROUND, TRAIN_EXAMPLES
 from fedsq_flwr.federation.waiting import ALL, Patience
 from fedsq_flwr.flower_internals import send_messages_as
 
@@ -44,7 +44,7 @@ class Network:
             takes = 0.0 if query else times.pop(0) if times[1:] else times[0]
             done = None if takes is None else max(self.free.get(node, 0.0), time.monotonic()) + takes
             self.free[node] = float("inf") if done is None else done
-            config = ConfigRecord({IMAGES: self.images[node]} if query and node in self.images else {})
+            config = ConfigRecord({TRAIN_EXAMPLES: self.images[node]} if query and node in self.images else {})
             reply = self.spoil(Message(RecordDict({CONFIG: config}), reply_to=message))
             with self.lock:
                 self.ready[name] = (self.free[node], reply)

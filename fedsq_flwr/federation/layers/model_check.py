@@ -51,7 +51,7 @@ class ModelCheck(Layer):
             values = _as_dtype(averaged[name].numpy(), dtype)
             if values is None:
                 raise RunFailedError(f"{where}: the average of array '{name}' by {by} is not finite")
-            arrays[name] = Array(values)
+            arrays[name] = Array(np.asarray(values))  # numpy makes a number of an array without axes
         return ArrayRecord(arrays), metrics
 
 
