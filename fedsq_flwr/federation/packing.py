@@ -16,6 +16,7 @@ from torch import Tensor
 #: The one name in a packed record, and the format of its array.
 PACKED = "packed"
 FORMAT = "safetensors"
+_RESERVED = "__metadata__"  # of safetensors
 #: What floating-point values may travel as.
 WIRE_DTYPES = ("float32", "float16", "bfloat16")
 
@@ -33,8 +34,11 @@ def pack(state: Mapping[str, Tensor], dtype: str = "float32") -> ArrayRecord:
     Raises
     ------
     ValueError
-        If a value that is finite is not so in ``dtype``; names the tensor.
+        If a value that is finite is not so in ``dtype``, or a name is one that safetensors keeps for itself; names
+        the tensor.
     """
+    if _RESERVED in state:
+        raise ValueError(f"array '{_RESERVED}' cannot be packed under this name")
     rounded = {name: _rounded(name, tensor, dtype) for name, tensor in state.items()}
     count = sum(tensor.numel() for tensor in rounded.values())
     return ArrayRecord({PACKED: Array(dtype, (count,), FORMAT, save(rounded))})

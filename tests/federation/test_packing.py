@@ -28,7 +28,15 @@ shapes = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 floats = arrays.arrays(np.float32, shapes, elements=st.floats(-6e4, 6e4, width=32))
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=20), floats, max_size=5))
+names = st.text(min_size=1, max_size=20).filter(lambda name: name != "__metadata__")
+
+
+def test_a_name_that_safetensors_keeps_for_itself_is_refused():
+    with pytest.raises(ValueError, match="'__metadata__' cannot be packed"):
+        pack({"__metadata__": torch.zeros(1)})
+
+
+@given(st.dictionaries(names, floats, max_size=5))
 def test_in_float32_every_bit_comes_back(state):
     tensors = {name: torch.from_numpy(np.array(values)) for name, values in state.items()}
     record = pack(tensors)
