@@ -1,6 +1,7 @@
 """The Flower app of the server: assemble the federation, run the rounds, keep what they give."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -66,10 +67,9 @@ def run_federation(
     FedSQError
         If the data or weights cannot be had, or a round fails.
     """
-    with torch_threads(settings.executor.threads):
-        wire = wire_of(grid, settings)
+    with torch_threads(settings.executor.threads), closing(wire_of(grid, settings)) as wire:
         registry, found = connect(wire, settings)
-        if parts is None or found.silos != settings.silos:  # the data are distributed among so many silos
+        if parts is None or found.silos != settings.silos:  # distribute the data among the silos found
             parts = load_parts(found)
         start = directory.open(found, parts.data)
         federation = Federation.build(found, parts, registry)

@@ -73,7 +73,7 @@ def carry_out(plan: Plan, progress: SweepProgress) -> None:
 
 
 def refuse_failures(progress: SweepProgress, except_for: Callable[[Event], bool] = lambda _: False) -> None:
-    """Raise an error that names the jobs that failed, if any did, but for those that may.
+    """Raise an error that names the failed jobs, except those that may fail.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def refuse_failures(progress: SweepProgress, except_for: Callable[[Event], bool]
 
 
 def introduce(plan: Plan, console: Console) -> None:
-    """Say what is going to be run, and where it lies."""
+    """Print the number of jobs, their directory, and the settings that all jobs share."""
     jobs = "jobs" if plan.total is None else numerals.count(plan.total, "job")
     console.print(Text(f"{jobs} into {plan.place}", style="bold"), soft_wrap=True, highlight=False)
     if plan.fixed:

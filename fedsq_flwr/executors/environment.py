@@ -1,4 +1,4 @@
-"""What the processes of a run are told by their environment, and where their commands are."""
+"""The environment of a run's processes, and the paths of Flower's commands."""
 
 import os
 import shutil

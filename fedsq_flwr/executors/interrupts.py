@@ -1,4 +1,4 @@
-"""Signals around a run: those that end it raise, and none disturbs the clearing up."""
+"""Signals during a run: SIGTERM and SIGHUP raise an exception, and none interrupts the clean-up."""
 
 import signal
 import threading
@@ -37,7 +37,7 @@ def ending_signals_raise() -> Iterator[None]:
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Keep Ctrl-C, SIGTERM and SIGHUP waiting for the few seconds that clearing up takes."""
+    """Delay Ctrl-C, SIGTERM and SIGHUP during the few seconds of the clean-up."""
     held: list[int] = []
 
     def hold(number: int, _frame: FrameType | None) -> None:

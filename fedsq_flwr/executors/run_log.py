@@ -1,4 +1,4 @@
-"""The log of a run: what its processes print, readable, in one file."""
+"""The log of a run: the output of its processes in one file."""
 
 import re
 import threading
@@ -37,7 +37,7 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what is still on its way and close the file."""
+        """Write the remaining lines and close the file."""
         self.drain(_CLOSING_SECONDS)
         with self._lock:
             self._file.close()

@@ -29,7 +29,7 @@ class TensorArray(Array):
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()
+        self.tensor = tensor.detach().contiguous()
         self.dtype = str(tensor.dtype).removeprefix("torch.")
         self.shape = tuple(tensor.shape)
         self.stype = _NUMPY
@@ -86,10 +86,3 @@ def to_state(arrays: ArrayRecord) -> dict[str, Tensor]:
 def to_tensor(array: Array) -> Tensor:
     """Return an array as a tensor on the CPU; see `to_state`."""
     return array.tensor if isinstance(array, TensorArray) else torch.from_numpy(array.numpy())
-
-
-def count_array_bytes(arrays: ArrayRecord) -> int:
-    """Return what `ArrayRecord.count_bytes` does, without encoding shared arrays."""
-    shared = {name: array for name, array in arrays.items() if isinstance(array, TensorArray)}
-    plain = record_of({name: array for name, array in arrays.items() if name not in shared})
-    return plain.count_bytes() + sum(len(name) + array.data_bytes for name, array in shared.items())

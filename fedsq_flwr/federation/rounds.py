@@ -4,6 +4,7 @@ Flower's own ``Strategy.start`` has no hook for resuming, checkpoints or the bes
 in every call. This loop makes the same calls in the same order, from any round on.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.exchange import Exchange
-from fedsq_flwr.federation.protocol import ACCURACY, LOSS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
+from fedsq_flwr.federation.protocol import ACCURACY, LOSS, SETTINGS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
+from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning import Evaluation
@@ -54,6 +56,8 @@ class Round:
         The model that was sent to the silos.
     replies : sequence of RecordDict
         What the silos sent that was averaged, by partition id; gone when the next round begins.
+    waited : dict of int to float
+        Seconds that the round waited for each silo after enough others had answered; those of a second and more.
     diagnostics : Diagnostics or None
         Added after the round, if they are asked for.
     """
@@ -70,6 +74,7 @@ class Round:
     fingerprint: str = ""
     start: ArrayRecord = field(default_factory=ArrayRecord, repr=False)
     replies: Sequence[RecordDict] = field(default=(), repr=False)
+    waited: dict[int, float] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
 
     def train_loss(self) -> float:
@@ -80,7 +85,10 @@ class Round:
 
     def held_out(self) -> Evaluation | None:
         """Return loss and accuracy over all samples that the silos hold out; None if none were evaluated."""
-        metrics = self.evaluation.metrics.values()
+        metrics = list(self.evaluation.metrics.values())
+        metrics = [
+            m for m in metrics if math.isfinite(m[LOSS])
+        ] or metrics  # one silo's loss may not hide the others'
         examples: int = sum(m[WEIGHT] for m in metrics)
         if examples == 0:
             return None
@@ -133,7 +141,10 @@ def run_rounds(
         If a round has too few usable replies, or too few silos connect.
     """
     wire = grid if isinstance(grid, Wire) else Wire(grid)
-    strategy.registry.update(wire)  # that silos say who they are is no round's traffic
+    nodes = strategy.registry.update(wire)  # that silos say who they are, and what they have, is no round's traffic
+    if config is not None and SETTINGS in config:
+        strategy.registry.ask_examples(wire, nodes, config, timeout)
+    wire.take_waited()
     for number in range(first, last + 1):
         started, up_before, down_before = time.perf_counter(), wire.bytes_up, wire.bytes_down
         enter(number)
@@ -167,7 +178,14 @@ def run_rounds(
             fingerprint=strategy.fingerprint_of(number),
             start=start,
             replies=strategy.averaged(up),
+            waited=_by_silo(wire.take_waited(), strategy.registry),
         )
         up = []
         yield finished
         finished.replies = ()  # else the next round's would be held beside them
+
+
+def _by_silo(waited: Mapping[int, float], registry: NodeRegistry) -> dict[int, float]:
+    """Return the waits of a second and more by silo; a node that is no silo takes no part in a round."""
+    known = {node: seconds for node, seconds in waited.items() if seconds >= 1 and registry.knows(node)}
+    return {registry.silo(node): round(seconds, 1) for node, seconds in known.items()}

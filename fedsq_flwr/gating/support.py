@@ -6,13 +6,20 @@ by name (our choice: an error is better than a method that is silently applied i
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that the field uses
 from torch import Tensor, nn
+from torch.jit import ScriptFunction
+from torch.nn.parameter import is_lazy
+
+
+class GateMismatchError(RuntimeError):
+    """A pass asks for other gates than were recorded, for example because it took another branch."""
 
 
 class UnsupportedActivationError(ValueError):
@@ -52,6 +59,20 @@ MAX_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Any], int]] = Mapping
     }
 )
 
+#: Calls by which a layer makes an activation -> position of the layer's weight among the arguments.
+LAYERS: Mapping[Callable[..., Any], int] = MappingProxyType(
+    {
+        F.linear: 1,
+        F.conv1d: 1,
+        F.conv2d: 1,
+        F.conv3d: 1,
+        F.conv_transpose1d: 1,
+        F.conv_transpose2d: 1,
+        F.conv_transpose3d: 1,
+        F.batch_norm: 3,
+    }
+)
+
 _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
     nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
     nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.PReLU, nn.ReLU6, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid,
@@ -78,6 +99,9 @@ _REFUSED_NAMES = (
     "sigmoid", "sign", "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "sqrt",
     "square", "std", "std_mean", "tanh", "tanhshrink", "threshold", "topk", "var", "var_mean", "vector_norm",
     "where",
+    # A convolution or a linear map with a ReLU in the same kernel.
+    "_addmm_activation", "cudnn_convolution_relu", "cudnn_convolution_add_relu", "miopen_convolution_relu",
+    "miopen_convolution_add_relu",
 )  # fmt: skip
 
 
@@ -120,7 +144,7 @@ def refusal(layer: str, reason: str) -> UnsupportedActivationError:
 
 
 def check_modules(network: nn.Module) -> None:
-    """Refuse a network that contains a module without binary gates.
+    """Refuse a network that contains a module without binary gates, or one that hides its gates.
 
     Raises
     ------
@@ -129,13 +153,45 @@ def check_modules(network: nn.Module) -> None:
         raises the same error.
     """
     for name, module in network.named_modules():
+        layer, kind = name or type(network).__name__, type(module).__name__
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise UnsupportedActivationError(
-                f"layer '{name}' is a {type(module).__name__} without running statistics, so that the gates of an "
-                "image would depend on its batch"
+                f"layer '{layer}' is a {kind} without running statistics, so that the gates of an image would depend "
+                "on its batch"
             )
         if isinstance(module, _REFUSED_MODULES):
-            raise refusal(name, f"is a {type(module).__name__}, which has no binary gates")
+            raise refusal(layer, f"is a {kind}, which has no binary gates")
+        if any(is_lazy(tensor) for tensor in (*module._parameters.values(), *module._buffers.values())):
+            raise UnsupportedActivationError(f"layer '{layer}' is a {kind} without values yet: run the network once")
+        hides = _hiding_place(module)
+        if hides is not None:
+            raise UnsupportedActivationError(f"layer '{layer}' {hides}, which hides its gates")
+
+
+def _hiding_place(module: nn.Module) -> str | None:
+    """Return what in a module hides calls from the pass, or None."""
+    # By its name, because the class stands in a module that takes a second to import.
+    if any(base.__name__ == "OptimizedModule" for base in type(module).__mro__):
+        return "is compiled by torch.compile"
+    if isinstance(module, nn.parallel.DistributedDataParallel) or (
+        isinstance(module, nn.DataParallel) and len(module.device_ids) > 1
+    ):
+        return f"is a {type(module).__name__}"
+    own = [base for base in type(module).__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins")]
+    functions = [value for base in own for value in vars(base).values() if isinstance(value, FunctionType)]
+    for name, value in [*vars(module).items(), *(read for function in functions for read in _reads(function))]:
+        if isinstance(value, ScriptFunction):
+            return f"calls '{name}', a function of torch.jit"
+    return None
+
+
+def _reads(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield the names and values that a function reads from around itself."""
+    for name in function.__code__.co_names:
+        yield name, function.__globals__.get(name)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a name that has no value yet
+            yield name, cell.cell_contents
 
 
 def calling_layer(network: nn.Module) -> str:
@@ -148,3 +204,15 @@ def calling_layer(network: nn.Module) -> str:
             return name or type(network).__name__
         frame = frame.f_back
     return type(network).__name__
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Yield the floating-point tensors within lists, tuples and dicts, in order; not those inside `torch.vmap`."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and not torch._C._functorch.is_functorch_wrapped_tensor(value):
+            yield value
+    elif isinstance(value, dict):
+        yield from tensors_of(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from tensors_of(each)

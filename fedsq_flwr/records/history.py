@@ -96,6 +96,7 @@ class Line(FileModel):
     sampled: Count | None = None
     replies: Count
     dropped: Several[Drop] = ()
+    waited: BySilo[Measured] = Field(default_factory=dict)
     silo_samples: BySilo[Count] = Field(default_factory=dict)
     silo_held_out: BySilo[Count] = Field(default_factory=dict)
     silo_unreadable: BySilo[Count] = Field(default_factory=dict)

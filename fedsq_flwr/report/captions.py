@@ -14,7 +14,7 @@ SILOS_LISTED = 200  # each in a line of the table
 
 
 def about_partition(settings: RunSettings) -> str:
-    """Describe the partition that was asked for, in a few words."""
+    """Describe the partition of the settings in a few words."""
     return _kind(REAL_SILOS if settings.has_real_silos else settings.partition.name, settings.partition)
 
 
@@ -39,7 +39,7 @@ def _kind(name: str, parameters: object) -> str:
 
 
 def about_validation(run: Run) -> str:
-    """Say what validation figures are of, where they are not of a set of the server's; else empty."""
+    """Explain validation figures of a server without data; else empty."""
     if not run.silos_validate:
         return ""
     return (
@@ -49,7 +49,7 @@ def about_validation(run: Run) -> str:
 
 
 def about_batch_norm(policy: str) -> str:
-    """Say what the accuracies mean where batch norm stays at the silos; empty under the other policies."""
+    """Explain the accuracies under local batch norm; empty under other policies."""
     if policy != "local":
         return ""
     return (

@@ -93,7 +93,7 @@ def fill(template: str, **values: Any) -> str:
 
 def _figures(run: Run) -> list[tuple[Markup, str]]:
     """Draw the figures and write their captions."""
-    # matplotlib takes a second to import, which those who only want the terminal need not wait for.
+    # matplotlib takes a second to import. The terminal's report does without it.
     from fedsq_flwr.report import figures, heat_maps
 
     pairs = [

@@ -58,7 +58,7 @@ def _no_such_option(file: str, options: Sequence[str]) -> str:
     inner = next((group for group in _OF_PLUGINS if file.startswith(f"{group}/")), None)
     group = inner or file.partition("/")[0]  # what was asked for may hold slashes itself
     name = file.removeprefix(f"{group}/")
-    hint = "; others come with plugins (docs/sweeps.md)" if inner else ""
+    hint = "; others come with plugins (docs/how-to/hydra.md)" if inner else ""
     if group == "data" and "/" in name:
         hint = f"; a folder of images is data=imagefolder data.path={name}"
     return f"{group}={name}: allowed are {', '.join(options)}{hint}"

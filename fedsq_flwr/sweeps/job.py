@@ -1,4 +1,4 @@
-"""One job of a sweep: run what is missing of it, and tell how it went, in whatever process a launcher starts."""
+"""One job of a sweep: runs what is missing and reports the outcome, in any process that a launcher starts."""
 
 import dataclasses
 import io
@@ -31,7 +31,7 @@ from fedsq_flwr.sweeps.outcomes import Event, State, tell
 
 @dataclass
 class SweepJob:
-    """What Hydra calls for each job. It can be pickled: launchers call it in other processes.
+    """The callable that Hydra calls for each job. It can be pickled, because launchers call it in other processes.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ def _run(settings: RunSettings, directory: Path) -> State:
 
 
 def _figures(directory: Path) -> dict[str, Any]:
-    """Return what a sweep tells of a finished run."""
+    """Return the event of a finished run."""
     summary = read_summary(directory)
     return {"best": summary.best_accuracy, "round": summary.rounds_to_best or 0, "test": summary.test_accuracy}
 

@@ -50,7 +50,7 @@ def samples(name: str, count: int) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Arm:
-    """A way to train and evaluate: a model, kept gates if any, and the kernels it uses."""
+    """A way to train and evaluate: a model, cached gates if any, and the kernels it uses."""
 
     model: QuantitativeCopy
     cache: GateCache | None = None

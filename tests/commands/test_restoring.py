@@ -1,13 +1,16 @@
 """A model that is put together again is the one that the run had, gates included."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from fedsq_flwr.data.sources import load_digits
-from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.errors import ConfigurationError, WeightsError
+from fedsq_flwr.gating.fingerprint import structure_fingerprint
 from fedsq_flwr.learning import evaluate
+from fedsq_flwr.models.weights import read_weights, save_weights
 from fedsq_flwr.records.restoring import restore
 from tests.assembly.fitted import fit_images
 
@@ -32,3 +35,20 @@ def test_a_released_model_has_a_plain_form_only(runs):
     released = restore(runs / "released" / "checkpoints" / "last")
     with pytest.raises(ConfigurationError, match="fedsq has no fixed gates in round 2; allowed is plain"):
         released.network("dual")
+
+
+@pytest.mark.parametrize("run", ["fedsq", "refreshed"])
+def test_a_run_of_version_0_1_is_restored_by_its_fingerprint_and_no_other_is(runs, run, tmp_path):
+    model = restore(runs / run / "checkpoints" / "last").model
+    older = structure_fingerprint(model.structural, head=model.head, pool_gates=model.pool_gates, version=1)
+    copy = shutil.copytree(runs / run, tmp_path / run)
+    file = copy / "checkpoints" / "last" / "quantitative.safetensors"
+    state, metadata = read_weights(file)
+    for fingerprint, known in ((older, True), (older[::-1], False)):
+        line = {**json.loads(metadata["line"]), "fingerprint": fingerprint}
+        save_weights(file, state, {**metadata, "line": json.dumps(line)})
+        if known:
+            assert restore(file.parent).model.fingerprint == model.fingerprint
+        else:
+            with pytest.raises(WeightsError, match=rf"of a structure with fingerprint {fingerprint[:12]}"):
+                restore(file.parent)

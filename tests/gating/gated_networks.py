@@ -312,7 +312,8 @@ def batch_for(network: nn.Module, *, count: int = BATCH, seed: int = 0) -> tuple
 def same_bits(a: Tensor, b: Tensor) -> bool:
     """Tell whether two tensors are equal in shape, dtype and every bit, the sign of zero included."""
     alike = a.shape == b.shape and a.dtype == b.dtype
-    return alike and a.detach().cpu().numpy().tobytes() == b.detach().cpu().numpy().tobytes()
+    one, other = (tensor.detach().cpu().contiguous().view(-1).view(torch.uint8) for tensor in (a, b))
+    return alike and torch.equal(one, other)
 
 
 def perturb(network: nn.Module, *, seed: int = 1, scale: float = 0.3, only: str | None = None) -> None:

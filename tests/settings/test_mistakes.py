@@ -429,3 +429,11 @@ def test_a_directory_of_many_runs_is_no_partition(tmp_path: Path) -> None:
 def test_a_folder_in_the_place_of_data_is_told_where_folders_go(path: str) -> None:
     assert complaint(f"data={path}").startswith(f"data={path}: allowed are cifar10, ")
     assert complaint(f"data={path}").endswith(f"; a folder of images is data=imagefolder data.path={path}")
+
+
+@pytest.mark.parametrize("executor", ["inprocess", "simulation"])
+@pytest.mark.parametrize("setting", ["reply_fraction=0.5", "reply_grace=1"])
+def test_a_clock_that_leaves_silos_out_is_a_setting_of_real_silos_only(executor: str, setting: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        compose_settings([f"executor={executor}", f"executor.{setting}"])
+    assert str(caught.value).startswith(f"executor.{setting}: is a setting of executor=silos, not of")

@@ -55,7 +55,7 @@ class ModelCheck(Layer):
             values = _as_dtype(to_tensor(averaged[name]).numpy(), dtype)
             if values is None:
                 raise RunFailedError(f"{where}: the average of array '{name}' by {by} is not finite")
-            arrays[name] = torch.from_numpy(values)
+            arrays[name] = torch.from_numpy(np.asarray(values))  # numpy makes a number of an array without axes
         return (to_shared_arrays(arrays) if self._shared else to_arrays(arrays)), metrics
 
 

@@ -77,7 +77,7 @@ def gate_bits(values: Tensor, words: Tensor, *, out: Tensor) -> Tensor:
     source = values.view(integers)
     target = source if out is values else out.view(integers)
     step = _samples_at_a_time(values)
-    if len(values) <= step:
+    if values.shape[0] <= step:
         _gate_some(source, words, target)
     else:
         for some in zip(*(torch.split(part, step) for part in (source, words, target)), strict=True):

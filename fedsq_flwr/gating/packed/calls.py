@@ -21,10 +21,13 @@ class ReluGate:
         copy's ReLU, so that no memory is copied. Nothing may write to it afterwards (see ``version``).
     version : int or None
         Version counter of ``source`` when it was recorded; None where nothing else holds the tensor.
+    layer : str or None
+        The layer that made the activation, as far as it is known.
     """
 
     source: Tensor
     version: int | None
+    layer: str | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -48,9 +51,14 @@ class PackedRelu:
     packed: Tensor
 
     @property
+    def layer(self) -> str | None:
+        """The layer that made the activation, as far as it is known."""
+        return self.layout.layer
+
+    @property
     def shape(self) -> torch.Size:
         """Shape of the activation."""
-        return torch.Size((len(self.packed), *self.layout.shape))
+        return torch.Size((self.packed.shape[0], *self.layout.shape))
 
     def mask(self) -> Tensor:
         """Return the mask: bool, of shape `shape`, True where the gate is open."""
@@ -67,6 +75,7 @@ class PoolGate:
 
     winners: Tensor
     plane: tuple[int, ...]
+    layer: str | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -86,10 +95,15 @@ class PackedPool:
     packed: Tensor
 
     @property
+    def layer(self) -> str | None:
+        """The layer that made the pooling's input, as far as it is known."""
+        return self.layout.layer
+
+    @property
     def shape(self) -> torch.Size:
         """Shape of the pooling's input."""
         channels = self.layout.shape[: -len(self.layout.plane)]
-        return torch.Size((len(self.packed), *channels, *self.layout.plane))
+        return torch.Size((self.packed.shape[0], *channels, *self.layout.plane))
 
     @cached_property
     def winners(self) -> Tensor:

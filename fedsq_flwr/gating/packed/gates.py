@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -65,6 +64,8 @@ class Gates:
 
     def calls(self) -> list[PackedRelu | PackedPool]:
         """Return the gates call by call, in forward order, as views of the rows."""
-        ends = accumulate(part.nbytes for part in self.layout)
-        parts = [(part, self.rows[:, end - part.nbytes : end]) for part, end in zip(self.layout, ends, strict=True)]
-        return [PackedRelu(p, row) if isinstance(p, ReluLayout) else PackedPool(p, row) for p, row in parts]
+        parts = torch.split(self.rows, [part.nbytes for part in self.layout], 1)
+        return [
+            PackedRelu(part, packed) if isinstance(part, ReluLayout) else PackedPool(part, packed)
+            for part, packed in zip(self.layout, parts, strict=True)
+        ]

@@ -19,7 +19,7 @@ from fedsq_flwr.gating.packed.layout import ReluLayout, is_channels_last
 def gate_by_source(value: Tensor, source: Tensor, *, in_place: bool) -> Tensor:
     """Pass ``value`` where ``source``, of the same shape, is positive; the backward pass keeps ``source`` only."""
     if source.dtype != value.dtype:  # autocast, or a bool mask; torch would promote the value instead
-        source = source.to(value.dtype)
+        source = (source > 0).to(value.dtype)  # a small float32 may be 0 in float16
     if in_place:
         return _SourceInPlace.apply(value, source)  # type: ignore[no-any-return]
     return torch.ops.aten.threshold_backward(value, source, 0)  # type: ignore[no-any-return]
@@ -78,7 +78,9 @@ class _Bits(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         # Into a new tensor: at residual adds other branches share the incoming gradient.
         (words,) = ctx.saved_tensors
-        return _Bits.apply(gradient, words, ctx.layout, False), None, None, None
+        if torch.is_grad_enabled():  # for gradients of gradients
+            return _Bits.apply(gradient, words, ctx.layout, False), None, None, None
+        return _gated(gradient, words, ctx.layout), None, None, None
 
 
 def _gated(value: Tensor, words: Tensor, layout: ReluLayout) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -24,23 +25,26 @@ class ReluLayout:
         Shape of the activation of one sample.
     channels_last : bool
         Whether the bits are in the order of a channels-last activation.
+    layer : str or None
+        The layer that made the activation, as far as it is known.
     """
 
     shape: tuple[int, ...]
     channels_last: bool
+    layer: str | None = None
 
     @classmethod
-    def of(cls, activation: Tensor) -> "ReluLayout":
+    def of(cls, activation: Tensor, layer: str | None = None) -> "ReluLayout":
         """Return the layout that has the memory order of ``activation`` ``(samples, ...)``."""
         channels_last = is_channels_last(activation)
-        return cls(tuple(activation.shape[1:]), channels_last)
+        return cls(tuple(activation.shape[1:]), channels_last, layer)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of activations of a sample."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Number of bytes of a sample."""
         return _WORD * words_for(self.count)
@@ -51,7 +55,7 @@ class ReluLayout:
 
     def flat(self, value: Tensor) -> Tensor:
         """Return a view of ``value``, which must fit, as ``(samples, count)`` in the order of the bits."""
-        return self._in_order(value).view(len(value), self.count)
+        return self._in_order(value).view(value.shape[0], self.count)
 
     def ordered(self, value: Tensor) -> Tensor:
         """Return a copy of ``value`` in memory that `flat` can view."""
@@ -87,11 +91,14 @@ class PoolLayout:
         Spatial size of the pooling's input.
     code : WinnerCode
         How winners are encoded.
+    layer : str or None
+        The layer that made the pooling's input, as far as it is known.
     """
 
     shape: tuple[int, ...]
     plane: tuple[int, ...]
     code: WinnerCode
+    layer: str | None = None
 
     @property
     def count(self) -> int:

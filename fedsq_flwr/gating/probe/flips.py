@@ -26,8 +26,7 @@ from torch.overrides import TorchFunctionMode
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.packed.gates import Gates
 from fedsq_flwr.gating.record import record_packed
-from fedsq_flwr.gating.replay import GateMismatchError
-from fedsq_flwr.gating.support import MAX_POOLS, RELUS, calling_layer
+from fedsq_flwr.gating.support import MAX_POOLS, RELUS, GateMismatchError, calling_layer
 from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 RELU = "relu"
@@ -68,7 +67,7 @@ def own_gates(model: QuantitativeCopy, images: Tensor, *, pool_gates: bool = Tru
     model : QuantitativeCopy
         Alone or dual; the structural copy is not used.
     images : Tensor
-        ``(N, C, H, W)`` on the model's device, used as one batch; at least 8 images (see docs/method.md).
+        ``(N, C, H, W)`` on the model's device, used as one batch; at least 8 images (see docs/explanation/gates.md).
     pool_gates : bool
         Whether max-pooling winners are gates.
 

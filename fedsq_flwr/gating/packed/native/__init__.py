@@ -1,6 +1,6 @@
 """Optional C++ kernels for packed gates on a CPU: the operations of ``bits.py``, each in one pass over memory.
 
-The kernels save time where activations are large and convolutions small (docs/results.md has the figures). They
+The kernels save time where activations are large and convolutions small (figures: docs/explanation/results.md). They
 change no bit of the results. torch's own extension builder compiles them on the machine that uses them, for which
 it needs a C++ compiler and ninja. Without the kernels everything works in pure torch.
 """
