@@ -14,6 +14,8 @@ from flwr.app import Array, ArrayRecord
 from flwr.common import NDArray
 from torch import Tensor
 
+from fedsq_flwr.federation import npy
+
 _NUMPY = "numpy.ndarray"  # Flower's name for the format of `numpy.save`
 
 
@@ -75,14 +77,38 @@ def is_shared(arrays: ArrayRecord) -> bool:
     return any(isinstance(array, TensorArray) for array in arrays.values())
 
 
+def read_values(array: Array, dtype: str, shape: tuple[int, ...], *, fortran: bool = False) -> NDArray:
+    """Return the values of an array, shared or plain; see `npy.read_values`."""
+    if not isinstance(array, TensorArray):
+        return npy.read_values(array, dtype, shape, fortran=fortran)
+    values: NDArray = array.tensor.numpy()
+    if str(values.dtype) != dtype:
+        raise ValueError(f"has dtype {values.dtype}, not {dtype}")
+    if values.shape != shape:
+        raise ValueError(f"has shape {values.shape}, not {shape}")
+    return values
+
+
+def is_fortran_ordered(array: Array) -> bool:
+    """Tell whether the values of an array that was made here are in Fortran order."""
+    return not isinstance(array, TensorArray) and npy.is_fortran_ordered(array)
+
+
 def to_state(arrays: ArrayRecord) -> dict[str, Tensor]:
     """Return the arrays of a record as named tensors on the CPU, in its order; nothing is unpickled.
 
     The tensors of shared arrays are the ones that the arrays refer to, which nobody may write to. Others are copies.
+
+    Raises
+    ------
+    ValueError
+        If the bytes of an array are not what it says they are.
     """
     return {name: to_tensor(array) for name, array in arrays.items()}
 
 
 def to_tensor(array: Array) -> Tensor:
     """Return an array as a tensor on the CPU; see `to_state`."""
-    return array.tensor if isinstance(array, TensorArray) else torch.from_numpy(array.numpy())
+    if isinstance(array, TensorArray):
+        return array.tensor
+    return torch.from_numpy(npy.read_values(array, array.dtype, tuple(array.shape), fortran=True).copy(order="C"))

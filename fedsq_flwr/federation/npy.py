@@ -1,7 +1,8 @@
 """The bytes of an array in numpy's ``.npy`` format: the header is checked before a value is read.
 
 ``np.load`` goes by the header that it finds: it allocates what that declares, opens zip files, and raises a dozen
-kinds of errors. Here the header must be the one that is expected. Values are then read in place, without a copy.
+kinds of errors. Its parser, Python's own, must not run in two threads at once (CPython issue 106905). Here the header
+must be the one that is expected. Values are then read in place, without a copy.
 """
 
 import math
@@ -11,8 +12,6 @@ from typing import Literal
 import numpy as np
 from flwr.app import Array
 from flwr.common import NDArray
-
-from fedsq_flwr.federation.arrays import TensorArray
 
 _VALUES_AT_ONCE = 2**16  # so many differences stay in the processor's cache
 STYPE = "numpy.ndarray"
@@ -25,7 +24,7 @@ _HEADER = re.compile(
 
 def is_fortran_ordered(array: Array) -> bool:
     """Tell whether the values of an array that was made here are in Fortran order."""
-    return not isinstance(array, TensorArray) and b"'fortran_order': True" in array.data[_START : _START + 200]
+    return b"'fortran_order': True" in array.data[_START : _START + 200]
 
 
 def read_values(array: Array, dtype: str, shape: tuple[int, ...], *, fortran: bool = False) -> NDArray:
@@ -46,8 +45,6 @@ def read_values(array: Array, dtype: str, shape: tuple[int, ...], *, fortran: bo
         With what is wrong, as the rest of a sentence that begins with the array's name. No memory is allocated for
         what the array declares.
     """
-    if isinstance(array, TensorArray):
-        return _values_of(array, dtype, shape)
     data = array.data
     if array.stype != STYPE or not isinstance(data, bytes) or data[: len(_MAGIC)] != _MAGIC:
         raise ValueError("cannot be decoded (it is not in numpy's format)")
@@ -71,15 +68,6 @@ def read_values(array: Array, dtype: str, shape: tuple[int, ...], *, fortran: bo
         raise ValueError(f"has {has:,} bytes of values, not {wanted:,}")
     values: NDArray = np.frombuffer(data, dtype, count, end) if count else np.empty(0, dtype)
     return values.reshape(shape, order=order)
-
-
-def _values_of(array: TensorArray, dtype: str, shape: tuple[int, ...]) -> NDArray:
-    values = array.tensor.numpy()
-    if str(values.dtype) != dtype:
-        raise ValueError(f"has dtype {values.dtype}, not {dtype}")
-    if values.shape != shape:
-        raise ValueError(f"has shape {values.shape}, not {shape}")
-    return values
 
 
 def squared_distance(values: NDArray, others: NDArray) -> float:
