@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,8 +14,9 @@ import tomli_w
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors import processes
-from fedsq_flwr.executors.environment import command_path, isolated_environment, make_home
+from fedsq_flwr.executors.environment import command_path, isolated_environment
 from fedsq_flwr.executors.failure import logged_error
+from fedsq_flwr.executors.home import Home
 from fedsq_flwr.executors.interrupts import signals_held_back
 from fedsq_flwr.executors.run_log import RunLog
 
@@ -43,7 +43,7 @@ class FlowerCommands:
     """
 
     def __init__(self, log: RunLog, variables: Mapping[str, str]) -> None:
-        self.home = make_home()
+        self._home = Home()
         self._log = log
         self._variables = variables
         self._environment: dict[str, str] = {}
@@ -51,10 +51,16 @@ class FlowerCommands:
         self._known: set[psutil.Process] = set()
         self._run_id: str | None = None
 
+    @property
+    def home(self) -> Path:
+        """Flower's home, which goes with this object."""
+        return self._home.path
+
     def __enter__(self) -> Self:
         """Prepare the home."""
         try:
             self._environment = isolated_environment(self.home, self._variables)
+            self._home.keep()
             self._prepare()
         except BaseException:
             self.stop()
@@ -126,7 +132,7 @@ class FlowerCommands:
             for child in self._children:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(timeout=1.0)  # takes it out of the process table
-            shutil.rmtree(self.home, ignore_errors=True)
+            self._home.remove()
 
     def _prepare(self) -> None:
         """Do what must be done before the first command."""
@@ -166,3 +172,8 @@ class FlowerCommands:
         """Keep the run's id when it is said: at the end of a long run the line is no recent one."""
         if self._run_id is None and (match := _STARTED.search(line)):
             self._run_id = match[1]
+            self._leave_word(match[1])
+
+    def _leave_word(self, run_id: str) -> None:
+        """Have the run stopped if this process is killed: the SuperLink would go on with it."""
+        self._home.at_loss([command_path("flwr"), "stop", run_id], self._environment)

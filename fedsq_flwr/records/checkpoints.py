@@ -1,5 +1,7 @@
 """Checkpoints: the global model of the last and of the best round, each one file written atomically."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +18,11 @@ from fedsq_flwr.records.history import Line, line_text
 
 FileName = Annotated[str, Field(pattern=r"^[\w-]+\.safetensors$")]
 
+#: The digest of the tensors, which any file of weights of ours states, and that of all other metadata.
+_DIGEST, _OF_METADATA = "digest", "metadata_digest"
+#: What the metadata of version 0.1 hold, which have no digest.
+_OF_0_1 = {"line", "structure", "server", "mean", "std", "deviation", "input_size", _DIGEST}
+
 
 class Metadata(FileModel):
     """What the metadata of a checkpoint say beside what any file of weights states.
@@ -26,11 +33,18 @@ class Metadata(FileModel):
         The round's line of the history.
     structure, server : str, optional
         Files beside it, see `Checkpoints`.
+    structure_digest, server_digest : str, optional
+        Digests of their tensors; checkpoints of version 0.1 have none.
+    history : str, optional
+        Digest of the history before the line.
     """
 
     line: Json[Line]
     structure: FileName | None = None
+    structure_digest: str | None = None
     server: FileName | None = None
+    server_digest: str | None = None
+    history: str | None = None
 
 
 class Checkpoints:
@@ -63,6 +77,8 @@ class Checkpoints:
         line: Line,
         structure: Mapping[str, Tensor] | None = None,
         server: Mapping[str, Tensor] | None = None,
+        *,
+        history: str | None = None,
     ) -> None:
         """Write the checkpoint ``name`` (``last`` or ``best``), replacing the one before it.
 
@@ -75,17 +91,19 @@ class Checkpoints:
             If it cannot be written; the one before it is whole.
         """
         directory = self.directory / name
-        metadata = {**self.pixels, "line": line_text(line)}
+        metadata = {**self.pixels, "line": line_text(line), **({} if history is None else {"history": history})}
         if structure is not None:
             file = directory / f"structural-{line.fingerprint[:16]}.safetensors"
             metadata["structure"] = file.name
             if not file.exists():
                 save_weights(file, structure, {"fingerprint": line.fingerprint})
+            metadata["structure_digest"] = read_metadata(file)[_DIGEST]
         if server is not None:
             file = directory / f"server-{line.round}.safetensors"
             metadata["server"] = file.name
             save_weights(file, server, {})
-        save_weights(self.path(name), state, metadata)
+            metadata["server_digest"] = read_metadata(file)[_DIGEST]
+        save_weights(self.path(name), state, {**metadata, _OF_METADATA: _digest_of(metadata)})
         for older in (*directory.glob("structural-*.safetensors"), *directory.glob("server-*.safetensors")):
             if older.name not in (metadata.get("structure"), metadata.get("server")):
                 older.unlink()
@@ -101,15 +119,26 @@ class Checkpoints:
         state, metadata = read_weights(self.path(name))
         return state, self._parse(name, metadata).line
 
+    def metadata(self, name: str) -> Metadata:
+        """Return what the metadata of the checkpoint ``name`` say.
+
+        Raises
+        ------
+        WeightsError
+            As `load`; the tensors are not looked at.
+        """
+        return self._parse(name, read_metadata(self.path(name)))
+
     def load_structure(self, name: str) -> dict[str, Tensor] | None:
         """Return the structural state of the checkpoint ``name``, or None if it is the start's, or there is none.
 
         Raises
         ------
         WeightsError
-            If a file is missing or damaged.
+            If a file is missing, damaged, or another checkpoint's.
         """
-        return self._load_beside(name, self._parse(name, read_metadata(self.path(name))).structure)
+        metadata = self.metadata(name)
+        return self._load_beside(name, metadata.structure, metadata.structure_digest)
 
     def load_server(self, name: str) -> dict[str, Tensor] | None:
         """Return what the server remembered beside the model of the checkpoint ``name``, or None if nothing.
@@ -119,16 +148,31 @@ class Checkpoints:
         WeightsError
             As `load_structure`.
         """
-        return self._load_beside(name, self._parse(name, read_metadata(self.path(name))).server)
+        metadata = self.metadata(name)
+        return self._load_beside(name, metadata.server, metadata.server_digest)
 
-    def _load_beside(self, name: str, file: str | None) -> dict[str, Tensor] | None:
-        return None if file is None else read_weights(self.directory / name / file)[0]
+    def _load_beside(self, name: str, file: str | None, digest: str | None) -> dict[str, Tensor] | None:
+        if file is None:
+            return None
+        path = self.directory / name / file
+        state, metadata = read_weights(path)
+        if digest not in (None, metadata.get(_DIGEST)):
+            raise WeightsError(f"weights file {path} is not the one that was written with {self.path(name)}")
+        return state
 
     def _parse(self, name: str, metadata: Mapping[str, str]) -> Metadata:
         path = self.path(name)
         if "line" not in metadata:
             raise WeightsError(f"{path} is no checkpoint: it does not say which round it is of")
+        told = {key: value for key, value in metadata.items() if key not in (_DIGEST, _OF_METADATA)}
+        whole = metadata.get(_OF_METADATA) == _digest_of(told) and _DIGEST in metadata
+        if not whole and (_OF_METADATA in metadata or not metadata.keys() <= _OF_0_1):
+            raise WeightsError(f"weights file {path} is damaged: its metadata do not match their digest")
         try:
-            return check_as(Metadata, dict(metadata), f"{path}, metadata")
+            return check_as(Metadata, told, f"{path}, metadata")
         except DataError as error:
             raise WeightsError(str(error)) from error
+
+
+def _digest_of(metadata: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """A run's model from its directory: assembled from its settings, loaded from a checkpoint, checked."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.config import CONFIG, read_config
+from fedsq_flwr.records.history import HISTORY, History, check_kept
 from fedsq_flwr.settings.partition_file import PARTITION, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
 
@@ -83,7 +85,11 @@ def restore(checkpoint: Path) -> Restored:
         )
     class_names = read_as(PartitionFile, directory / PARTITION).class_names
     checkpoints = Checkpoints(directory / "checkpoints")
+    history = History(directory / HISTORY)
+    lines = history.read()  # before the checkpoint: the run may be at work
     state, line = checkpoints.load(name)
+    if os.path.lexists(history.path):  # a model can be used without
+        check_kept(lines, line, checkpoints.path(name), best=name == "best")
     model = build_model(settings, len(class_names))
     where = checkpoints.path(name)
     if isinstance(model, DualCopy):
