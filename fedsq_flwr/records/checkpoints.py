@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
@@ -104,8 +104,29 @@ class Checkpoints:
             save_weights(file, server, {})
             metadata["server_digest"] = read_metadata(file)[_DIGEST]
         save_weights(self.path(name), state, {**metadata, _OF_METADATA: _digest_of(metadata)})
+        self._tidy(directory, {metadata.get("structure"), metadata.get("server")})
+
+    def tidy(self) -> None:
+        """Remove what a run that died has left beside its checkpoints.
+
+        Raises
+        ------
+        WeightsError
+            If a checkpoint is damaged.
+        OSError
+            If the disk is read-only.
+        """
+        for directory in self.directory.glob("*/"):
+            if self.path(directory.name).exists():
+                metadata = self.metadata(directory.name)
+                self._tidy(directory, {metadata.structure, metadata.server})
+            for half in directory.glob(".*.safetensors.*"):
+                half.unlink()
+
+    @staticmethod
+    def _tidy(directory: Path, kept: Set[str | None]) -> None:
         for older in (*directory.glob("structural-*.safetensors"), *directory.glob("server-*.safetensors")):
-            if older.name not in (metadata.get("structure"), metadata.get("server")):
+            if older.name not in kept:
                 older.unlink()
 
     def load(self, name: str) -> tuple[dict[str, Tensor], Line]:

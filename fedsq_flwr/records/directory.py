@@ -85,6 +85,10 @@ class RunDirectory:
             (self.path / FAILURE).unlink(missing_ok=True)  # of an earlier attempt
             if settings.resume and holds_run(self.path):
                 start = self._resume()
+            self.checkpoints.tidy()
+            for name in (CONFIG, PARTITION, SUMMARY):
+                for half in self.path.glob(f".{name}.*"):
+                    half.unlink()
             write_config(self.path / CONFIG, settings)
             write_as_json(self.path / PARTITION, partition_of(task))
         return start

@@ -87,7 +87,7 @@ def outlast_server(directory: Path, tell: Callable[[str], None], seconds: float 
         with _held(directory, SERVER_LOCK, 0.0, record=False):
             return
     except OccupiedError as error:
-        tell(f"{error}; waiting up to {seconds:.0f} s")
+        tell(f"{error}; this one waits for up to {seconds:.0f} s")
     with _held(directory, SERVER_LOCK, seconds, record=False):
         pass
 

@@ -1,17 +1,22 @@
 """The file that ``fedsq calibrate`` writes and ``calibration=FILE`` names: for each method the values to use."""
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import AliasEvent, YAMLError
 
-from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.errors import ConfigurationError, DataError
+from fedsq_flwr.files import read_bytes
 from fedsq_flwr.settings.overrides import Value
 
 #: Version of the layout of the file.
 SCHEMA = 1
+#: The most bytes of the file that are read. One of a thousand tries has some 200,000.
+LARGEST = 2**24
 
 
 def read_calibration(path: str | Path) -> Mapping[str, Mapping[str, Value]]:
@@ -22,12 +27,14 @@ def read_calibration(path: str | Path) -> Mapping[str, Mapping[str, Value]]:
     ConfigurationError
         If there is no such file, or it is not one of calibrated values.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigurationError(f"calibration={path}: there is no such file")
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(file))
-    except (YAMLError, UnicodeDecodeError, OSError, OmegaConfBaseException) as error:
+        text = read_bytes(Path(path).expanduser(), f"calibration={path}", LARGEST).decode()
+        if any(isinstance(event, AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ConfigurationError(f"calibration={path}: has aliases of YAML, which may stand for gigabytes")
+        loaded = OmegaConf.to_container(OmegaConf.load(StringIO(text)))
+    except DataError as error:
+        raise ConfigurationError(str(error)) from error
+    except (YAMLError, ValueError, OSError, RecursionError, OmegaConfBaseException) as error:
         raise ConfigurationError(f"calibration={path}: cannot be read: {' '.join(str(error).split())}") from error
     methods = loaded.get("methods") if isinstance(loaded, dict) else None
     if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA or not isinstance(methods, dict):

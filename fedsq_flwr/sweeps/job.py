@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.executors.interrupts import end_with_parent
 from fedsq_flwr.records.lock import hold
 from fedsq_flwr.records.status import OccupiedError, RunStatus, run_status, set_aside
 from fedsq_flwr.records.summary import read_summary
@@ -44,6 +45,7 @@ class SweepJob:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         register()  # in another process Hydra names the job's directory before it calls this
+        end_with_parent()
 
     def __call__(self, composed: DictConfig) -> float | None:
         """Run the job that Hydra composed, unless it is done already.
