@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
@@ -10,11 +10,13 @@ from typing import Annotated
 from pydantic import Field, Json
 from torch import Tensor
 
+from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.errors import DataError, WeightsError
 from fedsq_flwr.files import FileModel, check_as
 from fedsq_flwr.models.weight_sources import CHECKPOINT
 from fedsq_flwr.models.weights import read_metadata, read_weights, save_weights
 from fedsq_flwr.records.history import Line, line_text
+from fedsq_flwr.settings.backbone import BackboneSettings
 
 FileName = Annotated[str, Field(pattern=r"^[\w-]+\.safetensors$")]
 
@@ -37,6 +39,8 @@ class Metadata(FileModel):
         Digests of their tensors; checkpoints of version 0.1 have none.
     history : str, optional
         Digest of the history before the line.
+    mean, std, input_size, classes : str, optional
+        How images enter the network, and the digest of the classes' names, see `pixels_of` and `digest_of_names`.
     """
 
     line: Json[Line]
@@ -45,6 +49,10 @@ class Metadata(FileModel):
     server: FileName | None = None
     server_digest: str | None = None
     history: str | None = None
+    mean: str | None = None
+    std: str | None = None
+    input_size: str | None = None
+    classes: str | None = None
 
 
 class Checkpoints:
@@ -193,6 +201,23 @@ class Checkpoints:
             return check_as(Metadata, told, f"{path}, metadata")
         except DataError as error:
             raise WeightsError(str(error)) from error
+
+
+def pixels_of(backbone: BackboneSettings) -> dict[str, str]:
+    """Return what the metadata of a checkpoint say of images, as `models.weights.stated` reads it.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be told how the weights want their images.
+    """
+    mean, std = normalisation(backbone)
+    return {"mean": json.dumps(mean), "std": json.dumps(std), "input_size": str(backbone.image_size)}
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """Return a digest of the names of classes, in their order."""
+    return hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()
 
 
 def _digest_of(metadata: Mapping[str, str]) -> str:

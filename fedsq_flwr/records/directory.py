@@ -1,6 +1,5 @@
 """A run's directory, as the run writes it: what a finished round leaves behind, and where a resumed run starts."""
 
-import json
 import logging
 import os
 import time
@@ -10,14 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.data import ServerData
 from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.files import write_as_json, writing
 from fedsq_flwr.models import state_digest
-from fedsq_flwr.records.checkpoints import Checkpoints
+from fedsq_flwr.records.checkpoints import Checkpoints, digest_of_names, pixels_of
 from fedsq_flwr.records.config import CONFIG, read_config, write_config
 from fedsq_flwr.records.history import HISTORY, WAY_OUT, History, Line, best_line, check_kept
 from fedsq_flwr.records.results import line_of, partition_of, plain_figures, summary_of
@@ -77,9 +75,8 @@ class RunDirectory:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self.check(settings)
-        mean, std = normalisation(settings.backbone)
-        size = str(settings.backbone.image_size)
-        self.checkpoints.pixels = {"mean": json.dumps(mean), "std": json.dumps(std), "input_size": size}
+        pixels = pixels_of(settings.backbone)
+        self.checkpoints.pixels = {**pixels, "classes": digest_of_names(task.class_names)}
         start = Start(1, None)
         with writing(self.path):
             (self.path / FAILURE).unlink(missing_ok=True)  # of an earlier attempt

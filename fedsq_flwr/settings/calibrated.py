@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import AliasEvent, YAMLError
+from yaml import YAMLError
+from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.files import read_bytes
@@ -17,6 +18,8 @@ from fedsq_flwr.settings.overrides import Value
 SCHEMA = 1
 #: The most bytes of the file that are read. One of a thousand tries has some 200,000.
 LARGEST = 2**24
+#: The most lists and objects within each other.
+DEEPEST = 20
 
 
 def read_calibration(path: str | Path) -> Mapping[str, Mapping[str, Value]]:
@@ -29,8 +32,7 @@ def read_calibration(path: str | Path) -> Mapping[str, Mapping[str, Value]]:
     """
     try:
         text = read_bytes(Path(path).expanduser(), f"calibration={path}", LARGEST).decode()
-        if any(isinstance(event, AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ConfigurationError(f"calibration={path}: has aliases of YAML, which may stand for gigabytes")
+        _refuse_bombs(text)
         loaded = OmegaConf.to_container(OmegaConf.load(StringIO(text)))
     except DataError as error:
         raise ConfigurationError(str(error)) from error
@@ -43,6 +45,21 @@ def read_calibration(path: str | Path) -> Mapping[str, Mapping[str, Value]]:
         if not isinstance(values, dict) or not all(isinstance(value, Value) for value in values.values()):
             raise ConfigurationError(f"calibration={path}: {method} needs settings, each with one value")
     return {str(method): {str(name): value for name, value in values.items()} for method, values in methods.items()}
+
+
+def _refuse_bombs(text: str) -> None:
+    """Refuse what YAML takes hours or gigabytes to read, and no calibration has.
+
+    Raises
+    ------
+    YAMLError
+        If there is an alias, or lists and objects are nested deeply.
+    """
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if isinstance(event, AliasEvent) or depth > DEEPEST:
+            raise YAMLError(f"it has aliases of YAML, or more than {DEEPEST} levels")
 
 
 def calibrated_values(path: str | Path, method: str) -> Mapping[str, Value]:
