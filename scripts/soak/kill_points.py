@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_DIED, _FAILED = 77, 78
+DIED, _FAILED = 77, 78
 #: Audit events of what changes a directory, and which of their arguments are paths in it.
 _CHANGES = {"os.rename": (0, 1), "os.remove": (0,), "os.mkdir": (0,), "os.truncate": (0,), "os.rmdir": (0,)}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -26,7 +26,7 @@ def died_at(point: int, directory: Path, work: Callable[[], None]) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            _die_before(point, directory)
+            die_before(point, directory)
             work()
             os._exit(0)
         except BaseException as error:  # noqa: BLE001 - told by the status; this is no process to unwind
@@ -35,18 +35,19 @@ def died_at(point: int, directory: Path, work: Callable[[], None]) -> bool:
         finally:
             os._exit(_FAILED)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status not in (0, _DIED):
+    if status not in (0, DIED):
         raise RuntimeError(f"the child ended with status {status}")
-    return status == _DIED
+    return status == DIED
 
 
-def _die_before(point: int, directory: Path) -> None:
+def die_before(point: int, directory: Path) -> None:
+    """Have this process die before its ``point``-th change in ``directory``, from now on."""
     place, done, sync = str(directory), [0], os.fsync
 
     def change() -> None:
         done[0] += 1
         if done[0] == point:
-            os._exit(_DIED)
+            os._exit(DIED)
 
     def listen(event: str, arguments: tuple[Any, ...]) -> None:
         paths = [arguments[index] for index in _CHANGES.get(event, ())]
