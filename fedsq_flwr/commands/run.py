@@ -57,6 +57,8 @@ def _run_one(chosen: Namespace) -> None:
         with composing(sources_of(chosen)) as compose:
             output = Path(str(compose(overrides).hydra.run.dir))
     output = _made(output)
+    if _HYDRAS in told:
+        overrides.append(f"{_HYDRAS}={quoted(str(output))}")  # as above
     failed: list[FedSQError] = []
     begun: list[bool] = []
 

@@ -43,7 +43,7 @@ SMALL = (
     *("executor=inprocess", "executor.workers=1", "silos=2", "rounds=2", "data.limit=120", "data.test_limit=30"),
     *("backbone.weights=random", "backbone.image_size=8", "partition.alpha=5", "method=fedadam"),
 )
-_LONGEST_LINE, _SLOWEST = 1000, 20.0
+_LONGEST_LINE, _SLOWEST, _LARGEST = 1000, 60.0, 2**30
 
 CONTENTS: tuple[bytes, ...] = (
     *(b"", b"null\n", b"[]\n", b"{}\n", b"3\n", b'"text"\n', b"\xff\xfe\x00{}\n", b"\x00" * 100 + b"\n", b"\n\n\n"),
@@ -133,9 +133,14 @@ USES: dict[str, Callable[[Path, Whole], Any]] = {
 }
 
 
+def _is_damageable(path: Path) -> bool:
+    """Tell whether a path is a file of the run that is not damaged beyond reading yet."""
+    return path.is_file() and not path.name.startswith(".") and path.stat().st_size < _LARGEST
+
+
 def damage(draw: random.Random, place: Path, donor: Path) -> str:
     """Damage a file of the run in ``place``, and say how."""
-    files = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = sorted(path for path in place.rglob("*") if _is_damageable(path))
     path = draw.choice(files)
     how = draw.choice(list(DAMAGES))
     DAMAGES[how](draw, path, donor / path.relative_to(place))
@@ -176,7 +181,7 @@ def _foreign(_draw: random.Random, path: Path, other: Path) -> None:
 
 def _swap(draw: random.Random, path: Path, _: Path) -> None:
     root = next(parent for parent in path.parents if (parent / "checkpoints").exists())
-    other = draw.choice(sorted(each for each in root.rglob("*") if each.is_file() and each != path))
+    other = draw.choice(sorted(each for each in root.rglob("*") if _is_damageable(each)))
     content = path.read_bytes()
     path.write_bytes(other.read_bytes())
     other.write_bytes(content)
@@ -278,8 +283,12 @@ def soak(whole: Whole, work: Path, count: int, seed: int, told: Counter[str]) ->
         damages = [damage(draw, copy, whole.donor)]
         if draw.random() < 0.2:
             damages.append(damage(draw, copy, whole.donor))
-        found += [f"{number}: {'; '.join(damages)}: {fault}" for fault in faults_of(whole, copy, told)]
+        for fault in faults_of(whole, copy, told):
+            found.append(f"{number}: {'; '.join(damages)}: {fault}")
+            print(found[-1], flush=True)
         shutil.rmtree(copy)
+        if (number + 1) % 100 == 0:
+            print(f"{number + 1} damages, {len(found)} faults", flush=True)
     return found
 
 
@@ -295,7 +304,6 @@ def main() -> int:
     page_module.__dict__["_figures"] = lambda _: []  # matplotlib would take most of the time
     with tempfile.TemporaryDirectory() as made:
         found = soak(make_runs(Path(made)), Path(made), chosen.count, chosen.seed, told)
-    print("\n".join(found))
     print(", ".join(f"{name} {count}" for name, count in sorted(told.items())))
     print(f"{len(found)} faults")
     return bool(found)

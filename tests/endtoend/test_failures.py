@@ -135,7 +135,14 @@ def test_an_output_that_takes_no_file_is_one_line(run, capsys, tmp_path, place):
     assert line.startswith(f"fedsq: {tmp_path}/run") or line.startswith(f"fedsq: output={tmp_path}/run")
 
 
-@pytest.mark.parametrize("room", [100, 2_000, 250_000], ids=["config.yaml", "partition.json", "a checkpoint"])
+def test_a_directory_that_hydra_names_is_made_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *SMALL, "learning_rate=1e30", "hydra.run.dir=runs/${now:%f}"]) == 1
+    (made,) = (tmp_path / "runs").iterdir()
+    assert {".hydra", ".lock", "run.log"} <= {path.name for path in made.iterdir()}
+
+
+@pytest.mark.parametrize("room", [2_000, 250_000], ids=["partition.json", "a checkpoint"])
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(run, capsys, room):
     """A limit on the size of files stands for the end of a disk's room."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
