@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from fedsq_flwr.assembly.model import gate_cache, load_kernels, model_of, structure_schedule
 from fedsq_flwr.assembly.parts import Parts
 from fedsq_flwr.data import FederatedData
-from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
 from fedsq_flwr.federation.diagnostics import Examiner
@@ -95,10 +95,20 @@ class Federation:
         return cls(settings, model, _strategy(settings, model, registry), examiner)
 
     def resume(self, start: Start) -> None:
-        """Continue an interrupted run; do nothing if there was none."""
-        if start.state is not None:
+        """Continue an interrupted run; do nothing if there was none.
+
+        Raises
+        ------
+        WeightsError
+            If the checkpoint is of another network.
+        """
+        if start.state is None:
+            return
+        try:
             self.strategy.load_state(start.server or {})
             self.model.resume(start.round - 1, start.state, start.structure)
+        except ValueError as error:
+            raise WeightsError(f"{self.settings.output}: the checkpoint is of another network: {error}") from error
 
     def rounds(self, wire: Wire, first: int) -> Iterator[Round]:
         """Run the rounds from ``first`` on; see `run_rounds`."""

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +17,9 @@ import tomli_w
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors import processes
-from fedsq_flwr.executors.environment import command_path, isolated_environment, make_home
+from fedsq_flwr.executors.environment import command_path, isolated_environment
 from fedsq_flwr.executors.failure import logged_error
+from fedsq_flwr.executors.home import Home
 from fedsq_flwr.executors.interrupts import signals_held_back
 from fedsq_flwr.executors.run_log import RunLog
 
@@ -51,7 +51,7 @@ class FlowerCommands:
     """
 
     def __init__(self, log: RunLog, variables: Mapping[str, str]) -> None:
-        self.home = make_home()
+        self._home = Home()
         self._log = log
         self._variables = variables
         self._environment: dict[str, str] = {}
@@ -59,10 +59,16 @@ class FlowerCommands:
         self._known: set[psutil.Process] = set()
         self._run_id: str | None = None
 
+    @property
+    def home(self) -> Path:
+        """Flower's home, which goes with this object."""
+        return self._home.path
+
     def __enter__(self) -> Self:
         """Prepare the home."""
         try:
             self._environment = isolated_environment(self.home, self._variables)
+            self._home.keep()
             self._prepare()
         except BaseException:
             self.stop()
@@ -177,7 +183,7 @@ class FlowerCommands:
             for child in self._children:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(timeout=1.0)  # takes it out of the process table
-            shutil.rmtree(self.home, ignore_errors=True)
+            self._home.remove()
 
     def _prepare(self) -> None:
         """Prepare the home before the first command."""
@@ -217,3 +223,8 @@ class FlowerCommands:
         """Keep the run's id when it is printed: at the end of a long run the line is no longer among the last."""
         if self._run_id is None and (match := _STARTED.search(line)):
             self._run_id = match[1]
+            self._leave_word(match[1])
+
+    def _leave_word(self, run_id: str) -> None:
+        """Have the run stopped if this process is killed: the SuperLink would go on with it."""
+        self._home.at_loss([command_path("flwr"), "stop", run_id], self._environment)

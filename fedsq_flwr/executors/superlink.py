@@ -78,6 +78,9 @@ class LocalSuperLink(FlowerCommands):
                 raise RunFailedError(f"Flower's SuperLink did not start: {reason} (log: {self._log.path})")
             time.sleep(0.05)
 
+    def _leave_word(self, run_id: str) -> None:
+        """Do nothing: this SuperLink ends with this process."""
+
     def _options(self) -> tuple[str, ...]:
         if self._certificates is None:
             return ("--insecure", "--simulation", "--isolation", "subprocess")

@@ -71,9 +71,9 @@ class RunSettings(Settings):
     """Fewest silos that must be connected before a round begins; null: all of them."""
     min_replies: Annotated[Count, Fact.CONDITION, Fact.SHARING] = 1
     """Fewest usable replies of a round of training; with fewer the run ends."""
-    max_examples: Annotated[int, Field(ge=1, le=2**53), Fact.CONDITION, Fact.SHARING] = MAX_EXAMPLES
+    max_examples: Annotated[int, Field(ge=1, le=2**53), Fact.CONDITION, Fact.SHARING, Fact.RESUMABLE] = MAX_EXAMPLES
     """Most training or held-out samples of a silo; a reply that is of more is not used."""
-    max_update_ratio: Annotated[float, Field(ge=0), Fact.CONDITION, Fact.SHARING] = MAX_UPDATE_RATIO
+    max_update_ratio: Annotated[float, Field(ge=0), Fact.CONDITION, Fact.SHARING, Fact.RESUMABLE] = MAX_UPDATE_RATIO
     """Largest norm of a reply's update, in multiples of the largest median of an earlier round; 0: no bound."""
     wire_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """What floating-point arrays are rounded to when they travel."""

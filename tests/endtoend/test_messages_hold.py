@@ -3,7 +3,6 @@
 import hashlib
 
 import pytest
-import torch
 from flwr.serverapp import Grid
 
 from fedsq_flwr.assembly.model import build_model

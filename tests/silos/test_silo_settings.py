@@ -52,7 +52,7 @@ BAD = {
     "nothing.yaml": ("nothing.yaml", "there is no such file"),
     "data": ("data", "is no file, but a folder"),
     "silo=${nothing}": ("silo", "nothing"),
-    f"silo=1{'0' * 400}": ("silo=", "below 9223372036854775808"),
+    f"silo=1{'0' * 400}": ("silo=a number of many digits", "must be 0 to 1"),
     f"silo=1{'0' * 5000}": ("silo=", "too many digits"),
     f"silos=1{'0' * 30}": ("silos=", "below 9223372036854775808"),
     "data_path=~nosuchuser": ("data_path=~nosuchuser", "there is no user nosuchuser"),
@@ -111,7 +111,7 @@ def test_addresses_of_every_kind_are_taken(good: list[str], address: str) -> Non
         b"silo: 1" + b"0" * 5000,
         b"silo: " + b"[" * 5000,
         b"a: &a [1, 1, 1, 1, 1]\nb: &b [*a, *a, *a, *a]\nc: [*b, *b, *b, *b]\n",
-        b"# " + b"x" * 2**20,
+        b"# " + b"x" * 2**21,
     ],
     ids=["unclosed", "twice", "a zero byte", "no text", "a list", "digits", "nesting", "aliases", "large"],
 )
