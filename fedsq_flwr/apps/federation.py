@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.assembly.model import gate_cache, load_kernels, model_of, structure_schedule
 from fedsq_flwr.assembly.parts import Parts
+from fedsq_flwr.data import FederatedData
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
@@ -20,7 +21,7 @@ from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.rounds import MEASURED, Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.waiting import Patience
-from fedsq_flwr.federation.wire import Wire
+from fedsq_flwr.federation.wire import Wire, is_within_process
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records.directory import Start
@@ -71,6 +72,8 @@ class Federation:
         ConfigurationError
             If something of the settings cannot be had here: the device, the kernels, images for the diagnostics.
         """
+        if isinstance(parts.data, FederatedData) and not settings.has_real_silos:
+            registry.name_examples(parts.data.examples())
         load_kernels(settings)
         device = choose_device(settings.executor.device)
         network = model_of(settings, len(parts.data.class_names), parts.start.network)
@@ -115,7 +118,7 @@ class Federation:
         return run_rounds(
             self.strategy,
             wire,
-            self.model.arrays(),
+            self.model.arrays(wire.takes_shared_arrays),
             first=first,
             last=settings.rounds,
             timeout=settings.executor.round_timeout,
@@ -123,6 +126,7 @@ class Federation:
             evaluate=self._evaluate,
             evaluate_every=settings.evaluate_every,
             config=ConfigRecord({SETTINGS: told.to_json()}),
+            keep_replies=self.examiner is not None,
         )
 
     def _evaluate(self, averaged: ArrayRecord) -> dict[str, Evaluation]:
@@ -157,7 +161,7 @@ def wire_of(grid: Grid, settings: RunSettings) -> Wire:
     packed = settings.has_real_silos or settings.wire_dtype != "float32"
     dtype = settings.wire_dtype if packed else None
     if not isinstance(settings.executor, RealSilos):
-        return Wire(grid, dtype=dtype)
+        return Wire(grid, dtype=dtype, poll=None if is_within_process(grid) else POLL_SECONDS)
     patience = Patience(settings.executor.reply_fraction, settings.executor.reply_grace, settings.min_replies)
     return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)
 

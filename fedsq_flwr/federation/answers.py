@@ -9,11 +9,11 @@ from typing import cast
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
-from fedsq_flwr.federation.arrays import to_state
+from fedsq_flwr.federation.arrays import is_shared, to_arrays, to_shared_arrays, to_state
 from fedsq_flwr.federation.client import FedSQClient
 from fedsq_flwr.federation.packing import check_packed, dtype_of, is_packed, pack, unpack
 from fedsq_flwr.federation.protocol import (
@@ -116,10 +116,12 @@ def _state(client: FedSQClient, record: ArrayRecord) -> dict[str, Tensor]:
 
 def _in_kind(record: ArrayRecord, start: Mapping[str, Tensor], parameters: NDArrays) -> ArrayRecord:
     """Return what was trained in the form that ``record`` came in; rounded, it is the step from ``start``."""
+    ordered = (np.asarray(array, order="C") for array in parameters)
+    trained = {name: torch.from_numpy(array) for name, array in zip(start, ordered, strict=True)}
+    if is_shared(record):
+        return to_shared_arrays(trained)
     if not is_packed(record):
-        ordered = (np.asarray(array, order="C") for array in parameters)
-        return ArrayRecord({name: Array(array) for name, array in zip(start, ordered, strict=True)})
-    trained = {name: torch.from_numpy(array) for name, array in zip(start, parameters, strict=True)}
+        return to_arrays(trained)
     if dtype_of(record) == "float32":
         return pack(trained)
     steps = {n: t - start[n] if t.is_floating_point() else t for n, t in trained.items()}

@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import httpx
@@ -56,6 +56,11 @@ class _Exchange:
     sufficed: float | None = None  # seconds after which enough had answered
     due: dict[str, float] = field(default_factory=dict)  # when the wait for each of the others is over
     replies: list[Message] = field(default_factory=list)
+
+    def take_replies(self) -> list[Message]:
+        """Return the replies that are there, and forget them."""
+        found, self.replies = self.replies, []
+        return found
 
 
 class Collector:
@@ -107,8 +112,8 @@ class Collector:
         """Look for no more replies."""
         self._stopped.set()
 
-    def exchange(self, messages: Iterable[Message], timeout: float | None) -> list[Message]:
-        """Send ``messages`` to the nodes that owe nothing; return the replies that came in time.
+    def exchange(self, messages: Iterable[Message], timeout: float | None) -> Iterator[Message]:
+        """Send ``messages`` to the nodes that owe nothing; return an iterator over the replies that come in time.
 
         A node that owes an answer, and one that is left out, has an error reply that says so.
         """
@@ -130,16 +135,17 @@ class Collector:
         going = _Exchange(len(asked), now, sent_now, failed=len(asked) - len(sent_now), replies=refused)
         for name in sent_now:
             self._listen(name, len(sent_now))
-        self._wait(going, math.inf if timeout is None else now + timeout)
-        return going.replies
+        return self._collect(going, math.inf if timeout is None else now + timeout)
 
-    def _wait(self, going: _Exchange, end: float) -> None:
+    def _collect(self, going: _Exchange, end: float) -> Iterator[Message]:
+        yield from going.take_replies()
         while going.waiting:
             if going.sufficed is None and self._patience.suffices(len(going.answered), going.asked - going.failed):
                 going.sufficed = enough = time.monotonic() - going.started
                 going.due = {name: self._due(going, sent, enough) for name, sent in going.waiting.items()}
             until = min([end, *(going.due[name] for name in going.waiting if name in going.due)])
             if self._take(going, until - time.monotonic()):
+                yield from going.take_replies()
                 continue
             now = time.monotonic()
             for name, sent in list(going.waiting.items()):
@@ -150,6 +156,7 @@ class Collector:
                 del going.waiting[name]
                 self._owed[name] = sent
                 self._ping(sent.node)
+            yield from going.take_replies()
 
     def _due(self, going: _Exchange, sent: _Sent, sufficed: float) -> float:
         """Return when the wait for the answer to ``sent`` is over, now that enough have answered."""

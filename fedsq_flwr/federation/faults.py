@@ -8,7 +8,8 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common import NDArray
 
-from fedsq_flwr.federation.npy import read_values, squared_distance
+from fedsq_flwr.federation.arrays import read_values
+from fedsq_flwr.federation.npy import squared_distance
 from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, FINGERPRINT, LOSS, METRICS, ROUND, WEIGHT
 from fedsq_flwr.federation.ranges import LARGEST_INTEGER, RANGES, in_range, is_number, shown
 from fedsq_flwr.flower_internals import ErrorCode

@@ -1,7 +1,8 @@
 """The bytes of an array in numpy's ``.npy`` format: the header is checked before a value is read.
 
 ``np.load`` goes by the header that it finds: it allocates what that declares, opens zip files, and raises a dozen
-kinds of errors. Here the header must be the one that is expected. Values are then read in place, without a copy.
+kinds of errors. Its parser, Python's own, must not run in two threads at once (CPython issue 106905). Here the header
+must be the one that is expected. Values are then read in place, without a copy.
 """
 
 import math

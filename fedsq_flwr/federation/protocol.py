@@ -11,6 +11,7 @@ from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 
+from fedsq_flwr.federation.arrays import TensorArray
 from fedsq_flwr.settings import silo
 
 # Records.
@@ -63,7 +64,7 @@ def _bytes_of(record: ArrayRecord | ConfigRecord | MetricRecord) -> int:
 
 def _bytes_of_value(value: Any) -> int:
     if isinstance(value, Array):
-        return _bytes_of_value(value.data)
+        return value.data_bytes if isinstance(value, TensorArray) else _bytes_of_value(value.data)
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, list):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,11 @@ class NodeRegistry:
     def examples(self, node: int, kind: str) -> int | None:
         """Return the number of samples that a node named for ``train`` or ``evaluate``; None if it named none."""
         return self._examples.get(node, {}).get(kind)
+
+    def name_examples(self, examples: Sequence[tuple[int, int]]) -> None:
+        """Enter how many samples each silo has for ``train`` and ``evaluate``, by whoever distributed them."""
+        for node, silo in self._partitions.items():
+            self._examples[node] = dict(zip(("train", "evaluate"), examples[silo], strict=True))
 
     def ask_examples(self, grid: Grid, nodes: Iterable[int], config: ConfigRecord, timeout: float) -> None:
         """Ask each of ``nodes``, once, how many samples it has.

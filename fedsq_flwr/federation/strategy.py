@@ -23,7 +23,7 @@ from fedsq_flwr.federation.layers import (
     StructureInForce,
     UniformWeights,
 )
-from fedsq_flwr.federation.layers.base import Aggregated
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.flower_internals import FedOpt

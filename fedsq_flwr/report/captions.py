@@ -10,6 +10,7 @@ from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
 
 SILOS_NAMED = 12  # in one sentence
+SILOS_LISTED = 200  # each in a line of the table
 
 
 def about_partition(settings: RunSettings) -> str:
@@ -155,6 +156,11 @@ def answered(line: Line, silos: int) -> str:
 def worst_silo(summary: Summary) -> SiloSummary | None:
     """Find the silo with the lowest accuracy on its own held-out samples."""
     return next(iter(summary.evaluated_silos), None)
+
+
+def listed_silos(summary: Summary) -> Sequence[SiloSummary]:
+    """Return the silos of the table: all by their numbers, or of very many those with the lowest accuracy."""
+    return summary.per_silo if len(summary.per_silo) <= SILOS_LISTED else summary.evaluated_silos[:SILOS_LISTED]
 
 
 def _silos(names: list[str]) -> str:

@@ -16,6 +16,7 @@ from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.federation.packing import FORMAT, PACKED, is_packed, pack, unpack
 from fedsq_flwr.federation.protocol import count_bytes
 from fedsq_flwr.federation.rounds import run_rounds
+from fedsq_flwr.federation.waiting import ALL
 from fedsq_flwr.federation.wire import Wire
 from tests.federation.grids import losing
 from tests.federation.silos import client_of, network, silo_app
@@ -281,7 +282,7 @@ def messages(make_grid, arrays):
 def test_over_a_network_replies_are_looked_for_until_all_are_there(make_grid, arrays):
     grid = Answers([4, 2, 5])
     started = time.monotonic()
-    replies = list(Wire(grid, poll=0.01).send_and_receive(messages(make_grid, arrays), timeout=60))
+    replies = list(Wire(grid, poll=0.01, patience=ALL).send_and_receive(messages(make_grid, arrays), timeout=60))
     assert grid.pulls == {0: 4, 1: 2, 2: 5}
     assert sorted(reply.metadata.reply_to_message_id for reply in replies) == ["id0", "id1", "id2"]
     assert time.monotonic() - started < 50
@@ -289,7 +290,7 @@ def test_over_a_network_replies_are_looked_for_until_all_are_there(make_grid, ar
 
 def test_over_a_network_the_wait_ends_with_the_timeout(make_grid, arrays):
     grid = Answers([None, 1, None])
-    replies = list(Wire(grid, poll=0.01).send_and_receive(messages(make_grid, arrays), timeout=0.1))
+    replies = list(Wire(grid, poll=0.01, patience=ALL).send_and_receive(messages(make_grid, arrays), timeout=0.1))
     assert [reply.metadata.reply_to_message_id for reply in replies] == ["id1"]
 
 
@@ -301,7 +302,9 @@ def test_a_second_answer_and_an_answer_to_nothing_are_left_out(make_grid, arrays
             stray.metadata.__dict__["_reply_to_message_id"] = "of another run"
             return [*found, *found, stray] if ids == ["id0"] else found
 
-    replies = list(Wire(Twice([1, 1, 1]), poll=0.01).send_and_receive(messages(make_grid, arrays), timeout=5))
+    replies = list(
+        Wire(Twice([1, 1, 1]), poll=0.01, patience=ALL).send_and_receive(messages(make_grid, arrays), timeout=5)
+    )
     assert sorted(reply.metadata.reply_to_message_id for reply in replies) == ["id0", "id1", "id2"]
     assert caplog.text.count("answered what it was not asked, or twice") == 2
 
@@ -315,7 +318,7 @@ def test_a_reply_that_another_node_sent_is_dropped_and_named_after_the_silo_that
             return reply
 
     sent = messages(make_grid, arrays)
-    replies = list(Wire(Forged([1, 2, 3]), poll=0.01).send_and_receive(sent, timeout=5))
+    replies = list(Wire(Forged([1, 2, 3]), poll=0.01, patience=ALL).send_and_receive(sent, timeout=5))
     assert [reply.has_error() for reply in replies] == [False, True, False]
     assert replies[1].metadata.src_node_id == sent[1].metadata.dst_node_id
     assert "was answered for by node 666" in replies[1].error.reason

@@ -18,10 +18,11 @@ from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.federation.arrays import is_fortran_ordered, read_values
 from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.faults import Expectation, abstains, describe_arrays, examine
-from fedsq_flwr.federation.layers.base import Aggregated, Kind, Layer
-from fedsq_flwr.federation.npy import is_fortran_ordered, read_values
+from fedsq_flwr.federation.layers.base import Layer
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind
 from fedsq_flwr.federation.protocol import ARRAYS, FINGERPRINT, HEAD_ONLY, LOSS, ROUND, SETTINGS
 from fedsq_flwr.federation.ranges import LARGEST_INTEGER, can_be_averaged
 from fedsq_flwr.federation.registry import ANSWER_SECONDS, NodeRegistry

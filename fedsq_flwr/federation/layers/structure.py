@@ -8,7 +8,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedsq_flwr.federation.distribution import StructureDistribution
-from fedsq_flwr.federation.layers.base import Kind, Layer
+from fedsq_flwr.federation.layers.base import Layer
+from fedsq_flwr.federation.layers.one_at_a_time import Kind
 from fedsq_flwr.federation.protocol import FINGERPRINT, OWN_RELUS, SETTINGS
 
 
