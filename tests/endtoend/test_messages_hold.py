@@ -7,6 +7,7 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.learning.sgd import SGD
 from fedsq_flwr.records.config import read_config
 from tests.endtoend.conftest import read_summary
 
