@@ -1,8 +1,8 @@
 """What some bad silos of ten do to a run, by what stands against them: the table of ``docs/results.md``.
 
-Usage: ``python -m scripts.robustness [--rounds N] [--seeds N]``. UCI digits, FedAvg's network, ten silos in one
-process. Bad silos multiply their update. They begin in the second round, where it is not said otherwise: in the first
-one there is no earlier round to compare an update with.
+Usage: ``python -m scripts.robustness [--rounds N] [--seeds N]``. 700 of the UCI digits, FedAvg's network, ten silos
+in one process. Bad silos multiply their update. They begin in the second round, unless it is said otherwise: in the
+first one there is no earlier round to compare an update with.
 """
 
 import argparse
@@ -30,7 +30,10 @@ from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.run import RunSettings
 
 SILOS = 10
-SETTINGS = ("method=fedavg", "executor=inprocess", f"silos={SILOS}", "partition.alpha=1", "backbone.image_size=8")
+SETTINGS = (
+    *("method=fedavg", "executor=inprocess", f"silos={SILOS}", "partition.alpha=1"),
+    *("data.limit=700", "backbone.image_size=8", "executor.workers=1"),
+)
 _SAMPLING = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": SILOS, "fraction_evaluate": 0.0}
 #: By its name, the strategy that averages and the bound on updates.
 DEFENCES: dict[str, tuple[Callable[[], Strategy], float]] = {
