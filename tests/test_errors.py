@@ -25,3 +25,7 @@ def test_the_middle_of_what_is_too_long_is_left_out() -> None:
     assert len(line) < 600
     assert line.startswith("output=aaa")
     assert line.endswith("aaa: names no file")
+
+
+def test_what_went_wrong_side_by_side_has_a_line_each() -> None:
+    assert str(FedSQError("2 of 3 failed", "first\nof two", "second")) == "2 of 3 failed\n  first of two\n  second"

@@ -83,9 +83,7 @@ def refuse_failures(progress: SweepProgress, except_for: Callable[[Event], bool]
     failed = [event for event in progress.of(State.FAILED) if not except_for(event)]
     if failed:
         lines = [f"{progress.label(event)}: {event.error}" for event in failed]
-        raise RunFailedError(
-            "\n  ".join([f"{len(failed)} of {numerals.count(len(progress.over), 'job')} failed", *lines])
-        )
+        raise RunFailedError(f"{len(failed)} of {numerals.count(len(progress.over), 'job')} failed", *lines)
 
 
 def introduce(plan: Plan, console: Console) -> None:

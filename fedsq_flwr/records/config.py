@@ -9,7 +9,7 @@ import yaml
 from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.files import read_bytes, write_whole
 from fedsq_flwr.settings.base import flat
-from fedsq_flwr.settings.run import RENAMED, RunSettings
+from fedsq_flwr.settings.run import MAX_EXAMPLES, MAX_UPDATE_RATIO, RENAMED, RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
 CONFIG = "config.yaml"
@@ -20,8 +20,8 @@ _REMOVED: Mapping[str, Any] = {"method.release_over": 0}
 #: Settings that runs of older versions do not have, with what was done then. All others must be there.
 _LATER: Mapping[str, Any] = {
     "fraction_evaluate": 1.0,
-    "max_examples": 2**53,
-    "max_update_ratio": 0.0,
+    "max_examples": MAX_EXAMPLES,  # likewise
+    "max_update_ratio": MAX_UPDATE_RATIO,  # there was no bound, and honest updates stay below this one
     "method.gated_from": 0.0,
     "method.gated_to": 1.0,
     "executor.reply_fraction": 1.0,

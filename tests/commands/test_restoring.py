@@ -14,6 +14,9 @@ from fedsq_flwr.models.weights import read_weights, save_weights
 from fedsq_flwr.records.restoring import restore
 from tests.assembly.fitted import fit_images
 
+#: What the metadata of a checkpoint of version 0.1 hold.
+OF_0_1 = ("line", "structure", "server", "mean", "std", "input_size", "digest")
+
 
 @pytest.mark.parametrize("run", ["fedsq", "fedavg", "refreshed", "released"])
 def test_the_last_rounds_model_has_the_accuracy_of_its_line(runs, run):
@@ -46,7 +49,15 @@ def test_a_run_of_version_0_1_is_restored_by_its_fingerprint_and_no_other_is(run
     state, metadata = read_weights(file)
     for fingerprint, known in ((older, True), (older[::-1], False)):
         line = {**json.loads(metadata["line"]), "fingerprint": fingerprint}
-        save_weights(file, state, {**metadata, "line": json.dumps(line)})
+        of_0_1 = {
+            name: metadata[name] for name in ("line", "mean", "std", "input_size", "digest") if name in metadata
+        }
+        save_weights(file, state, {**of_0_1, "line": json.dumps(line)})
+        history = copy / "history.jsonl"
+        lines = history.read_text().splitlines()
+        history.write_text(
+            "\n".join([*lines[:-1], json.dumps({**json.loads(lines[-1]), "fingerprint": fingerprint})]) + "\n"
+        )
         if known:
             assert restore(file.parent).model.fingerprint == model.fingerprint
         else:

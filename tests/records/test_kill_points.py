@@ -18,7 +18,7 @@ from tests.records.made import history_of
 from tests.records.test_directory import MODEL, TASK, round_of
 
 ROUNDS = 3
-#: Of the changes of a directory, each third: a write is of two, three or four. `scripts.soak.kills` takes them all.
+#: Of the changes of a directory, each third: a write is of two, three or four. `scripts.soak.kills` draws from all.
 EVERY = 3
 START = torch.arange(3.0)
 

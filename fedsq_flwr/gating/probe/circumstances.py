@@ -122,15 +122,20 @@ def check_batches(dual: DualCopy, image: Tensor) -> None:
         Names the layer at fault.
     """
     generator = torch.get_rng_state()
-    found, tolerance = [], math.sqrt(torch.finfo(image.dtype).eps)
+    found, taken, tolerance = [], [], math.sqrt(torch.finfo(image.dtype).eps)
     for size in (1, 2, SMALLEST_BATCH):
+        images = image.expand(size, *image.shape[1:])
         try:
-            found.append(_let_through(dual, image.expand(size, *image.shape[1:])))
+            found.append(_let_through(dual, images))
         except UnsupportedActivationError:
             raise
         except (RuntimeError, ValueError, IndexError):  # what does not take a batch says so by itself
             continue
-    if not torch.equal(generator, torch.get_rng_state()):  # `check_calls` says so
+        taken.append(images)
+    if not taken:
+        return
+    again = _let_through(dual, taken[0])
+    if again != found[0] or not torch.equal(generator, torch.get_rng_state()):  # chance; `check_calls` says so
         return
     if any([layer for layer, _ in each] != [layer for layer, _ in found[0]] for each in found):
         raise refusal(type(dual.structural).__name__, "takes another branch in a batch of another size")
