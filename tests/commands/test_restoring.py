@@ -49,9 +49,7 @@ def test_a_run_of_version_0_1_is_restored_by_its_fingerprint_and_no_other_is(run
     state, metadata = read_weights(file)
     for fingerprint, known in ((older, True), (older[::-1], False)):
         line = {**json.loads(metadata["line"]), "fingerprint": fingerprint}
-        of_0_1 = {
-            name: metadata[name] for name in ("line", "mean", "std", "input_size", "digest") if name in metadata
-        }
+        of_0_1 = {name: metadata[name] for name in OF_0_1 if name in metadata}
         save_weights(file, state, {**of_0_1, "line": json.dumps(line)})
         history = copy / "history.jsonl"
         lines = history.read_text().splitlines()
