@@ -173,7 +173,7 @@ def _constant(bound: object, value: Tensor) -> float | None:
         if bound.numel() > 1 and bound.shape != value.shape:
             return None
         one = bound.flatten()[0]
-        return float(one) if bool((bound == one).all()) else None
+        return float(one.to(value.dtype)) if bool((bound == one).all()) else None
     return float(bound) if isinstance(bound, int | float) and not math.isnan(bound) else None
 
 

@@ -116,7 +116,9 @@ class Recording(TorchFunctionMode):
         own_marks = None
         if activation.marks is not None:
             with torch._C.DisableTorchFunction():  # no call of the network: outer modes must not see it
-                own_marks = activation.marks(activation.value.detach())
+                value = activation.value.detach()
+                # Half precision is compared in single precision, as torch's activations do.
+                own_marks = activation.marks(value.to(torch.promote_types(value.dtype, torch.float32)))
         output = call()
         marks = output if own_marks is None else own_marks
         if self._packed is not None:

@@ -181,7 +181,8 @@ def test_fingerprints_tell_bounds_and_slopes_apart() -> None:
     seen = set()
     for activation in (
         nn.ReLU(), nn.ReLU6(), nn.Hardtanh(0, 5), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), nn.PReLU(),
-        nn.PReLU(init=0.5), nn.Threshold(0.1, 0), nn.Threshold(0.1, 1), nn.Hardshrink(0.1), nn.Hardshrink(0.2), nn.Hardsigmoid(),
+        nn.PReLU(init=0.5), nn.Threshold(0.1, 0), nn.Threshold(0.1, 1), nn.Hardshrink(0.1), nn.Hardshrink(0.2),
+        nn.Hardsigmoid(),
     ):  # fmt: skip
         network.function = activation
         seen.add(DualCopy(network).fingerprint)

@@ -224,7 +224,12 @@ def test_a_gate_in_single_precision_stays_open_in_half_precision() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize(
-    "name", ["residual add", "pool: nn.MaxPool2d", "linear layers", "relu: dropout", "activation: all of them"]
+    "name",
+    ["residual add", "pool: nn.MaxPool2d", "linear layers", "relu: dropout"]
+    + [
+        f"activation: nn.{n}"
+        for n in ("ReLU6(inplace)", "Hardtanh(inplace)", "LeakyReLU(inplace)", "PReLU(channels)")
+    ],
 )
 def test_in_another_precision_it_equals_the_plain_network_to_the_bit(name: str, dtype: torch.dtype) -> None:
     network = build(name)

@@ -80,8 +80,8 @@ def gate_bits(
         What is written where other gates are open: values like ``values`` or a number, and the words of these gates.
         No activation has two open gates.
     """
-    target, step = as_integers(out), _samples_at_a_time(out)
-    parts = [(as_integers(value, out.dtype), gates) for value, gates in ((values, words), *others)]
+    target, step = as_integers(out, out), _samples_at_a_time(out)
+    parts = [(as_integers(value, out), gates) for value, gates in ((values, words), *others)]
     if len(out) <= step:
         _gate_some(parts, target)
         return out
@@ -101,7 +101,7 @@ def write_open(parts: Iterable[tuple[Tensor, Tensor]], target: Tensor) -> None:
     Parameters
     ----------
     parts : iterable of (Tensor, Tensor)
-        Integers that broadcast to ``target``, and signs of its dtype and shape.
+        Integers that broadcast to ``target``, and signs of its dtype and shape, which may be overwritten.
     target : Tensor
         Integers; it may be the first part.
     """
@@ -109,12 +109,14 @@ def write_open(parts: Iterable[tuple[Tensor, Tensor]], target: Tensor) -> None:
         if place == 0:
             torch.ops.aten.threshold_backward.grad_input(source, signs, -1, grad_input=target)
         else:
-            target.bitwise_or_(torch.ops.aten.threshold_backward(source.expand_as(signs), signs, -1))
+            # The result takes the place of the signs, which saves memory that is not in the CPU's cache yet.
+            torch.ops.aten.threshold_backward.grad_input(source.expand_as(signs), signs, -1, grad_input=signs)
+            target.bitwise_or_(signs)
 
 
-def as_integers(value: Tensor | float, dtype: torch.dtype | None = None) -> Tensor:
-    """Return the bit patterns of floating-point values, a view; or that of a number as a value of ``dtype``."""
-    values = value if isinstance(value, Tensor) else torch.tensor(value, dtype=dtype)
+def as_integers(value: Tensor | float, like: Tensor) -> Tensor:
+    """Return the bit patterns of floating-point values, a view; or that of a number in the dtype of ``like``."""
+    values = value if isinstance(value, Tensor) else torch.full((), value, dtype=like.dtype, device=like.device)
     return values.view(_INTEGERS[values.element_size()])
 
 

@@ -124,8 +124,8 @@ def _mapped(value: Tensor, slope: Tensor | None, marks: Tensor, how: _How) -> Te
 
 
 def _write_by_signs(terms: Iterable[tuple[int, Tensor | float]], source: Tensor, output: Tensor) -> Tensor:
-    signs, target = source.sign().to(torch.int8), as_integers(output)
+    signs, target = source.sign().to(torch.int8), as_integers(output, output)
     closed = (signs - 1, -signs.abs(), -1 - signs)  # by regime, negative where an element is in another one
-    parts = [(as_integers(term, output.dtype), closed[regime].to(target.dtype)) for regime, term in terms]
+    parts = [(as_integers(term, output), closed[regime].to(target.dtype)) for regime, term in terms]
     write_open(parts, target)
     return output

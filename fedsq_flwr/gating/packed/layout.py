@@ -91,8 +91,10 @@ class ActivationLayout:
         """Return the words whose bits are clear where an element is in ``regime``."""
         if self.regimes.planes == 1:
             return words if regime == 0 else ~words
-        first, third = words.tensor_split(2, 1)
-        return (first, ~(first & third), third)[regime]
+        size = words.shape[1] // 2
+        if regime == 1:
+            return ~(words[:, :size] & words[:, size:])
+        return words[:, :size] if regime == 0 else words[:, size:]
 
     def _shaped(self, flat: Tensor) -> Tensor:
         if not self.channels_last:
