@@ -8,6 +8,7 @@ import torchvision
 from torch import nn
 
 from fedsq_flwr.models.cifar_resnet import CifarResNet
+from fedsq_flwr.models.efficientnet_lite import EfficientNetLite0
 from tests.gating.gated_networks import BUILDERS, CLASSES
 
 
@@ -109,6 +110,9 @@ BACKBONES: dict[str, Backbone] = {
     ),
     "mnasnet0_5": Backbone(  # two in the stem and in each of 16 blocks, the end
         torchvision_model("mnasnet0_5"), relus=2 + 2 * 16 + 1, pools=0, every_statement=True
+    ),
+    "efficientnet_lite0": Backbone(  # the stem, one in the first block, two in each of 15, the end
+        lambda: EfficientNetLite0(3, CLASSES), relus=1 + 1 + 2 * 15 + 1, pools=0, every_statement=True
     ),
     "every activation": Backbone(every_activation, relus=8 + 4 + 1 + 1, pools=1, size=8, every_statement=True),
     "googlenet": Backbone(  # a stem of three, and nine modules of six ReLUs and a pooling
