@@ -1,6 +1,7 @@
-"""ReLU gates as bits, and the arithmetic that applies them without unpacking them into floats.
+"""Gates as bits, and the arithmetic that applies them without unpacking them into floats.
 
-The gates of a sample lie in 32 planes. Of ``n`` activations in memory order, activation ``k * words + j`` is bit
+A bit says whether an activation is in one of its regimes; `layout` says which bits an activation has. The bits of a
+sample lie in 32 planes. Of ``n`` activations in memory order, activation ``k * words + j`` is bit
 ``31 - k`` of word ``j``, where ``words = ceil(n / 32)``. A set bit is a *closed* gate.
 
 Shifting all words left by ``k`` therefore puts the bits of plane ``k`` in the sign bits. ``threshold_backward`` on
@@ -31,7 +32,7 @@ def words_for(count: int) -> int:
 
 
 def pack_bits(rectified: Tensor) -> Tensor:
-    """Pack the gates of a ReLU: open where its output is positive, closed where its output is 0 or NaN.
+    """Pack gates: open where a ReLU's output is positive, closed where it is 0 or NaN.
 
     Parameters
     ----------

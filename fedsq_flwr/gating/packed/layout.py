@@ -20,7 +20,7 @@ _WORD = 4  # bytes; rows are read as words of 32 bits
 class ActivationLayout:
     """The gates of one call of an activation: one bit for each element, or two where there are three regimes.
 
-    The first bit plane is clear where the element is in regime 0, the second where it is in regime 2.
+    The first bit is clear where the element is in regime 0, the second, in words of its own, where it is in regime 2.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class ActivationLayout:
     @cached_property
     def nbytes(self) -> int:
         """Number of bytes of a sample."""
-        return _WORD * words_for(self.count) * self.regimes.planes
+        return _WORD * words_for(self.count) * self.regimes.bits
 
     def fits(self, value: Tensor) -> bool:
         """Return whether the memory of ``value`` is in the order of the bits."""
@@ -72,7 +72,7 @@ class ActivationLayout:
     def pack(self, marks: Tensor) -> Tensor:
         """Pack marks, such as a ReLU's output, into uint8 ``(samples, nbytes)``."""
         flat = self._in_order(marks).reshape(len(marks), self.count)
-        if self.regimes.planes == 1:
+        if self.regimes.bits == 1:
             return _pack(flat).view(torch.uint8)
         return torch.cat([_pack(flat > 0), _pack(flat < 0)], 1).view(torch.uint8)
 
@@ -83,13 +83,13 @@ class ActivationLayout:
     def unpack_regimes(self, packed: Tensor) -> Tensor:
         """Return the regime of each element: uint8 ``(samples, *shape)``."""
         regimes = (~self.unpack(packed)).to(torch.uint8)
-        if self.regimes.planes == 2:
+        if self.regimes.bits == 2:
             regimes += self._shaped(unpack_bits(self.words(packed.view(torch.int32), 2), self.count))
         return regimes
 
     def words(self, words: Tensor, regime: int) -> Tensor:
         """Return the words whose bits are clear where an element is in ``regime``."""
-        if self.regimes.planes == 1:
+        if self.regimes.bits == 1:
             return words if regime == 0 else ~words
         size = words.shape[1] // 2
         if regime == 1:

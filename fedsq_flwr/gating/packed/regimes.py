@@ -30,8 +30,8 @@ class Regimes:
     divisor: float = 1.0
 
     @property
-    def planes(self) -> int:
-        """Bits of a gate: one for two regimes, two for three."""
+    def bits(self) -> int:
+        """Bits of an element: one for two regimes, two for three."""
         return len(self.slopes) - 1
 
     @cached_property
