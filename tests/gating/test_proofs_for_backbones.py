@@ -295,7 +295,7 @@ def test_auxiliary_heads_that_run_in_training_only_are_an_error_there() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", ["resnet20", "resnet18", "vgg11_bn", "alexnet"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "vgg11_bn", "alexnet", "mobilenet_v2", "every activation"])
 def test_on_a_gpu_the_fingerprint_is_the_same_and_the_output_is_the_plain_networks(name: str) -> None:
     images, dual = images_for(BACKBONES[name]), DualCopy(as_if_learnt(BACKBONES[name].build))
     moved = copy.deepcopy(dual).cuda()

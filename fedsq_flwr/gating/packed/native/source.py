@@ -76,17 +76,34 @@ struct Regime {
   }
 };
 
-template <typename Integer, typename Value, bool kThree>
+// The regimes of a ReLU6 and its like, without arithmetic: the value itself, and constants.
+struct Same {
+  template <typename Integer>
+  Integer operator()(Integer bits) const {
+    return bits;
+  }
+};
+
+template <typename Integer>
+struct Constant {
+  Integer bits;
+  Integer operator()(Integer) const {
+    return bits;
+  }
+};
+
+template <bool kThree, typename Integer, typename First, typename Other>
 void map_rows(
-    const at::Tensor& source, const at::Tensor& words, const at::Tensor& target, const Regime<Integer, Value>& first,
-    const Regime<Integer, Value>& second, const Regime<Integer, Value>& third) {
+    const at::Tensor& source, const at::Tensor& words, const at::Tensor& target, First first, Other second,
+    Other third) {
   const int64_t samples = source.size(0), count = source.numel() / std::max<int64_t>(samples, 1);
   const int64_t per_row = words_for(count), row_stride = words.stride(0);
   const auto* in = static_cast<const Integer*>(source.const_data_ptr());
   auto* out = static_cast<Integer*>(target.mutable_data_ptr());
   const auto* bits = words.const_data_ptr<int32_t>();
   at::parallel_for(0, samples, grain(count), [&](int64_t begin, int64_t end) {
-    const auto a = first, b = second, c = third;
+    const auto a = first;  // copies, so that the compiler keeps them in registers
+    const auto b = second, c = third;
     for (int64_t i = begin; i < end; ++i) {
       const int32_t* row = bits + i * row_stride;
       const int32_t* next = row + (kThree ? per_row : 0);
@@ -108,23 +125,43 @@ void map_rows(
   });
 }
 
-// Slopes and offsets of two or three regimes.
+// Slopes and offsets of two or three regimes; a third one of two is not used.
 struct Table {
   std::vector<double> slopes, offsets;
 
-  // Whether the first regime passes the value and all others give 0, as in a ReLU.
+  static bool is_zero(double x) {
+    return x == 0;
+  }
+
+  // Whether the first regime passes the value and all others are constant, as in a ReLU6.
+  bool cuts() const {
+    return slopes[0] == 1 && offsets[0] == 0 && std::all_of(slopes.begin() + 1, slopes.end(), is_zero);
+  }
+
+  // Whether all others are 0 too, as in a ReLU.
   bool gates() const {
-    const auto zero = [](double x) { return x == 0; };
-    return slopes[0] == 1 && std::all_of(slopes.begin() + 1, slopes.end(), zero) &&
-        std::all_of(offsets.begin(), offsets.end(), zero);
+    return cuts() && std::all_of(offsets.begin(), offsets.end(), is_zero);
   }
 
   template <typename Integer, typename Value>
   void apply(const at::Tensor& source, const at::Tensor& words, const at::Tensor& target) const {
-    using One = Regime<Integer, Value>;
-    const One a(slopes[0], offsets[0]), b(slopes[1], offsets[1]);
-    if (slopes.size() == 2) return map_rows<Integer, Value, false>(source, words, target, a, b, b);
-    map_rows<Integer, Value, true>(source, words, target, a, b, One(slopes[2], offsets[2]));
+    const size_t last = slopes.size() - 1;
+    if (cuts()) {
+      const auto constant = [&](size_t i) {
+        return Constant<Integer>{c10::bit_cast<Integer>(static_cast<Value>(offsets[i]))};
+      };
+      map<Integer>(source, words, target, Same(), constant(1), constant(last));
+    } else {
+      const auto regime = [&](size_t i) { return Regime<Integer, Value>(slopes[i], offsets[i]); };
+      map<Integer>(source, words, target, regime(0), regime(1), regime(last));
+    }
+  }
+
+  template <typename Integer, typename First, typename Other>
+  void map(
+      const at::Tensor& source, const at::Tensor& words, const at::Tensor& target, First a, Other b, Other c) const {
+    if (slopes.size() == 2) return map_rows<false, Integer>(source, words, target, a, b, c);
+    map_rows<true, Integer>(source, words, target, a, b, c);
   }
 };
 
