@@ -15,7 +15,6 @@ from tests.gating.gated_networks import batch_for, build, perturb, same_bits
         "CIFAR ResNet-8",
         "torchvision ResNet-18",
         "activation: x.clamp(0, 6)",
-        "activation: F.leaky_relu_",
         "activation: nn.PReLU(channels)",
     ],
 )  # ResNet-20: tests/commands
