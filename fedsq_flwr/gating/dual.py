@@ -5,6 +5,9 @@ the abstract::
 
     structural:    z_s = A_l(theta_s) h_s ;  m_l = 1[z_s > 0] ;  h_s = m_l * z_s     (no gradient, eval mode)
     quantitative:  z_q = A_l(theta_q) h_q ;                      h_q = m_l * z_q
+
+Any piecewise-linear activation is fixed likewise: the structural copy says in which regime an element is, and the
+quantitative copy gets the slope and the offset of that regime (see `activations`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,13 +30,14 @@ from fedsq_flwr.models.quantitative import QuantitativeCopy, copy_state
 
 
 class DualCopy(QuantitativeCopy):
-    """A pretrained classifier whose ReLU gates and max-pooling winners are fixed by a frozen copy of itself.
+    """A pretrained classifier whose gates and max-pooling winners are fixed by a frozen copy of itself.
 
     Parameters
     ----------
     network : nn.Module
-        Any classifier made of affine layers, ReLUs (modules, functions or methods, in place or not),
-        max-poolings, batch norms, dropout and residual adds. It is copied twice and left as it is.
+        Any classifier made of affine layers, piecewise-linear activations such as ReLU, ReLU6 or PReLU (modules,
+        functions or methods, in place or not), max-poolings, batch norms, dropout and residual adds. It is copied
+        twice and left as it is.
     batch_norm : {"batch", "frozen", "local"}
         The batch-norm policy of the quantitative copy. The structural copy always uses its running statistics.
     pool_gates : bool
@@ -63,7 +67,7 @@ class DualCopy(QuantitativeCopy):
     Raises
     ------
     UnsupportedActivationError
-        If a layer has no binary gates. Functional calls without binary gates, and gates that depend on the head,
+        If a layer has no fixed linear regimes. Functional calls without them, and gates that depend on the head,
         raise it in the first pass.
     ValueError
         If the policy or the head's name is unknown, if the network cannot be copied, or unless

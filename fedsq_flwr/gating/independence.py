@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fedsq_flwr.gating.dual import DualCopy
-from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PoolGate, ReluGate
+from fedsq_flwr.gating.packed.calls import ActivationGate, Gate, PackedPool, PoolGate
 from fedsq_flwr.gating.packed.layout import is_channels_last
 from fedsq_flwr.gating.support import GateMismatchError
 
@@ -55,7 +55,7 @@ def check_rows(dual: DualCopy, images: Tensor) -> None:
 
 def _values(gate: Gate) -> Tensor:
     """Return what a gate was made of: what a ReLU has let through, or the winners of a pooling."""
-    if isinstance(gate, ReluGate):
+    if isinstance(gate, ActivationGate):
         return gate.source
     return gate.winners if isinstance(gate, PoolGate | PackedPool) else gate.mask()
 

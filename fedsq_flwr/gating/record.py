@@ -1,6 +1,6 @@
 """The structural pass: run a network and record every gate, in the order of the calls.
 
-A `TorchFunctionMode` intercepts each ReLU and each max-pooling however it is written (as a module, function or
+A `TorchFunctionMode` intercepts each activation and each max-pooling however it is written (as a module, function or
 method, in place or not, a module called twice), so no network has to be rewritten.
 """
 
@@ -14,14 +14,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
-from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.activations import ACTIVATIONS, Activation, read_activation
+from fedsq_flwr.gating.packed.calls import ActivationGate, Gate, PackedActivation, PackedPool, PoolGate
+from fedsq_flwr.gating.packed.layout import ActivationLayout, PoolLayout
+from fedsq_flwr.gating.packed.regimes import Regimes
 from fedsq_flwr.gating.packed.winners import Pooling, WinnerCode
 from fedsq_flwr.gating.support import (
     LAYERS,
     MAX_POOLS,
     REFUSED_CALLS,
-    RELUS,
     TRAINING_ARGUMENTS,
     GateMismatchError,
     UnsupportedActivationError,
@@ -62,7 +63,7 @@ class Recording(TorchFunctionMode):
     Raises
     ------
     UnsupportedActivationError
-        During the pass, at a call without binary gates; the message names the layer.
+        During the pass, at a call without fixed linear regimes; the message names the layer.
     GateMismatchError
         During the pass, where gates are to be packed and do not lie image by image.
     """
@@ -92,12 +93,13 @@ class Recording(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in LAYERS:
             self.layer = layer_of(func, args, kwargs, self._layers)
-        if func in RELUS:
-            result = self._relu(func, args, kwargs)
+        activation = read_activation(func, args, kwargs) if func in ACTIVATIONS else None
+        if activation is not None:
+            result = self._activation(activation, partial(func, *args, **kwargs))
         elif self._pool_gates and func in MAX_POOLS:
             result = self._max_pool(func, args, kwargs)
         elif func in REFUSED_CALLS:
-            raise self._refusal(f"calls {REFUSED_CALLS[func]}, which has no binary gates")
+            raise self._refusal(f"calls {REFUSED_CALLS[func]}, which has no fixed linear regimes")
         elif func in TRAINING_ARGUMENTS and _trains(func, args, kwargs):
             raise UnsupportedActivationError(
                 f"layer '{calling_layer(self.network)}' calls {func.__name__} as in training, but the structural "
@@ -109,16 +111,24 @@ class Recording(TorchFunctionMode):
             raise self._refusal("uses a parameter that is not registered in the network")
         return result
 
-    def _relu(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        layer = self.begin_gate(args[0] if args else kwargs["input"])
-        output: Tensor = func(*args, **kwargs)
+    def _activation(self, activation: Activation, call: Callable[[], Tensor]) -> Tensor:
+        layer = self.begin_gate(activation.value)
+        own_marks = None
+        if activation.marks is not None:
+            with torch._C.DisableTorchFunction():  # no call of the network: outer modes must not see it
+                value = activation.value.detach()
+                # Half precision is compared in single precision, as torch's activations do.
+                own_marks = activation.marks(value.to(torch.promote_types(value.dtype, torch.float32)))
+        output = call()
+        marks = output if own_marks is None else own_marks
         if self._packed is not None:
-            self.gates.append(_pack_relu(output, layer))
+            self.gates.append(_pack_activation(marks, output, layer, activation.regimes))
         # Tensors of inference mode have no version counter, which shows later writes.
-        elif self._copy_masks or output.is_inference():
-            self.gates.append(ReluGate(output > 0, None, layer))
+        elif own_marks is None and not (self._copy_masks or output.is_inference()):
+            self.gates.append(ActivationGate(output, output._version, layer, activation.regimes))
         else:
-            self.gates.append(ReluGate(output, output._version, layer))
+            own_marks = output > 0 if own_marks is None else own_marks
+            self.gates.append(ActivationGate(own_marks, None, layer, activation.regimes))
         return output
 
     def _max_pool(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -156,10 +166,10 @@ class Recording(TorchFunctionMode):
         return refusal(calling_layer(self.network), reason)
 
 
-def _pack_relu(output: Tensor, layer: str | None) -> PackedRelu:
+def _pack_activation(marks: Tensor, output: Tensor, layer: str | None, regimes: Regimes) -> PackedActivation:
     with torch._C.DisableTorchFunction():  # packing is no call of the network: outer modes must not see it
-        layout = ReluLayout.of(output, layer)
-        return PackedRelu(layout, layout.pack(output))
+        layout = ActivationLayout.of(output, layer, regimes)
+        return PackedActivation(layout, layout.pack(marks))
 
 
 def _pack_pool(winners: Tensor, plane: tuple[int, ...], pooling: Pooling, layer: str | None) -> PackedPool:
@@ -225,15 +235,15 @@ def record(network: nn.Module, images: Tensor, *, pool_gates: bool) -> tuple[lis
     ReLU's output afterwards, it is run a second time and the masks are copied.
     """
     gates, output = _record(Recording(network, pool_gates=pool_gates), images)
-    if all(gate.is_intact() for gate in gates if isinstance(gate, ReluGate)):
+    if all(gate.is_intact() for gate in gates if isinstance(gate, ActivationGate)):
         return gates, output
     return _record(Recording(network, pool_gates=pool_gates, copy_masks=True), images)
 
 
-def record_packed(network: nn.Module, images: Tensor, *, pool_gates: bool) -> list[PackedRelu | PackedPool]:
+def record_packed(network: nn.Module, images: Tensor, *, pool_gates: bool) -> list[PackedActivation | PackedPool]:
     """Run ``network`` without gradients and return its packed gates, in call order."""
     gates, _ = _record(Recording(network, pool_gates=pool_gates, packed=len(images)), images)
-    return [gate for gate in gates if isinstance(gate, PackedRelu | PackedPool)]
+    return [gate for gate in gates if isinstance(gate, PackedActivation | PackedPool)]
 
 
 def _record(recording: Recording, images: Tensor) -> tuple[list[Gate], Tensor]:

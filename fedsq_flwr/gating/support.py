@@ -1,8 +1,8 @@
-"""Which calls have binary gates, and which are refused.
+"""Which calls have gates, and which are refused.
 
-A gate is binary if the output is the input times 0 or 1 (a ReLU) or one of the inputs (max-pooling). Under fixed
-binary gates the network is affine in each layer taken alone. Calls and modules that would break this are refused
-by name (our choice: an error is better than a method that is silently applied in part).
+A gate says in which of finitely many linear regimes an activation is (see `activations`), or which input wins (a
+max-pooling). Under fixed gates the network is affine in each layer taken alone. Calls and modules that would break
+this are refused by name (our choice: an error is better than a method that is silently applied in part).
 """
 
 import inspect
@@ -23,19 +23,8 @@ class GateMismatchError(RuntimeError):
 
 
 class UnsupportedActivationError(ValueError):
-    """A layer has no binary gates, so its network cannot have fixed gates."""
+    """A layer has no fixed linear regimes, so its network cannot have fixed gates."""
 
-
-#: ReLU calls -> whether they work in place (`F.relu` has an argument for it).
-RELUS: Mapping[Callable[..., Any], bool] = MappingProxyType(
-    {
-        F.relu: False,
-        torch.relu: False,
-        Tensor.relu: False,
-        torch.relu_: True,
-        Tensor.relu_: True,
-    }
-)
 
 #: Max-pooling calls -> (the function that also returns the winners, number of spatial dimensions).
 MAX_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Any], int]] = MappingProxyType(
@@ -74,17 +63,17 @@ LAYERS: Mapping[Callable[..., Any], int] = MappingProxyType(
 )
 
 _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
-    nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
-    nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.PReLU, nn.ReLU6, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid,
-    nn.Softmax, nn.Softmax2d, nn.Softmin, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink,
-    nn.Threshold, nn.LPPool1d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d,
+    nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardswish,
+    nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid,
+    nn.Softmax, nn.Softmax2d, nn.Softmin, nn.Softplus, nn.Softsign, nn.Tanh, nn.Tanhshrink,
+    nn.LPPool1d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d,
     nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.MultiheadAttention, nn.RNNBase,
     nn.RNNCellBase, nn.Bilinear, torch.jit.ScriptModule,
 )  # fmt: skip
 
 # Calls that are as common on constants as on activations (division, rsqrt, sin, cos, prod) are not here; the probe
-# finds them.
+# finds them. Activations are here that are refused where they are not piecewise linear in one input.
 _REFUSED_NAMES = (
     "__ipow__", "__pow__", "__rpow__", "_weight_norm", "abs", "absolute", "amax", "amin", "aminmax", "cdist",
     "celu", "clamp", "clamp_max", "clamp_min", "clip", "copysign", "cosine_similarity", "cummax", "cummin",
@@ -106,7 +95,7 @@ _REFUSED_NAMES = (
 
 
 def _refused_functions() -> dict[Callable[..., Any], str]:
-    """Return every form (function, method, in place) of the functions without binary gates -> its name."""
+    """Return every form (function, method, in place) of the functions without fixed linear regimes -> its name."""
     found: dict[Callable[..., Any], str] = {}
     for name in _REFUSED_NAMES:
         for spelling in (name, f"{name}_"):
@@ -131,20 +120,20 @@ TRAINING_ARGUMENTS: Mapping[Callable[..., Any], tuple[int, bool]] = MappingProxy
     }
 )
 
-#: Calls without binary gates -> their name.
+#: Calls without fixed linear regimes -> their name.
 REFUSED_CALLS: Mapping[Callable[..., Any], str] = MappingProxyType(_refused_functions())
 
 
 def refusal(layer: str, reason: str) -> UnsupportedActivationError:
     """Return the error, one line, that says which layer is refused, why, and which layers are supported."""
     return UnsupportedActivationError(
-        f"layer '{layer}' {reason}; fixed gating takes affine layers, ReLUs, max-pooling, batch normalisation "
-        "and dropout"
+        f"layer '{layer}' {reason}; fixed gating takes affine layers, piecewise-linear activations, "
+        "max-pooling, batch normalisation and dropout"
     )
 
 
 def check_modules(network: nn.Module) -> None:
-    """Refuse a network that contains a module without binary gates, or one that hides its gates.
+    """Refuse a network that contains a module without fixed linear regimes, or one that hides its gates.
 
     Raises
     ------
@@ -160,7 +149,7 @@ def check_modules(network: nn.Module) -> None:
                 "on its batch"
             )
         if isinstance(module, _REFUSED_MODULES):
-            raise refusal(layer, f"is a {kind}, which has no binary gates")
+            raise refusal(layer, f"is a {kind}, which has no fixed linear regimes")
         if any(is_lazy(tensor) for tensor in (*module._parameters.values(), *module._buffers.values())):
             raise UnsupportedActivationError(f"layer '{layer}' is a {kind} without values yet: run the network once")
         hides = _hiding_place(module)

@@ -30,6 +30,11 @@ NETWORKS = {
     "resnet18-64": Timed(lambda: torchvision.models.resnet18(num_classes=CLASSES), 64),
     "vgg11_bn-32": Timed(lambda: torchvision.models.vgg11_bn(num_classes=CLASSES), 32),
     "alexnet-64": Timed(lambda: torchvision.models.alexnet(num_classes=CLASSES), 64),
+    "mobilenet_v2-32": Timed(lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES), 32),
+    "mobilenet_v2-64": Timed(lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES), 64),
+    "efficientnet_lite0-64": Timed(
+        lambda: build_backbone("efficientnet_lite0", in_channels=3, classes=CLASSES, seed=0), 64
+    ),
     "resnet20-32": Timed(lambda: build_backbone("resnet20", in_channels=3, classes=CLASSES, seed=0), 32),
 }
 

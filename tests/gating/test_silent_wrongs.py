@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy, GateCache, check_affine
-from fedsq_flwr.gating.packed.calls import ReluGate
+from fedsq_flwr.gating.packed.calls import ActivationGate
 from tests.gating.gated_networks import batch_for, build, perturb, same_bits
 from tests.gating.test_equal_at_the_start import logits_and_gradients
 
@@ -217,13 +217,20 @@ def test_a_network_that_writes_to_its_images_writes_once(call: str) -> None:
 
 def test_a_gate_in_single_precision_stays_open_in_half_precision() -> None:
     """1e-30 is positive, and 0 in float16."""
-    gate = ReluGate(torch.full((2, 3), 1e-30), None)
+    gate = ActivationGate(torch.full((2, 3), 1e-30), None)
     values = torch.randn(2, 3, dtype=torch.float16)
     assert same_bits(gate.apply(values, in_place=False), values)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("name", ["residual add", "pool: nn.MaxPool2d", "linear layers", "relu: dropout"])
+@pytest.mark.parametrize(
+    "name",
+    ["residual add", "pool: nn.MaxPool2d", "linear layers", "relu: dropout"]
+    + [
+        f"activation: nn.{n}"
+        for n in ("ReLU6(inplace)", "Hardtanh(inplace)", "LeakyReLU(inplace)", "PReLU(channels)")
+    ],
+)
 def test_in_another_precision_it_equals_the_plain_network_to_the_bit(name: str, dtype: torch.dtype) -> None:
     network = build(name)
     images, labels = batch_for(network)

@@ -104,7 +104,11 @@ BAD = {
     "backbone.weights=/no/such.safetensors": ("backbone.weights=/no/such.safetensors", "no such file"),
     "backbone.weights=imagenet": (
         "backbone.weights=imagenet",
-        "mnist, random",
+        "imagenet is for efficientnet_lite0, not for resnet20",
+    ),
+    "backbone.weights=imagenet1k": (
+        "backbone.weights=imagenet1k",
+        "mnist, random, imagenet",
         "IMAGENET1K_V1",
         ".safetensors",
         "hf:",

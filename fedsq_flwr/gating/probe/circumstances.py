@@ -6,16 +6,19 @@ Dropout may differ: it is off in the structural copy, and draws random numbers i
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from fedsq_flwr.gating.activations import ACTIVATIONS
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.independence import SMALLEST_BATCH
-from fedsq_flwr.gating.packed.calls import ReluGate
+from fedsq_flwr.gating.packed.calls import ActivationGate
 from fedsq_flwr.gating.probe.passes import Passes, differing
 from fedsq_flwr.gating.probe.sketch import Event
 from fedsq_flwr.gating.support import GateMismatchError, UnsupportedActivationError, refusal, tensors_of
@@ -147,14 +150,35 @@ def check_batches(dual: DualCopy, image: Tensor) -> None:
 
 
 def _let_through(dual: DualCopy, images: Tensor) -> list[tuple[str, float]]:
-    """Return, per image, what each ReLU lets through in sum, with its layer, and the sum of the absolute outputs.
+    """Return, per image, what each activation gives in sum, with its layer, and the sum of the absolute outputs.
 
     A sum over all axes does not depend on which of them is the images'.
     """
-    calls, output = dual.calls(images)
-    values = [(gate.layer or "", gate.source) for gate in calls if isinstance(gate, ReluGate)]
-    values += [(type(dual.structural).__name__, tensor.abs()) for tensor in tensors_of(output)]
-    return [(layer, float(value.sum(dtype=torch.float64)) / len(images)) for layer, value in values]
+    with _Summing() as summing:
+        calls, output = dual.calls(images)
+    layers = [gate.layer or "" for gate in calls if isinstance(gate, ActivationGate)]
+    of_this_pass = summing.sums[
+        len(summing.sums) - len(layers) :
+    ]  # the first one is preceded by that of `check_head`
+    outputs = [float(tensor.abs().sum(dtype=torch.float64)) for tensor in tensors_of(output)]
+    named = [*zip(layers, of_this_pass, strict=True), *((type(dual.structural).__name__, each) for each in outputs)]
+    return [(layer, total / len(images)) for layer, total in named]
+
+
+class _Summing(TorchFunctionMode):
+    """Sum the output of each activation of a pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: list[float] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in ACTIVATIONS:
+            self.sums.append(float(result.sum(dtype=torch.float64)))
+        return result
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def load(directory: Path) -> None:
         cpp_extension.load_inline(  # type: ignore[no-untyped-call]
             name="fedsq_gate_bits",
             cpp_sources=[SOURCE],
-            extra_cflags=["-O3"],
+            extra_cflags=["-O3", "-ffp-contract=off"],
             build_directory=str(build),
             is_python_module=False,
             no_implicit_headers=True,
