@@ -4,6 +4,7 @@ Settings are drawn from the classes, values from what people and programs write 
 as JSON would, a part through Hydra's command line, and a part into the files of a silo.
 """
 
+import argparse
 import random
 import tempfile
 import time
@@ -122,3 +123,18 @@ def _put(nested: dict[str, Any], name: str, value: Any) -> None:
         level = nested.get(group)
         nested[group] = nested = level if isinstance(level, dict) else {}
     nested[last] = value
+
+
+def main() -> None:
+    """Parse the arguments, try the settings and print what became of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=10_000, help="settings to try (default 10,000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=3600.0, help="the most to spend (default an hour)")
+    chosen = parser.parse_args()
+    for outcome, number in sorted(soak(chosen.count, chosen.seed, chosen.seconds).items()):
+        print(f"{outcome}: {number}")
+
+
+if __name__ == "__main__":
+    main()
