@@ -1,6 +1,6 @@
 # One image for all that a federation needs: fedsq (run, silo, certs, report ...) and Flower's commands
 # (flower-superlink, flwr). `docker run IMAGE` runs the default experiment in one process; compose.yaml has
-# a server and two silos, docs/silos.md says how they are used.
+# a server and two silos, docs/how-to/deploy.md says how they are used.
 #
 #   docker build -t fedsq .
 #   docker build -t fedsq --build-arg TORCH_INDEX=<index of the CPU builds of torch> .

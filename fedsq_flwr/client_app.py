@@ -1,5 +1,7 @@
 """The Flower app of a silo: it hands each message to a `FedSQClient`."""
 
+from functools import partial
+
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
@@ -16,8 +18,10 @@ service = SiloService()
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Say which silo this is, and keep a structure that comes along."""
-    return answer_query(message, context, service.structures(context))
+    """Say which silo this is and, to a server that tells the run, how many samples it has; keep a structure."""
+    expected = partial(service.structure, message, context) if read_site(context.node_config).is_real else None
+    examples = service.examples(message, context)
+    return answer_query(message, context, service.structures(context), examples, expected)
 
 
 @app.train()

@@ -5,9 +5,25 @@ The command line prints it as it is and exits with a status other than zero; any
 raised is a defect of the program and keeps its traceback.
 """
 
+import re
+
+_LONGEST = 600  # characters of a line
+
 
 class FedSQError(Exception):
-    """Base of every error that is reported as one line."""
+    """Base of every error that is reported as one line.
+
+    Parameters
+    ----------
+    message : str
+        What went wrong. Values and names of files come from outside: characters that could steer a terminal or a log
+        become blanks, and the middle of what is too long for a line is left out.
+    *more : str
+        Lines of their own, where several things went wrong side by side, such as the jobs of a sweep.
+    """
+
+    def __init__(self, message: str = "", *more: str) -> None:
+        super().__init__("\n  ".join(map(_one_line, (message, *more))))
 
 
 class ConfigurationError(FedSQError):
@@ -28,3 +44,9 @@ class RunFailedError(FedSQError):
 
 class NotReadyError(FedSQError):
     """A silo that was checked before it joins cannot."""
+
+
+def _one_line(text: str) -> str:
+    line = "".join(letter if letter.isprintable() else "\n" for letter in text)
+    line = re.sub(r" *\n[ \n]*", " ", line).strip()
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST * 3 // 4]} ... {line[-_LONGEST // 5 :]}"

@@ -10,7 +10,7 @@ The names are used for four purposes:
   messages, and the objects that a message is cut into.
 * The in-process grid stands for a runtime: it says who sends a message, and gives each message its id.
 * Replies are told apart by the codes of Flower's errors.
-* Server optimisers are known by their base class, and running statistics are averaged as Flower averages arrays.
+* Server optimisers are known by their base class, and metrics are averaged as Flower averages them.
 """
 
 from flwr.app import Message
@@ -23,7 +23,7 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.serverapp.strategy.fedopt import FedOpt
-from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_object import (
@@ -72,7 +72,7 @@ __all__ = [
     "Run",
     "RuntimeVersionHttpInterceptor",
     "SendNodeHeartbeatRequest",
-    "aggregate_arrayrecords",
+    "aggregate_metricrecords",
     "exponential",
     "fleet",
     "generate_key_pairs",

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -14,11 +14,13 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
 from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
+from fedsq_flwr.files import writing
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.models import locate_weights
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
+from fedsq_flwr.records.lock import outlast_server
 from fedsq_flwr.records.summary import read_summary
 from fedsq_flwr.report import RoundTable, print_summary, report_run
 from fedsq_flwr.settings.backbone import is_run
@@ -38,7 +40,7 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
     Parameters
     ----------
     settings : RunSettings
-        The settings; the directory ``output`` is there.
+        The settings; the directory ``output`` is there, and the caller holds it (`records.lock.hold`).
     console : Console, optional
         Where to show what happens; by default the standard output.
 
@@ -49,12 +51,13 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
     """
     settings = with_absolute_paths(_with_pinned_weights(settings))
     output = Path(settings.output)
+    console = console or Console()
+    outlast_server(output, lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True))
     trackers = open_trackers(settings.trackers, output)
     if settings.has_real_silos:
         settings = agree(settings)
     directory = RunDirectory(output)
     directory.check(settings)
-    console = console or Console()
     with RoundTable(settings.rounds, settings.silos, console) as table, _logging(output, table.status):
         parts = _load_parts(settings)
         if settings.executor.name in _STARTING:
@@ -73,7 +76,7 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
                 case RealSilos():
                     run_silos(settings, on_round)
             summary = read_summary(output)
-            report_run(output)
+            report_run(output, table.warn)
             tracking.finish(summary)
     print_summary(summary, output, console)
     return math.nan if summary.best_accuracy is None else summary.best_accuracy
@@ -114,7 +117,8 @@ def _with_pinned_weights(settings: RunSettings) -> RunSettings:
 @contextmanager
 def _logging(output: Path, tell: Callable[[str], None]) -> Iterator[None]:
     """Send the package's log, and Flower's, to ``run.log``; tell the person how the assembly of parts goes."""
-    file = logging.FileHandler(output / "run.log")
+    with writing(output):
+        file = _LogFile(output / "run.log")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     assembly, ours, flowers = (logging.getLogger(name) for name in ("fedsq_flwr.assembly", "fedsq_flwr", "flwr"))
     before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in (assembly, ours, flowers)]
@@ -129,6 +133,18 @@ def _logging(output: Path, tell: Callable[[str], None]) -> Iterator[None]:
         for logger, handlers, level, propagate in before:
             logger.handlers, logger.propagate = handlers, propagate
             logger.setLevel(level)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk ends: the run then says so itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        pass
+
+    def close(self) -> None:
+        """Close the file, whatever of it is written."""
+        with suppress(OSError):
+            super().close()
 
 
 class _Telling(logging.Handler):

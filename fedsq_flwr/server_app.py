@@ -1,6 +1,7 @@
 """The Flower app of the server: assemble the federation, run the rounds, keep what they give."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -12,6 +13,8 @@ from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
+from fedsq_flwr.records.lock import hold_as_server
+from fedsq_flwr.records.status import OccupiedError
 from fedsq_flwr.run_config import settings_of
 from fedsq_flwr.settings.run import RunSettings
 
@@ -31,6 +34,8 @@ def main(grid: Grid, context: Context) -> None:
     directory = RunDirectory(settings.output)
     try:
         run_federation(grid, settings, directory)
+    except OccupiedError:
+        raise  # to write the line down would be to write into another run
     except FedSQError as error:
         directory.write_failure(str(error))
         raise
@@ -66,10 +71,13 @@ def run_federation(
     FedSQError
         If the data or weights cannot be had, or a round fails.
     """
-    with torch_threads(settings.executor.threads):
-        wire = wire_of(grid, settings)
+    with (
+        torch_threads(settings.executor.threads),
+        hold_as_server(directory.path),
+        closing(wire_of(grid, settings)) as wire,
+    ):
         registry, found = connect(wire, settings)
-        if parts is None or found.silos != settings.silos:  # the data are distributed among so many silos
+        if parts is None or found.silos != settings.silos:  # distribute the data among the silos found
             parts = load_parts(found)
         start = directory.open(found, parts.data)
         federation = Federation.build(found, parts, registry)

@@ -1,10 +1,10 @@
-"""Write the tables of ``docs/settings.md`` again, from the classes of the settings."""
+"""Write the tables of ``docs/reference/settings.md`` again, from the classes of the settings."""
 
 from pathlib import Path
 
 from fedsq_flwr.settings.reference import markdown
 
-PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 
 
 def main() -> None:

@@ -183,5 +183,23 @@ def test_data_that_the_server_in_this_process_has_loaded_are_not_loaded_again(mo
     context = Context(1, 1, {PARTITION_ID: 1, NUM_PARTITIONS: 3}, RecordDict(), {})
     told = service.settings(asking(settings), context)
     assert service.data(told, context).train is data.train[1]
+    assert service.examples(asking(settings), context) == (len(data.train[1]), len(data.held_out[1]))
+    assert service.examples(Message(RecordDict(), 1, "query"), context) is None
     with pytest.raises(AssertionError, match="loaded again"):
         service.data(told.changed(seed=5), context)
+
+
+@pytest.mark.parametrize(
+    ("told", "most"), [({}, 2**32), ({"backbone": "resnet20"}, 3e6), ({"backbone": "vgg11"}, 7e8)]
+)
+def test_a_message_may_have_the_bytes_of_the_runs_network(told, most):
+    context = silo()
+    if told:
+        words = [
+            "executor=silos",
+            "data=imagefolder",
+            "backbone.weights=random",
+            *(f"{k}={v}" for k, v in told.items()),
+        ]
+        context.run_config[SETTINGS] = compose_settings(words).to_json()
+    assert most / 2 < SiloService().most_bytes(context) <= most

@@ -1,1 +1,1 @@
-"""What the two Flower apps are made of: the federation at the server, and the service of silos in a process."""
+"""Parts of the two Flower apps: the federation at the server, and the silos of a process."""

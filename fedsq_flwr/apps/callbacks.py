@@ -1,4 +1,4 @@
-"""What happens after each round of a run, and after the last: a list of callbacks, one class for each thing."""
+"""Callbacks after each round of a run and after the last round."""
 
 from collections.abc import Callable
 
@@ -16,10 +16,10 @@ class Callback:
     """Does nothing; subclasses override what they need."""
 
     def after_round(self, finished: Round) -> None:
-        """See what a round gave; what is added to it is there for the callbacks that follow."""
+        """Process a finished round; later callbacks see what this one adds to it."""
 
     def after_run(self) -> None:
-        """Close the run, after its last round."""
+        """Finish after the last round."""
 
 
 class Diagnose(Callback):
@@ -58,7 +58,7 @@ class Keep(Callback):
         self._on_round = on_round
 
     def after_round(self, finished: Round) -> None:
-        """Write checkpoints and the line of the history; then tell the line."""
+        """Write checkpoints and the line of the history; then pass the line on."""
         model, strategy = self._federation.model, self._federation.strategy
         line = self._directory.keep(finished, model.state(), model.structure(), strategy.state() or None)
         self._on_round(line)
@@ -75,5 +75,5 @@ class Report(Callback):
         self._directory = directory
 
     def after_run(self) -> None:
-        """Write the report, and say where it is; the run does not fail for want of it."""
+        """Write the report and log its path; a report that cannot be made does not fail the run."""
         report_run(self._directory.path)

@@ -1,5 +1,6 @@
 """The federation of a run at the server: the model, the strategy, and the rounds."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.assembly.model import gate_cache, load_kernels, model_of, structure_schedule
 from fedsq_flwr.assembly.parts import Parts
-from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.data import FederatedData
+from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
 from fedsq_flwr.federation.diagnostics import Examiner
@@ -18,10 +20,12 @@ from fedsq_flwr.federation.protocol import SETTINGS, UNREADABLE
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.rounds import MEASURED, Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
-from fedsq_flwr.federation.wire import Wire
+from fedsq_flwr.federation.waiting import Patience
+from fedsq_flwr.federation.wire import Wire, is_within_process
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records.directory import Start
+from fedsq_flwr.settings.executor import RealSilos
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.silo import for_real_silos
 
@@ -31,7 +35,7 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Federation:
-    """What runs the rounds.
+    """The server's model, strategy and diagnostics.
 
     Attributes
     ----------
@@ -68,6 +72,8 @@ class Federation:
         ConfigurationError
             If something of the settings cannot be had here: the device, the kernels, images for the diagnostics.
         """
+        if isinstance(parts.data, FederatedData) and not settings.has_real_silos:
+            registry.name_examples(parts.data.examples())
         load_kernels(settings)
         device = choose_device(settings.executor.device)
         network = model_of(settings, len(parts.data.class_names), parts.start.network)
@@ -89,10 +95,20 @@ class Federation:
         return cls(settings, model, _strategy(settings, model, registry), examiner)
 
     def resume(self, start: Start) -> None:
-        """Go on from where an interrupted run stopped; nothing changes if there was none."""
-        if start.state is not None:
+        """Continue an interrupted run; do nothing if there was none.
+
+        Raises
+        ------
+        WeightsError
+            If the checkpoint is of another network.
+        """
+        if start.state is None:
+            return
+        try:
             self.strategy.load_state(start.server or {})
             self.model.resume(start.round - 1, start.state, start.structure)
+        except ValueError as error:
+            raise WeightsError(f"{self.settings.output}: the checkpoint is of another network: {error}") from error
 
     def rounds(self, wire: Wire, first: int) -> Iterator[Round]:
         """Run the rounds from ``first`` on; see `run_rounds`."""
@@ -102,7 +118,7 @@ class Federation:
         return run_rounds(
             self.strategy,
             wire,
-            self.model.arrays(),
+            self.model.arrays(wire.takes_shared_arrays),
             first=first,
             last=settings.rounds,
             timeout=settings.executor.round_timeout,
@@ -110,6 +126,7 @@ class Federation:
             evaluate=self._evaluate,
             evaluate_every=settings.evaluate_every,
             config=ConfigRecord({SETTINGS: told.to_json()}),
+            keep_replies=self.examiner is not None,
         )
 
     def _evaluate(self, averaged: ArrayRecord) -> dict[str, Evaluation]:
@@ -120,7 +137,7 @@ class Federation:
 
 
 def connect(wire: Wire, settings: RunSettings) -> tuple[NodeRegistry, RunSettings]:
-    """Wait for the silos; return who they are, and the settings with their number.
+    """Wait for the silos; return the node registry, and the settings with the number of silos.
 
     Flower decides how many silos a simulation has; ``settings.silos`` is then what it says.
 
@@ -131,6 +148,8 @@ def connect(wire: Wire, settings: RunSettings) -> tuple[NodeRegistry, RunSetting
     """
     real = settings.has_real_silos
     registry = NodeRegistry(settings.executor.join_timeout)
+    if wire.collector is not None:
+        wire.collector.name = registry.name
     nodes = registry.wait_for(wire, settings.silos if real else None, settings.min_available_silos)
     if not real:
         settings = settings.changed(silos=registry.num_partitions or len(nodes))
@@ -139,9 +158,12 @@ def connect(wire: Wire, settings: RunSettings) -> tuple[NodeRegistry, RunSetting
 
 def wire_of(grid: Grid, settings: RunSettings) -> Wire:
     """Return the wire of a run: packed where messages cross a network, or are to be rounded."""
-    real = settings.has_real_silos
-    packed = real or settings.wire_dtype != "float32"
-    return Wire(grid, dtype=settings.wire_dtype if packed else None, poll=POLL_SECONDS if real else None)
+    packed = settings.has_real_silos or settings.wire_dtype != "float32"
+    dtype = settings.wire_dtype if packed else None
+    if not isinstance(settings.executor, RealSilos):
+        return Wire(grid, dtype=dtype, poll=None if is_within_process(grid) else POLL_SECONDS)
+    patience = Patience(settings.executor.reply_fraction, settings.executor.reply_grace, settings.min_replies)
+    return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)
 
 
 def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry) -> FedSQ:
@@ -159,6 +181,8 @@ def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry)
         metrics=measured,
         uniform=settings.method.weighting == "uniform",
         min_replies=settings.min_replies,
+        max_examples=settings.max_examples,
+        max_update_ratio=settings.max_update_ratio,
         seed=settings.seed,
         timeout=settings.executor.round_timeout,
         registry=registry,
@@ -166,11 +190,20 @@ def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry)
 
 
 def _sampling(settings: RunSettings) -> dict[str, Any]:
-    """Return how many silos take part in a round, in the words of Flower's strategies."""
+    """Return the fractions and minimums of silos, as keyword arguments of Flower's strategies."""
     return {
         "fraction_train": settings.fraction_train,
         "fraction_evaluate": settings.fraction_evaluate,
         "min_train_nodes": 1,
         "min_evaluate_nodes": 1 if settings.fraction_evaluate else 0,
-        "min_available_nodes": settings.min_available_silos or settings.silos,
+        "min_available_nodes": settings.min_available_silos or _needed(settings),
     }
+
+
+def _needed(settings: RunSettings) -> int:
+    """Return how many silos must be connected where the settings do not say: all, which `connect` has waited for.
+
+    Real silos may leave. A later round begins with as many as would be waited for.
+    """
+    executor = settings.executor
+    return math.ceil(settings.silos * executor.reply_fraction) if isinstance(executor, RealSilos) else settings.silos

@@ -1,4 +1,4 @@
-"""One value, of the key that was asked for last."""
+"""A store of one value: that of the most recent key."""
 
 import threading
 from collections.abc import Callable

@@ -1,30 +1,42 @@
-"""What a process keeps to answer messages for its silos.
+"""Data and models that a process keeps to answer messages for its silos.
 
 A Ray actor, the in-process executor and a silo's process serve many messages each, and a silo's process serves run
 after run. What does not depend on the message is built once, and kept for the last run only.
 """
 
 import copy
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from flwr.app import Context, Message
+from torch import Tensor
 
 from fedsq_flwr.apps.latest import Latest
 from fedsq_flwr.assembly.data import load_silo, load_task
 from fedsq_flwr.assembly.model import build_silo_model, gate_cache, load_kernels, training_settings
+from fedsq_flwr.assembly.network import network_bytes
 from fedsq_flwr.data import FederatedData, ServerData, SiloData
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.memory import SiloMemory
-from fedsq_flwr.federation.protocol import CONFIG, NUM_PARTITIONS, PARTITION_ID, SETTINGS
+from fedsq_flwr.federation.packing import check_packed
+from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, NUM_PARTITIONS, PARTITION_ID, SETTINGS
 from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, Structures
-from fedsq_flwr.gating import QuantitativeCopy
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
-from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.run import MAX_JSON, RunSettings
 from fedsq_flwr.settings.silo import Site, at_site, read_site, state_folder
+
+log = logging.getLogger(__name__)
+
+#: The most bytes of a message to a silo that cannot know the network of the run.
+MOST_BYTES = 2**32
+#: What a message holds beside arrays, with the heads of the objects that Flower cuts it into.
+_BESIDE_ARRAYS = MAX_JSON + 2**20
+_CLASSES = 1000  # where the settings do not name them
 
 
 class ModelPool:
@@ -58,10 +70,11 @@ class ModelPool:
 
 
 class SiloService:
-    """Makes the client that answers a message, of parts that are kept from message to message."""
+    """Makes the client that answers a message; data and models are kept between messages."""
 
     def __init__(self) -> None:
         self._settings: Latest[tuple[str, Site], RunSettings] = Latest()
+        self._most_bytes: Latest[str, int] = Latest()
         self._task: Latest[tuple[RunSettings, int], FederatedData] = Latest()
         self._folder: Latest[tuple[RunSettings, int, int], SiloData] = Latest()
         self._models: Latest[tuple[RunSettings, int], ModelPool] = Latest()
@@ -82,6 +95,8 @@ class SiloService:
             models = self.models(settings, len(data.class_names))
             device = choose_device(settings.executor.device)
             train, held_out = data.train.to(device), data.held_out.to(device)
+            if read_site(context.node_config).is_real:
+                check_packed(message.content.array_records[ARRAYS], models.first.quantitative_state())
             with models.borrow(device) as model:
                 yield FedSQClient(
                     model,
@@ -95,9 +110,18 @@ class SiloService:
                 )
 
     def settings(self, message: Message, context: Context) -> RunSettings:
-        """Return the settings of the run that ``message`` tells, as they hold at the silo of ``context``."""
+        """Return the settings in ``message``, as they apply at the silo of ``context``."""
         told, site = str(message.content.config_records[CONFIG][SETTINGS]), read_site(context.node_config)
         return self._settings.get((told, site), lambda: at_site(RunSettings.from_json(told), site))
+
+    def examples(self, message: Message, context: Context) -> tuple[int, int] | None:
+        """Return how many samples the silo trains on and holds out; None if ``message`` does not tell the run."""
+        if SETTINGS not in message.content.config_records.get(CONFIG, {}):
+            return None
+        settings = self.settings(message, context)
+        with torch_threads(settings.executor.threads):
+            data = self.data(settings, context)
+        return len(data.train), len(data.held_out)
 
     def data(self, settings: RunSettings, context: Context) -> SiloData:
         """Return the samples of the silo of ``context``."""
@@ -120,10 +144,47 @@ class SiloService:
         site = read_site(context.node_config)
         return DiskStructures(state_folder(site) / "structures") if site.is_real else ContextStructures(context)
 
+    def structure(self, message: Message, context: Context) -> dict[str, Tensor]:
+        """Return a structure of the network of the silo of ``context``; empty if its method has no fixed gates.
+
+        Raises
+        ------
+        ValueError
+            If ``message`` does not tell the settings of its run.
+        FedSQError
+            As `client`.
+        """
+        if SETTINGS not in message.content.config_records[CONFIG]:
+            raise ValueError("a structure comes without the settings of its run")
+        settings = self.settings(message, context)
+        with torch_threads(settings.executor.threads):
+            first = self.models(settings, len(self.data(settings, context).class_names)).first
+        return first.structural_state() if isinstance(first, DualCopy) else {}
+
+    def most_bytes(self, context: Context) -> int:
+        """Return the most bytes that a message of the run of ``context`` may have: those of the silo's network.
+
+        Where the run config does not hold the settings, the network is not known. Then the answer is `MOST_BYTES`.
+
+        Raises
+        ------
+        ConfigurationError
+            If the run's settings are none.
+        """
+        told = str(context.run_config.get(SETTINGS, ""))
+        if not told:
+            return MOST_BYTES
+        return self._most_bytes.get(told, lambda: _most_bytes(RunSettings.from_json(told)))
+
     def adopt(self, settings: RunSettings, data: ServerData) -> None:
         """Use ``data``, which the server in this process has loaded, for the silos of the run of ``settings`` too."""
         if isinstance(data, FederatedData):
             self._task.put((settings, settings.silos), data)
+
+
+def _most_bytes(settings: RunSettings) -> int:
+    classes = getattr(settings.data, "classes", None) or range(_CLASSES)
+    return network_bytes(settings.backbone, len(classes)) + _BESIDE_ARRAYS
 
 
 def _number(context: Context, key: str) -> int:

@@ -198,7 +198,7 @@ def _saved_partition(settings: RunSettings) -> SavedPartition | None:
 
 
 def _seed(settings: RunSettings, saved: SavedPartition | None) -> int:
-    """Return what the splits of the data are drawn by: a partition is of one test set and one validation set."""
+    """Return the seed of all splits of the data: a partition belongs to one test and one validation set."""
     if saved is not None:
         return saved.seed
     own = settings.partition.seed if isinstance(settings.partition, DrawnPartition) else None

@@ -106,7 +106,7 @@ def load_kernels(settings: RunSettings) -> None:
             raise ConfigurationError(f"executor.kernels=native: {error}") from error
 
 
-# One object a process, whatever asks: the budget is the process's, and a sweep goes on with what it has.
+# One cache for each process: the budget is the process's, and the jobs of a sweep share the cached gates.
 @lru_cache(maxsize=1)
 def _gate_cache(max_bytes: int, directory: Path | None) -> GateCache:
     return GateCache(max_bytes, directory)

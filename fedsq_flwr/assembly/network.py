@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from fedsq_flwr.assembly.normalisation import normalisation
@@ -12,6 +13,7 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.learning import derive_seed
 from fedsq_flwr.models import BACKBONES, LoadReport, WeightsFile, build_backbone, load_weights, locate_weights
 from fedsq_flwr.models.torch_files import file_sha256
+from fedsq_flwr.settings.backbone import AnyBackbone
 from fedsq_flwr.settings.run import RunSettings
 
 log = logging.getLogger(__name__)
@@ -19,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """A network in evaluation mode, with the file of its weights and how it was fitted; random: neither."""
+    """A network in evaluation mode, with the file of its weights and the report of loading; both None if random."""
 
     network: nn.Module
     file: WeightsFile | None
@@ -69,6 +71,14 @@ def random_network(settings: RunSettings, classes: int, purpose: str) -> nn.Modu
     seed = derive_seed(settings.seed, "random network", purpose)
     backbone = settings.backbone
     return build_backbone(backbone.name, in_channels=backbone.in_channels, classes=classes, seed=seed).eval()
+
+
+def network_bytes(backbone: AnyBackbone, classes: int) -> int:
+    """Return the most bytes of any state of a backbone's network, packed; no memory is taken for it."""
+    with torch.device("meta"):
+        network = build_backbone(backbone.name, in_channels=backbone.in_channels, classes=classes, seed=0)
+    tensors: dict[str, torch.Tensor] = network.state_dict()
+    return sum(t.numel() * max(4, t.itemsize) + len(name.encode()) + 512 for name, t in tensors.items()) + 4096
 
 
 def describe_weights(settings: RunSettings, start: Start) -> dict[str, Any]:

@@ -45,9 +45,10 @@ def normalisation(backbone: BackboneSettings) -> Statistics:
             f"backbone.mean=null: backbone.weights={backbone.weights} does not state how its images were normalised; "
             "give backbone.mean and backbone.std, a list each"
         )
-    if any(len(values) not in (1, backbone.in_channels) for values in (mean, std)):
-        raise ConfigurationError(
-            f"backbone.in_channels={backbone.in_channels}: backbone.weights={backbone.weights} was normalised by the "
-            f"mean {list(mean)}; give backbone.mean and backbone.std, a list each"
-        )
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, backbone.in_channels):
+            raise ConfigurationError(
+                f"backbone.in_channels={backbone.in_channels}: backbone.weights={backbone.weights} was normalised by "
+                f"the {name} {list(values)}; give backbone.mean and backbone.std, a list each"
+            )
     return mean, std

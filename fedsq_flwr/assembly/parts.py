@@ -1,4 +1,4 @@
-"""What a run is made of before any silo is asked: its data, and the network that it starts from."""
+"""What a run loads before it asks any silo: the data, and the pretrained network."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from fedsq_flwr.settings.run import RunSettings
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run that are loaded from files; nobody changes them.
+    """The parts of a run that are loaded from files, and never changed.
 
     Attributes
     ----------

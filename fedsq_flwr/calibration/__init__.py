@@ -1,1 +1,1 @@
-"""A centralised calibration: one grid of settings for every method, and for each the values that validate best."""
+"""Centralised calibration: one grid of settings for every method; each keeps its best values on validation."""

@@ -76,7 +76,7 @@ def gather(events: Sequence[Event], settings: Sequence[str]) -> list[Try]:
 
 
 def diverged(event: Event) -> bool:
-    """Tell whether a job that failed did so because its values were too much for training: that is a result."""
+    """Whether a failed job diverged, which is a result."""
     return event.state is State.FAILED and _DIVERGED in event.error
 
 
@@ -100,7 +100,7 @@ def choose(tries: Sequence[Try]) -> dict[str, Try]:
 
 
 def doubts(best: Try, tries: Sequence[Try]) -> list[str]:
-    """Return, in words, what speaks against the choice: tries that end alike, a value at the edge of the grid.
+    """Return warnings about the choice: tries that end alike, a value at the edge of the grid.
 
     A setting with two values has no inside, so only one with three or more has an edge.
     """

@@ -1,4 +1,4 @@
-"""What a calibration tries: the sweep over methods, settings and seeds that it is."""
+"""The grid of a calibration, as a sweep over methods, settings and seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ def value_of(settings: RunSettings, name: str) -> Value:
 
 
 def _owner(name: str, methods: Sequence[str], sources: Sources) -> str | None:
-    """Return the first method that sets ``name`` itself, other than among its own settings, which may be tuned."""
+    """Return the first method that defines ``name``; a method's own settings may be tuned and do not count."""
     if name.startswith(f"{_METHOD}."):
         return None
 

@@ -1,1 +1,1 @@
-"""What the command line does besides running: with the model of a finished run, and for real silos."""
+"""What each command of the command line does."""

@@ -60,7 +60,7 @@ def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> N
 
 
 class ValidationProgress(SweepProgress):
-    """A sweep's progress that shows no test accuracy: whoever chooses must not see it."""
+    """A sweep's progress without test accuracies, which must not influence the choice."""
 
     def add(self, event: Event) -> None:
         """See `SweepProgress`."""

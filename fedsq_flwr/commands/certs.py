@@ -34,7 +34,7 @@ _WHERE = (
 
 
 def certs(directory: Path, hosts: Sequence[str], silos: Sequence[str], days: int | None, renew: bool) -> list[str]:
-    """Make what is asked for and is not there yet, and say in lines what was made and where it goes.
+    """Make the requested files that do not exist yet; return lines that say what was made and where it goes.
 
     Everything is checked before the first file is written.
 
@@ -110,7 +110,7 @@ def _check(directory: Path, hosts: Sequence[str], silos: Sequence[str], days: in
 
 
 def _check_kept(directory: Path, hosts: Sequence[str], days: int | None) -> None:
-    """Refuse to keep a server's certificate that is not the one asked for."""
+    """Raise an error if the existing server certificate is not the requested one."""
     held = host_names(check_server(directory))
     missing = [str(name.value) for name in alternative_names(hosts) if str(name.value) not in held]
     if missing:

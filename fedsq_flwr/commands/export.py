@@ -55,7 +55,7 @@ def export(checkpoint: Path, form: str | None, output: Path) -> Path:
         "in_channels": backbone.in_channels,
         "image_size": backbone.image_size,
         "mean": mean,
-        "deviation": std,
+        "std": std,
     }
     content = BytesIO()
     torch.export.save(program, content, extra_files={NOTES: json.dumps(notes)})

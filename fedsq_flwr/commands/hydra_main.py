@@ -1,4 +1,4 @@
-"""Handing a command line to Hydra, which parses it, composes settings and calls the job."""
+"""Passing a command line to Hydra, which parses it, composes settings and calls the job."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Files that a command writes: checked before the work, and whole or not at all."""
+"""Files that a command writes: checked before the work, written atomically."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from fedsq_flwr.files import write_whole
 
 
 def check_target(output: Path | None) -> None:
-    """Refuse an ``output`` that cannot be a file.
+    """Raise an error for an ``output`` that cannot be a file.
 
     Raises
     ------

@@ -5,7 +5,6 @@ that speaks TLS and takes no key that it does not know, silos that are processes
 disk and a key each. All processes end with the run.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,12 +16,15 @@ from fedsq_flwr.assembly.network import load_start
 from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.shares import lay_out_data, silo_name
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.executors.home import Home
 from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.silo_processes import SiloProcesses
 from fedsq_flwr.executors.superlink import LocalSuperLink
+from fedsq_flwr.files import writing
 from fedsq_flwr.job import run_job
 from fedsq_flwr.records import RunDirectory
+from fedsq_flwr.records.lock import hold
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.executor import RealSilos
 from fedsq_flwr.settings.run import RunSettings
@@ -57,14 +59,22 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
     if address is not None:
         raise ConfigurationError(f"executor.superlink={address}: must be null, since a rehearsal starts its own")
     output = Path(settings.output).expanduser().absolute()
-    if not settings.resume:  # a run that is resumed is compared when it is known where its images are
-        RunDirectory(output).check(settings)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    with hold(output):
+        if not settings.resume:  # a run that is resumed is compared when it is known where its images are
+            RunDirectory(output).check(settings)
+        _rehearse(settings, output)
+
+
+def _rehearse(settings: RunSettings, output: Path) -> None:
+    silos = settings.silos
     workshop = output / "silos"
     tell = Console(stderr=True)
     threads = str(settings.executor.threads)
     variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    with ending_signals_raise(), tempfile.TemporaryDirectory(prefix="fedsq-keys-") as made:
-        secrets = Path(made)
+    with ending_signals_raise(), Home("fedsq-keys-") as home:
+        secrets = home.path
         tell.print(f"laying out the images of {silos} silos", style="dim")
         folders, settings = lay_out_data(settings, workshop)
         workshop.mkdir(parents=True, exist_ok=True)

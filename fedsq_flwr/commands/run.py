@@ -9,11 +9,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fedsq_flwr.commands.hydra_main import hand_to_hydra, parse_words, sources_of
-from fedsq_flwr.errors import ConfigurationError, FedSQError
-from fedsq_flwr.settings.composition import compose_settings, resolve
+from fedsq_flwr.errors import ConfigurationError, FedSQError, RunFailedError
+from fedsq_flwr.records.lock import hold
+from fedsq_flwr.settings.composition import compose_settings, composing, resolve
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.overrides import key_of, quoted
 from fedsq_flwr.settings.reference import help_text
+
+#: Hydra's own name of the directory of a run; its default is ``output``.
+_HYDRAS = "hydra.run.dir"
 
 
 def run(words: list[str]) -> None:
@@ -45,31 +49,49 @@ def run(words: list[str]) -> None:
 def _run_one(chosen: Namespace) -> None:
     settings = compose_settings(chosen.overrides, sources_of(chosen))  # before Hydra makes the run's directory
     overrides = list(chosen.overrides)
-    if not {"output", "hydra.run.dir"} & {key_of(override) for override in overrides}:
+    told = {key_of(override) for override in overrides}
+    if not {"output", _HYDRAS} & told:
         overrides.append(f"output={quoted(settings.output)}")  # it holds the time, which goes on
-        _make(Path(settings.output))
-    elif "hydra.run.dir" not in {key_of(override) for override in overrides}:
-        _make(Path(settings.output))
+    output = Path(settings.output)
+    if _HYDRAS in told:
+        with composing(sources_of(chosen)) as compose:
+            output = Path(str(compose(overrides).hydra.run.dir))
+    output = _made(output)
+    if _HYDRAS in told:
+        overrides.append(f"{_HYDRAS}={quoted(str(output))}")  # as above
     failed: list[FedSQError] = []
+    begun: list[bool] = []
 
     def job(composed: DictConfig) -> float:
+        begun.append(True)
         try:
             return _job(composed)
         except FedSQError as error:  # kept from Hydra, which would add lines of its own
             failed.append(error)
             return float("nan")
 
-    with one_line_errors():
-        hand_to_hydra(job, [*sources_of(chosen).options(), *overrides])
-    for error in failed:
-        raise error
+    with hold(output), one_line_errors():
+        try:
+            hand_to_hydra(job, [*sources_of(chosen).options(), *overrides])
+        except OSError as error:
+            if begun:
+                raise
+            # Hydra could not write its own files, in the folder .hydra of the run's directory.
+            place = error.filename or output
+            raise RunFailedError(f"{place}: cannot be written: {error.strerror or error}") from error
+    if failed:
+        raise failed[0]
 
 
-def _make(output: Path) -> None:
+def _made(output: Path) -> Path:
+    """Make the directory of a run, and return its path."""
     try:
-        output.expanduser().mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"output={output}: no directory can be made there: {error.strerror}") from error
+        place = output.expanduser().absolute()
+        place.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError, RuntimeError) as error:  # the latter for names of no file, and of no user
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"output={output}: no directory can be made there: {reason}") from error
+    return place
 
 
 def _job(composed: DictConfig) -> float:

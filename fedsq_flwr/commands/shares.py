@@ -44,5 +44,5 @@ def lay_out_data(settings: RunSettings, workshop: Path) -> tuple[list[Path], Run
 
 
 def silo_name(silo: int) -> str:
-    """Return what a silo's folder is called."""
+    """Return the name of a silo's folder."""
     return f"silo-{silo}"

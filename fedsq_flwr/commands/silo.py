@@ -49,7 +49,7 @@ def silo(words: Sequence[str]) -> None:
             from fedsq_flwr.silos.node import Node
 
             log.info("ready")
-            Node(link, client_app.app, own.node_config()).serve()
+            Node(link, client_app.app, own.node_config(), client_app.service.most_bytes).serve()
     except KeyboardInterrupt:
         log.info("stopped: interrupted")
     except SystemExit as stop:
@@ -60,7 +60,7 @@ def silo(words: Sequence[str]) -> None:
 
 @contextmanager
 def _files_for_the_owner_alone() -> Iterator[None]:
-    """Let nobody else read what the silo writes: gates are computed from its images."""
+    """Make the silo's files private to its user: gates are computed from its images."""
     before = os.umask(0o077)
     try:
         yield

@@ -66,16 +66,14 @@ def carry_out(plan: Plan, progress: SweepProgress) -> None:
         try:
             hand_to_hydra(SweepJob(place), ["--multirun", *plan.words])
         except BrokenExecutor as error:
-            raise RunFailedError(
-                f"a process that ran jobs died ({' '.join(str(error).split())}); the same command again goes on"
-            ) from error
+            raise RunFailedError(f"a process that ran jobs died ({error}); the same command again goes on") from error
         except ValueError as error:  # of Optuna's, which looks for the best of the jobs
             if "No trials are completed" not in str(error):
                 raise
 
 
 def refuse_failures(progress: SweepProgress, except_for: Callable[[Event], bool] = lambda _: False) -> None:
-    """Raise an error that names the jobs that failed, if any did, but for those that may.
+    """Raise an error that names the failed jobs, except those that may fail.
 
     Raises
     ------
@@ -85,13 +83,11 @@ def refuse_failures(progress: SweepProgress, except_for: Callable[[Event], bool]
     failed = [event for event in progress.of(State.FAILED) if not except_for(event)]
     if failed:
         lines = [f"{progress.label(event)}: {event.error}" for event in failed]
-        raise RunFailedError(
-            "\n  ".join([f"{len(failed)} of {numerals.count(len(progress.over), 'job')} failed", *lines])
-        )
+        raise RunFailedError(f"{len(failed)} of {numerals.count(len(progress.over), 'job')} failed", *lines)
 
 
 def introduce(plan: Plan, console: Console) -> None:
-    """Say what is going to be run, and where it lies."""
+    """Print the number of jobs, their directory, and the settings that all jobs share."""
     jobs = "jobs" if plan.total is None else numerals.count(plan.total, "job")
     console.print(Text(f"{jobs} into {plan.place}", style="bold"), soft_wrap=True, highlight=False)
     if plan.fixed:

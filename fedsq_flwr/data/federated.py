@@ -82,6 +82,10 @@ class FederatedData(ServerData):
         """Return what ``silo`` has."""
         return SiloData(self.train[silo], self.held_out[silo], self.class_names)
 
+    def examples(self) -> list[tuple[int, int]]:
+        """Return the numbers of training and of held-out samples of each silo."""
+        return [(len(train), len(held_out)) for train, held_out in zip(self.train, self.held_out, strict=True)]
+
     def class_counts(self) -> list[list[int]]:
         """Return the samples of each class, training and held-out together, at each silo."""
         classes = len(self.class_names)

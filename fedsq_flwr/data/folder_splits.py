@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def folder_source(folder: ImageFolder, *, test_fraction: float, seed: int, groups: Path | None = None) -> DataSource:
-    """Make a folder the task of a simulation: ``train`` is shared out, the other parts are the server's.
+    """Make a folder the task of a simulation: ``train`` is distributed, the other parts are the server's.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def folder_source(folder: ImageFolder, *, test_fraction: float, seed: int, group
 def silo_parts(
     folder: ImageFolder, *, held_out_fraction: float, min_held_out: int, seed: int
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Return what a silo with a folder of its own learns from, and what it judges the model on.
+    """Return what a silo with a folder of its own learns from, and what it evaluates the model on.
 
     The latter is the part ``validation`` where there is one; otherwise it is drawn from ``train`` and may be
     empty. Both keep the folder's order.

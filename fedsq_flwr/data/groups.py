@@ -45,7 +45,7 @@ def read_groups(path: Path, files: Sequence[str], others: Collection[str]) -> tu
     except FileNotFoundError:
         _refuse(path, "there is no such file; partition=natural needs the group of each image")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        _refuse(path, f"cannot be read: {' '.join(str(error).split())}")
+        _refuse(path, f"cannot be read: {error}")
     known = {*files, *others}
     unknown = [file for file in groups if file not in known]
     if unknown:

@@ -28,7 +28,8 @@ def _read(name: str, facts: Published, revision: str) -> Decoded:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"data.path=null: {facts.repository} of the Hugging Face hub cannot be had ({reason}); "
-            f"give data.path=FOLDER with {name} as parquet files or in folders of its classes (docs/data.md)"
+            f"give data.path=FOLDER with {name} as parquet files or in folders of its classes "
+            "(docs/reference/data-sets.md)"
         ) from error
     found = {}
     for part, (split, *_) in facts.parts.items():

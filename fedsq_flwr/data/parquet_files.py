@@ -38,15 +38,11 @@ def read_parquet(files: Mapping[str, Sequence[Path]], facts: Published) -> Decod
             try:
                 tables.append(Dataset(parquet.read_table(path)))
             except (ArrowException, OSError, ValueError, TypeError) as error:
-                raise DataError(
-                    f"{path}: cannot be read as a parquet file: {' '.join(str(error).split())}"
-                ) from error
+                raise DataError(f"{path}: cannot be read as a parquet file: {error}") from error
         try:
             whole = concatenate_datasets(tables)
         except ValueError as error:
-            raise DataError(
-                f"{paths[0]} and {paths[-1]}: hold other columns: {' '.join(str(error).split())}"
-            ) from error
+            raise DataError(f"{paths[0]} and {paths[-1]}: hold other columns: {error}") from error
         parts[part] = decode_dataset(whole, facts, str(paths[0]))
     return one_set_of_classes(parts, " and ".join(str(paths[0]) for paths in files.values()))
 

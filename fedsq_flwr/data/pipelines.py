@@ -58,7 +58,7 @@ class InputPipeline:
         return ((images - shift) / scale).contiguous()
 
     def nbytes(self, images: int) -> int:
-        """Return the bytes that so many prepared images take."""
+        """Return the bytes that ``images`` prepared images take."""
         return images * self.channels * self.size**2 * _FLOAT
 
     @property
@@ -83,7 +83,7 @@ class PreparedImages:
         What prepares them, on the device that they are on.
     places : Tensor, optional
         int64 on the CPU: which of ``raw`` these images are, in their order; all by default. Parts of a data
-        set share one ``raw``, so that sharing out copies nothing.
+        set share one ``raw``, so that distributing copies nothing.
     """
 
     def __init__(self, raw: Tensor, pipeline: InputPipeline, places: Tensor | None = None) -> None:

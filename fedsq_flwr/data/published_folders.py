@@ -60,7 +60,7 @@ def _annotated(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path}: cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):
         name, _, rest = line.partition("\t")
         wanted = rest.partition("\t")[0]

@@ -56,7 +56,7 @@ def reuse_partition(source: DataSource, saved: SavedPartition, *, silos: int, mi
     Raises
     ------
     DataError
-        One line, if it is not that of so many silos and of this data set.
+        One line, if it has another number of silos or is of another data set.
     """
     content = saved.content
     if len(content.indices) != silos:

@@ -1,4 +1,4 @@
-"""A part of a task: some of its classes, and at most so many samples."""
+"""A part of a task: some of its classes, and a limited number of samples."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ def select(
     classes : sequence of str, optional
         Which classes stay, numbered anew in this order; by default all.
     limit : int, optional
-        At most so many samples of the pool stay, see `chosen_places`.
+        At most this many samples of the pool stay, see `chosen_places`.
     test_limit : int, optional
         Likewise of the test set, and of the validation set where the source has one.
 

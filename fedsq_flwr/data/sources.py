@@ -24,7 +24,7 @@ DIGITS_TEST_SIZE = 360
 
 @dataclass(frozen=True)
 class DataSource:
-    """A task: samples to be shared out, and a fixed test set that only the report reads.
+    """A task: samples to be distributed, and a fixed test set that only the report reads.
 
     ``validation`` is the server's validation set, where the task has one that is no part of the pool. ``groups``
     are, where they are known, the names of the groups that the pool's samples come from, one a sample: the

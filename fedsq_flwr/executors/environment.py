@@ -1,11 +1,10 @@
-"""What the processes of a run are told by their environment, and where their commands are."""
+"""The environment of a run's processes, and the paths of Flower's commands."""
 
 import os
 import shutil
 import site
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,9 +27,6 @@ _FIXED = {
 }
 
 
-_LONGEST_BASE = 18
-
-
 def isolated_environment(home: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment, changed so that a run keeps to ``home`` and to loopback.
 
@@ -50,17 +46,6 @@ def isolated_environment(home: Path, variables: Mapping[str, str]) -> dict[str, 
     if source not in (*site.getsitepackages(), site.getusersitepackages()):  # a checkout
         environment["PYTHONPATH"] = _joined(os.pathsep, source, environment.get("PYTHONPATH"))
     return environment | _FIXED | {"FLWR_HOME": str(home), "RAY_TMPDIR": str(home)} | dict(variables)
-
-
-def make_home() -> Path:
-    """Make a temporary directory whose path leaves room for the names of Ray's sockets.
-
-    These lie some 70 characters below it, and a socket's path ends at about 104.
-    """
-    base = Path(tempfile.gettempdir())
-    if len(str(base)) > _LONGEST_BASE and Path("/tmp").is_dir():  # noqa: S108  (mkdtemp makes a fresh one)
-        base = Path("/tmp")  # noqa: S108
-    return Path(tempfile.mkdtemp(prefix="fedsq-", dir=base))
 
 
 def command_path(name: str) -> str:

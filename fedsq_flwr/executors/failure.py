@@ -1,4 +1,4 @@
-"""Why a run failed, in one line: what the server app wrote, or what its log says best."""
+"""The reason why a run failed, in one line: from the server app, or from its log."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 _MODULES = re.compile(r"^(?:[a-z_]\w*\.)+(?=[A-Z])")  # what precedes the name of an exception
 _ERROR_LEVEL = re.compile(r"^(?:\d\S* )?(?:ERROR|CRITICAL)\b(?: \[\S+\])?[ :]*(?P<text>\S.*)")
 _BOX = re.compile(r"^│ (?P<text>.*?) *│$")  # how `flwr` frames what it complains about
-# Flower's own words around the error that is meant.
+# Flower's text around the error.
 _WRAPPERS = (
     "RuntimeError: An error was encountered. Ending simulation.",
     "RuntimeError: Simulation Runtime crashed.",
@@ -29,7 +29,7 @@ def written_error(path: Path) -> str | None:
 
 
 def logged_error(lines: Iterable[str]) -> str | None:
-    """Return the line of a log that says best what went wrong, or None.
+    """Return the line of a log that explains a failure best, or None.
 
     That is the last exception of a traceback; without one, what `flwr` complains about or the last
     line of level ERROR.

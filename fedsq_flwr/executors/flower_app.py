@@ -1,4 +1,4 @@
-"""The app that `flwr run` is given: a directory that holds a pyproject.toml and nothing else.
+"""The app directory for `flwr run`: a pyproject.toml and nothing else.
 
 The code itself is imported from where it is installed, so that a checkout, an editable install and a
 wheel run the same way.

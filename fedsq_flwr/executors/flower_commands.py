@@ -1,10 +1,12 @@
-"""Flower's commands, called with a home of their own, and ended with it."""
+"""Flower's commands, run with a Flower home of their own and stopped with it."""
 
 import json
+import logging
+import math
 import re
-import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +17,19 @@ import tomli_w
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors import processes
-from fedsq_flwr.executors.environment import command_path, isolated_environment, make_home
+from fedsq_flwr.executors.environment import command_path, isolated_environment
 from fedsq_flwr.executors.failure import logged_error
+from fedsq_flwr.executors.home import Home
 from fedsq_flwr.executors.interrupts import signals_held_back
 from fedsq_flwr.executors.run_log import RunLog
 
+log = logging.getLogger(__name__)
+
 _COMMAND_SECONDS = 60.0
+_SILENT_SECONDS = 300.0  # a busy SuperLink may tell no status for so long
+_STATUS_POLL_SECONDS = 1.0
 _STARTED = re.compile(r"started run (\d+)")
+COMPLETED, FINISHED = "finished:completed", "finished:"
 #: The connection's name in Flower's configuration.
 CONNECTION = "federation"
 
@@ -43,7 +51,7 @@ class FlowerCommands:
     """
 
     def __init__(self, log: RunLog, variables: Mapping[str, str]) -> None:
-        self.home = make_home()
+        self._home = Home()
         self._log = log
         self._variables = variables
         self._environment: dict[str, str] = {}
@@ -51,10 +59,16 @@ class FlowerCommands:
         self._known: set[psutil.Process] = set()
         self._run_id: str | None = None
 
+    @property
+    def home(self) -> Path:
+        """Flower's home, which goes with this object."""
+        return self._home.path
+
     def __enter__(self) -> Self:
         """Prepare the home."""
         try:
             self._environment = isolated_environment(self.home, self._variables)
+            self._home.keep()
             self._prepare()
         except BaseException:
             self.stop()
@@ -95,6 +109,49 @@ class FlowerCommands:
             return str(run["status"])
         return None
 
+    def final_status(
+        self,
+        meanwhile: Callable[[], None] = lambda: None,
+        *,
+        silent: float = _SILENT_SECONDS,
+        unfinished: float = math.inf,
+    ) -> str | None:
+        """Ask for the status of the run, whose output has ended, until it is known.
+
+        A SuperLink that is busy, or is started again, does not always answer. The output of a run may break off
+        before the run ends.
+
+        Parameters
+        ----------
+        meanwhile : callable
+            Called between two questions.
+        silent, unfinished : float
+            Seconds to wait for a SuperLink that tells no status, and for a run whose status is that it goes on.
+
+        Returns
+        -------
+        str or None
+            The last status that was told. None if none was, or the run was never started.
+        """
+        status, waits_for = None, ""
+        began = told_at = time.monotonic()
+        while self.run_id() is not None:
+            answer = self.run_status()
+            now = time.monotonic()
+            if answer is not None:
+                status, told_at = answer, now
+            if (status or "").startswith(FINISHED) or now - told_at > silent:
+                break
+            if status is not None and now - began > unfinished:
+                break
+            reason = f"a status, for {silent:g} s" if answer is None else f"its end (status: {answer})"
+            if reason != waits_for:
+                log.info("run %s: its output has ended; waiting for %s", self.run_id(), reason)
+                waits_for = reason
+            meanwhile()
+            time.sleep(_STATUS_POLL_SECONDS)
+        return status
+
     def stop_run(self) -> None:
         """Ask the SuperLink to end the run, if it has begun."""
         if (run_id := self.run_id()) is not None:
@@ -126,10 +183,10 @@ class FlowerCommands:
             for child in self._children:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(timeout=1.0)  # takes it out of the process table
-            shutil.rmtree(self.home, ignore_errors=True)
+            self._home.remove()
 
     def _prepare(self) -> None:
-        """Do what must be done before the first command."""
+        """Prepare the home before the first command."""
 
     def _mine(self) -> set[psutil.Process]:
         marked = processes.marked("FLWR_HOME", str(self.home))
@@ -163,6 +220,11 @@ class FlowerCommands:
         return child
 
     def _note_run_id(self, line: str) -> None:
-        """Keep the run's id when it is said: at the end of a long run the line is no recent one."""
+        """Keep the run's id when it is printed: at the end of a long run the line is no longer among the last."""
         if self._run_id is None and (match := _STARTED.search(line)):
             self._run_id = match[1]
+            self._leave_word(match[1])
+
+    def _leave_word(self, run_id: str) -> None:
+        """Have the run stopped if this process is killed: the SuperLink would go on with it."""
+        self._home.at_loss([command_path("flwr"), "stop", run_id], self._environment)

@@ -1,8 +1,10 @@
 """A grid within one process: the same apps and strategy, without Ray."""
 
 import uuid
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Self
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -30,10 +32,14 @@ class InProcessGrid(Grid):
         Messages handled side by side, in threads.
     """
 
+    #: Messages are handed over as they are, with the tensors that shared arrays refer to.
+    within_process = True
+
     def __init__(self, client_app: ClientApp, *, silos: int, workers: int = 1) -> None:
         send_messages_as(RUN_ID, SERVER_NODE_ID)
         self._client_app = client_app
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="silo")
+        self._ahead = workers + 1
         self._contexts = {
             FIRST_SILO_NODE_ID + silo: Context(
                 run_id=RUN_ID,
@@ -55,11 +61,23 @@ class InProcessGrid(Grid):
         *,
         timeout: float | None = None,  # noqa: ARG002 - part of the protocol
     ) -> Iterable[Message]:
-        """Hand each message to the client app and return the replies; ``timeout`` has no effect here.
+        """Hand each message to the client app and return an iterator over the replies, in the order of the messages.
 
-        As in Flower's runtimes, an exception in the client app becomes an error reply.
+        No more messages are handled ahead of the reply that is taken next than there are workers. ``timeout`` has no
+        effect here. As in Flower's runtimes, an exception in the client app becomes an error reply.
         """
-        return list(self._pool.map(self._handle, messages))
+        messages = list(messages)
+        for message in messages:
+            give_message_id(message, uuid.uuid4().hex)
+        return self._replies(messages)
+
+    def _replies(self, messages: Iterable[Message]) -> Iterator[Message]:
+        waiting, going = iter(messages), deque[Future[Message]]()
+        going.extend(self._pool.submit(self._handle, message) for message in islice(waiting, self._ahead))
+        while going:
+            reply = going.popleft().result()
+            going.extend(self._pool.submit(self._handle, message) for message in islice(waiting, 1))
+            yield reply
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +86,6 @@ class InProcessGrid(Grid):
         self._pool.shutdown()
 
     def _handle(self, message: Message) -> Message:
-        give_message_id(message, uuid.uuid4().hex)
         try:
             reply = self._client_app(message, self._contexts[message.metadata.dst_node_id])
         except Exception as error:  # noqa: BLE001 - what a runtime does with a client that fails

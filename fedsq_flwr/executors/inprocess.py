@@ -1,4 +1,4 @@
-"""The in-process executor: server and silos take turns in this process, without Ray or start-up."""
+"""The in-process executor: server and silos run in this process, without Ray."""
 
 import os
 from collections.abc import Callable

@@ -1,11 +1,15 @@
-"""Signals around a run: those that end it raise, and none disturbs the clearing up."""
+"""What ends a run from outside: signals, which raise and never interrupt the clean-up, and a parent's death."""
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_WATCH_SECONDS = 1.0
+_WATCHER = "parent"
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -37,7 +41,7 @@ def ending_signals_raise() -> Iterator[None]:
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Keep Ctrl-C, SIGTERM and SIGHUP waiting for the few seconds that clearing up takes."""
+    """Delay Ctrl-C, SIGTERM and SIGHUP during the few seconds of the clean-up."""
     held: list[int] = []
 
     def hold(number: int, _frame: FrameType | None) -> None:
@@ -53,6 +57,23 @@ def signals_held_back() -> Iterator[None]:
             signal.signal(number, handler)
         if held:
             signal.raise_signal(held[0])
+
+
+def end_with_parent() -> None:
+    """End this process, a worker of another one, soon after that is killed; it would go on with its job otherwise.
+
+    The worker is killed, too: whatever a run writes is whole at any time, and what it started has a keeper.
+    """
+    if any(thread.name == _WATCHER for thread in threading.enumerate()):
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, name=_WATCHER, daemon=True).start()
 
 
 def _in_main_thread() -> bool:

@@ -1,4 +1,4 @@
-"""Finding and ending the processes that one run started, and no others."""
+"""Finding and stopping the processes that one run started, and no others."""
 
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -36,7 +36,7 @@ def marked(name: str, value: str) -> set[psutil.Process]:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Say whether this very process (not a later one with its id) runs; a zombie does not."""
+    """Whether this process runs, and not a later one with its id; a zombie does not run."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""The log of a run: what its processes print, readable, in one file."""
+"""The log of a run: the output of its processes in one file."""
 
 import re
 import threading
@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from fedsq_flwr.files import writing
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _KEPT_LINES = 2000
@@ -21,11 +23,17 @@ class RunLog:
     ----------
     path : Path
         The file, which may hold the log of an earlier attempt.
+
+    Raises
+    ------
+    RunFailedError
+        If it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
         self._recent: deque[str] = deque(maxlen=_KEPT_LINES)
         self._threads: list[threading.Thread] = []
@@ -37,9 +45,9 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what is still on its way and close the file."""
+        """Write the remaining lines and close the file."""
         self.drain(_CLOSING_SECONDS)
-        with self._lock:
+        with self._lock, suppress(OSError):  # of a full disk
             self._file.close()
 
     def collect(self, stream: IO[bytes], listen: Callable[[str], None] | None = None) -> None:

@@ -79,7 +79,7 @@ class SiloProcesses:
         self.stop()
 
     def stop(self) -> None:
-        """Have the silos leave, and kill those that do not; does nothing a second time."""
+        """Stop the silos, and kill those that do not stop; does nothing a second time."""
         with signals_held_back():
             for process in self._processes:
                 with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The executor of real silos: the Flower app through `flwr run`, on a SuperLink that is there already."""
+"""The executor of real silos: the Flower app through `flwr run`, on an existing SuperLink."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from fedsq_flwr.data.folder_layout import find_classes, find_parts
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.executors.failure import logged_error, written_error
 from fedsq_flwr.executors.flower_app import FEDSQ_APP, write_app, write_run_config
-from fedsq_flwr.executors.flower_commands import CONNECTION, FlowerCommands
+from fedsq_flwr.executors.flower_commands import COMPLETED, CONNECTION, FlowerCommands
 from fedsq_flwr.executors.follow import JsonLinesFollower
 from fedsq_flwr.executors.interrupts import ending_signals_raise, signals_held_back
 from fedsq_flwr.executors.run_log import RunLog
@@ -19,7 +19,6 @@ from fedsq_flwr.settings.data import ImageFolderData
 from fedsq_flwr.settings.executor import RealSilos
 from fedsq_flwr.settings.run import RunSettings
 
-COMPLETED = "finished:completed"
 _POLL_SECONDS = 0.2
 
 
@@ -67,7 +66,8 @@ def run_silos(settings: RunSettings, on_round: Callable[[Line], None]) -> None:
                 report()
                 time.sleep(_POLL_SECONDS)
             report()
-            status = flower.run_status()
+            status = flower.final_status(report)
+            report()
         except BaseException:
             with signals_held_back():
                 flower.stop_run()
@@ -78,7 +78,7 @@ def run_silos(settings: RunSettings, on_round: Callable[[Line], None]) -> None:
 
 
 def agree(settings: RunSettings) -> RunSettings:
-    """Settle what silos cannot find out by themselves: how pixels are normalised, and the names of the classes.
+    """Add what silos cannot know: the mean and std of the pixels, and the names of the classes.
 
     Raises
     ------

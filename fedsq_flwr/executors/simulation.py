@@ -8,16 +8,17 @@ from pathlib import Path
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.failure import logged_error, written_error
 from fedsq_flwr.executors.flower_app import FEDSQ_APP, FlowerApp, write_app, write_run_config
+from fedsq_flwr.executors.flower_commands import COMPLETED, FINISHED
 from fedsq_flwr.executors.follow import JsonLinesFollower
 from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.executors.run_log import RunLog
-from fedsq_flwr.executors.silos import COMPLETED
 from fedsq_flwr.executors.superlink import VITAL, LocalSuperLink
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.settings.executor import Simulation
 from fedsq_flwr.settings.run import RunSettings
 
 _POLL_SECONDS = 0.2
+_ENDING_SECONDS = 5.0  # that a run may take to be finished when a vital process has ended
 _WATCH_SECONDS = 1.0  # looking through all processes takes some milliseconds
 # How long the run may take to end once one of these has ended. The simulation's process ends when the
 # outcome is known to the SuperLink, Ray's own before that.
@@ -64,10 +65,13 @@ def run_simulation(
     variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     with ending_signals_raise(), RunLog(output / "flower.log") as log, LocalSuperLink(log, variables) as link:
         lost = _follow(link, _start(link, settings, app), report)
-        status = link.run_status()
+        waits = {} if lost is None else {"unfinished": _ENDING_SECONDS}
+        if lost == VITAL[0]:  # the SuperLink itself, which can tell nothing any more
+            waits["silent"] = 0.0
+        status = link.final_status(report, **waits)
         report()
         if status != COMPLETED:
-            died = f"{lost} ended in mid-run" if lost and not (status or "").startswith("finished:") else None
+            died = f"{lost} ended in mid-run" if lost and not (status or "").startswith(FINISHED) else None
             cause = written_error(told) or died or logged_error(log.recent()) or "no reason given"
             raise RunFailedError(f"{cause} (status: {status or 'none'}; log: {log.path})")
 
@@ -89,7 +93,7 @@ def _start(link: LocalSuperLink, settings: RunSettings, app: FlowerApp) -> subpr
 
 
 def _follow(link: LocalSuperLink, run: subprocess.Popen[bytes], report: Callable[[], None]) -> str | None:
-    """Report rounds until the run ends, or should have; return the vital process that ended first, if any."""
+    """Report rounds until the run ends or its time is over; return the first vital process that ended, if any."""
     lost_at: dict[str, float] = {}
     watched_at = 0.0
     while run.poll() is None:

@@ -1,4 +1,4 @@
-"""A SuperLink of our own on this machine: started below this process, watched, and ended with all that it started."""
+"""A local SuperLink: started by this process, watched, and stopped with all its child processes."""
 
 import socket
 import time
@@ -50,7 +50,7 @@ class LocalSuperLink(FlowerCommands):
         self._vital: dict[str, psutil.Process] = {}
 
     def lost_processes(self) -> list[str]:
-        """Look at what runs below the SuperLink, and name those of `VITAL` that have run and no longer do.
+        """Return the names of `VITAL` whose processes ran below the SuperLink and have ended.
 
         All below the SuperLink end, rightly, some seconds before the run counts as finished.
         """
@@ -78,6 +78,9 @@ class LocalSuperLink(FlowerCommands):
                 raise RunFailedError(f"Flower's SuperLink did not start: {reason} (log: {self._log.path})")
             time.sleep(0.05)
 
+    def _leave_word(self, run_id: str) -> None:
+        """Do nothing: this SuperLink ends with this process."""
+
     def _options(self) -> tuple[str, ...]:
         if self._certificates is None:
             return ("--insecure", "--simulation", "--isolation", "subprocess")
@@ -94,7 +97,7 @@ def free_port() -> int:
 
 
 def _listens(process: psutil.Process, port: int) -> bool:
-    """Say whether this process has the port: that a port answers could be another one's doing."""
+    """Whether this process holds the port; another process could answer on it."""
     with suppress(psutil.Error):
         connections = process.net_connections(kind="tcp4")
         return any(c.status == psutil.CONN_LISTEN and c.laddr[1] == port for c in connections)

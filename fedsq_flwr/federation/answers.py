@@ -4,20 +4,22 @@ A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer
 `answer_query`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
+import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
-from fedsq_flwr.federation.arrays import to_state
+from fedsq_flwr.federation.arrays import is_shared, to_arrays, to_shared_arrays, to_state
 from fedsq_flwr.federation.client import FedSQClient
-from fedsq_flwr.federation.packing import dtype_of, is_packed, pack, unpack
+from fedsq_flwr.federation.packing import check_packed, dtype_of, is_packed, pack, unpack
 from fedsq_flwr.federation.protocol import (
     ARRAYS,
     CONFIG,
+    EVALUATE_EXAMPLES,
     FINGERPRINT,
     LOSS,
     METRICS,
@@ -25,24 +27,46 @@ from fedsq_flwr.federation.protocol import (
     PARTITION_ID,
     ROUND,
     STRUCTURE,
+    TRAIN_EXAMPLES,
     WEIGHT,
 )
 from fedsq_flwr.federation.structures import ContextStructures, Structures
 
 
-def answer_query(message: Message, context: Context, structures: Structures | None = None) -> Message:
+def answer_query(
+    message: Message,
+    context: Context,
+    structures: Structures | None = None,
+    examples: tuple[int, int] | None = None,
+    expected: Callable[[], Mapping[str, Tensor]] | None = None,
+) -> Message:
     """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
+
+    ``examples``, the numbers of training and of held-out samples, are named too, where they are known. The server
+    then uses no reply that is of another number.
 
     Node ids are random in every run. Sampling and summing are ordered by partition ids. A structure that the message
     brings is kept in ``structures`` (by default in the context), and its fingerprint said back. A fingerprint without
     a structure is said back if that structure is kept.
+    ``expected`` returns a structure of this silo's network: one of other names, shapes or size is not kept.
+
+    Raises
+    ------
+    ValueError
+        If the structure is not like ``expected``.
+    WeightsError
+        If the structure cannot be stored.
     """
     answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
+    if examples is not None:
+        answer[TRAIN_EXAMPLES], answer[EVALUATE_EXAMPLES] = examples
     named = message.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
     if named is not None:
         kept = structures or ContextStructures(context)
         if STRUCTURE in message.content.array_records:
             record = message.content.array_records[STRUCTURE]
+            if expected is not None:
+                check_packed(record, expected())
             kept.keep(str(named), unpack(record) if is_packed(record) else to_state(record))
         if kept.load(str(named)) is not None:
             answer[FINGERPRINT] = str(named)
@@ -92,9 +116,12 @@ def _state(client: FedSQClient, record: ArrayRecord) -> dict[str, Tensor]:
 
 def _in_kind(record: ArrayRecord, start: Mapping[str, Tensor], parameters: NDArrays) -> ArrayRecord:
     """Return what was trained in the form that ``record`` came in; rounded, it is the step from ``start``."""
+    ordered = (np.asarray(array, order="C") for array in parameters)
+    trained = {name: torch.from_numpy(array) for name, array in zip(start, ordered, strict=True)}
+    if is_shared(record):
+        return to_shared_arrays(trained)
     if not is_packed(record):
-        return ArrayRecord({name: Array(array) for name, array in zip(start, parameters, strict=True)})
-    trained = {name: torch.from_numpy(array) for name, array in zip(start, parameters, strict=True)}
+        return to_arrays(trained)
     if dtype_of(record) == "float32":
         return pack(trained)
     steps = {n: t - start[n] if t.is_floating_point() else t for n, t in trained.items()}

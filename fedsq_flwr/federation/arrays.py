@@ -1,10 +1,57 @@
-"""Named tensors as Flower's records, and back."""
+"""Named tensors as Flower's records, and back.
+
+Within one process nothing needs to be encoded: a record may hold the tensors themselves, as `TensorArray`. Everything
+that leaves a process holds Flower's own arrays.
+"""
 
 from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
 
+import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
+from flwr.common import NDArray
 from torch import Tensor
+
+from fedsq_flwr.federation import npy
+
+_NUMPY = "numpy.ndarray"  # Flower's name for the format of `numpy.save`
+
+
+class TensorArray(Array):
+    """An array that refers to a tensor, and is encoded only when somebody asks for its bytes.
+
+    Strategies see it as any array of Flower's. `numpy` gives them a copy, which they may write to.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        On the CPU. It is shared: nobody may write to it any more.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor.detach().contiguous()
+        self.dtype = str(tensor.dtype).removeprefix("torch.")
+        self.shape = tuple(tensor.shape)
+        self.stype = _NUMPY
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]
+        """The bytes that a plain array of the same values holds."""
+        return bytes(Array(self.tensor.numpy()).data)
+
+    @property
+    def data_bytes(self) -> int:
+        """The length of `data`, without encoding it."""
+        header = BytesIO()
+        described: Any = np.lib.format.header_data_from_array_1_0(self.tensor.numpy())
+        np.lib.format.write_array_header_1_0(header, described)
+        return len(header.getvalue()) + self.tensor.numel() * self.tensor.itemsize
+
+    def numpy(self) -> NDArray:
+        """Return a copy of the values."""
+        return self.tensor.numpy().copy()
 
 
 def to_arrays(state: Mapping[str, Tensor]) -> ArrayRecord:
@@ -12,6 +59,56 @@ def to_arrays(state: Mapping[str, Tensor]) -> ArrayRecord:
     return ArrayRecord({name: Array(tensor.detach().cpu().numpy()) for name, tensor in state.items()})
 
 
+def to_shared_arrays(state: Mapping[str, Tensor]) -> ArrayRecord:
+    """Return arrays that refer to the tensors of ``state``, which nobody may write to any more."""
+    return record_of({name: TensorArray(tensor) for name, tensor in state.items()})
+
+
+def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
+    """Return a record of the very ``arrays``; Flower's constructor would make others, of their bytes."""
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        record[name] = array
+    return record
+
+
+def is_shared(arrays: ArrayRecord) -> bool:
+    """Tell whether ``arrays`` refer to tensors of this process."""
+    return any(isinstance(array, TensorArray) for array in arrays.values())
+
+
+def read_values(array: Array, dtype: str, shape: tuple[int, ...], *, fortran: bool = False) -> NDArray:
+    """Return the values of an array, shared or plain; see `npy.read_values`."""
+    if not isinstance(array, TensorArray):
+        return npy.read_values(array, dtype, shape, fortran=fortran)
+    values: NDArray = array.tensor.numpy()
+    if str(values.dtype) != dtype:
+        raise ValueError(f"has dtype {values.dtype}, not {dtype}")
+    if values.shape != shape:
+        raise ValueError(f"has shape {values.shape}, not {shape}")
+    return values
+
+
+def is_fortran_ordered(array: Array) -> bool:
+    """Tell whether the values of an array that was made here are in Fortran order."""
+    return not isinstance(array, TensorArray) and npy.is_fortran_ordered(array)
+
+
 def to_state(arrays: ArrayRecord) -> dict[str, Tensor]:
-    """Return copies of the arrays of a record as named tensors on the CPU, in its order; nothing is unpickled."""
-    return {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
+    """Return the arrays of a record as named tensors on the CPU, in its order; nothing is unpickled.
+
+    The tensors of shared arrays are the ones that the arrays refer to, which nobody may write to. Others are copies.
+
+    Raises
+    ------
+    ValueError
+        If the bytes of an array are not what it says they are.
+    """
+    return {name: to_tensor(array) for name, array in arrays.items()}
+
+
+def to_tensor(array: Array) -> Tensor:
+    """Return an array as a tensor on the CPU; see `to_state`."""
+    if isinstance(array, TensorArray):
+        return array.tensor
+    return torch.from_numpy(npy.read_values(array, array.dtype, tuple(array.shape), fortran=True).copy(order="C"))

@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.asked import Asked
-from fedsq_flwr.federation.protocol import CONFIG, FINGERPRINT, STRUCTURE
+from fedsq_flwr.federation.protocol import CONFIG, FINGERPRINT, SETTINGS, STRUCTURE
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +32,23 @@ class StructureDistribution:
         self.timeout = timeout
         self._ask = ask
         self._fingerprints: dict[int, str] = {}  # node id -> the structure that it said it keeps
+        self._refusals: dict[int, str] = {}  # node id -> why it did not take the last one that it was sent
 
     def send(
-        self, grid: Grid, nodes: Sequence[int], fingerprint: str, structure: Callable[[], ArrayRecord | None]
+        self,
+        grid: Grid,
+        nodes: Sequence[int],
+        fingerprint: str,
+        structure: Callable[[], ArrayRecord | None],
+        settings: str | None = None,
     ) -> None:
         """Send the structure to those of ``nodes`` that have not confirmed it.
 
         Nothing is sent where ``structure`` returns None: every silo has it from the start, or there is none.
-        A silo that does not confirm it is not left out here: it refuses the message that follows, by name.
+        A silo that does not confirm it is not left out here: it refuses the message that follows, by name; see
+        `why_not`. A structure travels with the ``settings`` of the run, by which a real silo knows its size.
         """
+        self._refusals = {}
         lacking = self._lacking(nodes, fingerprint)
         arrays = structure() if lacking else None
         if arrays is None:
@@ -51,7 +59,13 @@ class StructureDistribution:
             lacking = self._lacking(nodes, fingerprint)
         if lacking:
             log.info("the structure %s... goes to %d silos that lack it", fingerprint[:12], len(lacking))
+            if settings is not None:
+                name[SETTINGS] = settings
             self._exchange(grid, lacking, RecordDict({STRUCTURE: arrays, CONFIG: name}))
+
+    def why_not(self, node: int) -> str | None:
+        """Return why ``node`` did not take the structure that it was sent last; None if it did, or needed none."""
+        return self._refusals.get(node)
 
     def forget(self, node: int) -> None:
         """Send ``node`` the structure again when it is next asked: it failed, and may have lost what it kept."""
@@ -69,6 +83,11 @@ class StructureDistribution:
             if node is None:
                 continue
             if reply.has_error():
-                log.warning("node %d did not take the structure: %s", node, reply.error.reason)
-            elif (kept := reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)) is not None:
-                self._fingerprints[node] = str(kept)
+                self._refusals[node] = reply.error.reason or "failed without a reason"
+                log.warning("node %d did not take the structure: %s", node, self._refusals[node])
+                continue
+            kept = reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
+            if isinstance(kept, str):
+                self._fingerprints[node] = kept
+            elif STRUCTURE in content.array_records:
+                self._refusals[node] = "did not keep the structure that it was sent"

@@ -4,6 +4,7 @@ Flower sends, stores and fetches each array of a record, and each of its chunks,
 some 250 for a ResNet-18, against 11 for one array. Nothing is pickled.
 """
 
+import json
 from collections.abc import Mapping
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 #: The one name in a packed record, and the format of its array.
 PACKED = "packed"
 FORMAT = "safetensors"
+_RESERVED = "__metadata__"  # of safetensors
 #: What floating-point values may travel as.
 WIRE_DTYPES = ("float32", "float16", "bfloat16")
 
@@ -32,8 +34,11 @@ def pack(state: Mapping[str, Tensor], dtype: str = "float32") -> ArrayRecord:
     Raises
     ------
     ValueError
-        If a value that is finite is not so in ``dtype``; names the tensor.
+        If a value that is finite is not so in ``dtype``, or a name is one that safetensors keeps for itself; names
+        the tensor.
     """
+    if _RESERVED in state:
+        raise ValueError(f"array '{_RESERVED}' cannot be packed under this name")
     rounded = {name: _rounded(name, tensor, dtype) for name, tensor in state.items()}
     count = sum(tensor.numel() for tensor in rounded.values())
     return ArrayRecord({PACKED: Array(dtype, (count,), FORMAT, save(rounded))})
@@ -49,19 +54,62 @@ def dtype_of(record: ArrayRecord) -> str:
     return record[PACKED].dtype
 
 
-def unpack(record: ArrayRecord) -> dict[str, Tensor]:
+def unpack(record: ArrayRecord, dtype: str | None = None) -> dict[str, Tensor]:
     """Return the state of a packed record, floating-point tensors in float32, ordered by name.
 
     Raises
     ------
     ValueError
-        If its bytes are not what they are said to be.
+        If its bytes are not what they are said to be, or a floating-point tensor is not in ``dtype``, where one is
+        given.
     """
     try:
         state = load(record[PACKED].data)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"packed arrays cannot be read: {' '.join(str(error).split())}") from error
+    count = sum(tensor.numel() for tensor in state.values())
+    if record[PACKED].shape != (count,):
+        raise ValueError(f"packed arrays hold {count:,} values, and say otherwise")
+    for name, tensor in state.items():
+        if dtype is not None and tensor.is_floating_point() and tensor.dtype != getattr(torch, dtype):
+            raise ValueError(f"array '{name}' travels as {str(tensor.dtype).removeprefix('torch.')}, not {dtype}")
     return {name: _restored(state[name]) for name in sorted(state)}
+
+
+def check_packed(record: ArrayRecord, expected: Mapping[str, Tensor]) -> None:
+    """Check that ``record`` holds what `pack` makes of a state like ``expected``, before anything of it is unpacked.
+
+    Parameters
+    ----------
+    record : ArrayRecord
+        As it arrived.
+    expected : mapping of str to Tensor
+        Tensors of the names and shapes that are expected; their values are not looked at.
+
+    Raises
+    ------
+    ValueError
+        If the record is not packed, is larger than such a state can be, or has other names or shapes.
+    """
+    if not is_packed(record) or dtype_of(record) not in WIRE_DTYPES:
+        raise ValueError("arrays are not packed, as they are for real silos")
+    data, most = record[PACKED].data, packed_size(expected, dtype_of(record))
+    if len(data) > most:
+        raise ValueError(f"{len(data):,} bytes of arrays arrived where {most:,} are the most of this network")
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + min(length, len(data))])
+        shapes = {name: list(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"packed arrays cannot be read: {type(error).__name__} in the header") from error
+    own = {name: list(tensor.shape) for name, tensor in expected.items()}
+    other = sorted(name for name in shapes.keys() | own.keys() if shapes.get(name) != own.get(name))
+    if other:
+        raise ValueError(f"array '{other[0][:80]}' is not as in this network: {_shown(shapes, other[0])} arrived")
+
+
+def _shown(shapes: Mapping[str, list[int]], name: str) -> str:
+    return f"shape {shapes[name]}"[:80] if name in shapes else "nothing"
 
 
 def packed_size(state: Mapping[str, Tensor], dtype: str) -> int:

@@ -7,9 +7,11 @@ A message to ``train`` or ``evaluate`` holds two records: `ARRAYS`, which is the
 """
 
 from collections.abc import Iterable
+from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 
+from fedsq_flwr.federation.arrays import TensorArray
 from fedsq_flwr.settings import silo
 
 # Records.
@@ -31,6 +33,9 @@ SETTINGS = "settings"
 # In the node config of a silo, and in its answer to a query.
 PARTITION_ID, NUM_PARTITIONS = silo.PARTITION_ID, silo.NUM_PARTITIONS
 
+# In the answer to a query, from a silo that knows its data: its numbers of training and of held-out samples.
+TRAIN_EXAMPLES, EVALUATE_EXAMPLES = "train-examples", "evaluate-examples"
+
 # Metrics of a reply.
 WEIGHT = "num-examples"
 TRAIN_LOSS = "train_loss"
@@ -50,9 +55,21 @@ def count_bytes(messages: Iterable[Message]) -> int:
 
 
 def _bytes_of(record: ArrayRecord | ConfigRecord | MetricRecord) -> int:
-    if isinstance(record, ConfigRecord) and SETTINGS in record:
-        record = ConfigRecord({name: value for name, value in record.items() if name != SETTINGS})
-    return record.count_bytes()
+    """Return what Flower's ``count_bytes`` does, also for empty text and lists, and for values that are no values."""
+    values = (
+        (name, value) for name, value in record.items() if name != SETTINGS or not isinstance(record, ConfigRecord)
+    )
+    return sum(len(name) + _bytes_of_value(value) for name, value in values)
+
+
+def _bytes_of_value(value: Any) -> int:
+    if isinstance(value, Array):
+        return value.data_bytes if isinstance(value, TensorArray) else _bytes_of_value(value.data)
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, list):
+        return sum(map(_bytes_of_value, value))
+    return 1 if isinstance(value, bool) else 8
 
 
 def round_of(message: Message) -> str:

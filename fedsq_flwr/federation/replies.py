@@ -5,6 +5,8 @@ from collections.abc import Container, Iterable
 
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 
+from fedsq_flwr.federation.arrays import record_of
+
 
 def copy_reply(
     reply: Message,
@@ -29,7 +31,7 @@ def copy_reply(
     records: dict[str, ArrayRecord | MetricRecord] = {}
     for name, record in reply.content.array_records.items():
         names = record if arrays is None else [key for key in arrays if key in record]
-        records[name] = ArrayRecord({key: record[key] for key in names})
+        records[name] = record_of({key: record[key] for key in names})
     for name, measured in reply.content.metric_records.items():
         kept = {key: value for key, value in measured.items() if metrics is None or key in metrics}
         records[name] = MetricRecord(kept | ({weight[0]: weight[1]} if weight else {}))

@@ -4,17 +4,19 @@ Flower's own ``Strategy.start`` has no hook for resuming, checkpoints or the bes
 in every call. This loop makes the same calls in the same order, from any round on.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.exchange import Exchange
-from fedsq_flwr.federation.protocol import ACCURACY, LOSS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
+from fedsq_flwr.federation.protocol import ACCURACY, LOSS, SETTINGS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
+from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.federation.wire import Wire
 from fedsq_flwr.learning import Evaluation
@@ -47,13 +49,17 @@ class Round:
     seconds : float
         Of the whole round, by the clock.
     exchange_seconds : dict of str to float
-        Of these, until all replies were there that came, to ``train`` and to ``evaluate``.
+        Of these, until all replies to ``train`` and to ``evaluate`` were there. Each reply is examined and added to
+        the average while others are waited for.
     fingerprint : str
         Of the structure in force; empty where the ReLUs were the network's own.
     start : ArrayRecord
         The model that was sent to the silos.
     replies : sequence of RecordDict
-        What the silos sent that was averaged, by partition id; gone when the next round begins.
+        What the silos sent that was averaged, by partition id, if it was to be kept; gone when the next round
+        begins.
+    waited : dict of int to float
+        Seconds that the round waited for each silo after enough others had answered; those of a second and more.
     diagnostics : Diagnostics or None
         Added after the round, if they are asked for.
     """
@@ -70,6 +76,7 @@ class Round:
     fingerprint: str = ""
     start: ArrayRecord = field(default_factory=ArrayRecord, repr=False)
     replies: Sequence[RecordDict] = field(default=(), repr=False)
+    waited: dict[int, float] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
 
     def train_loss(self) -> float:
@@ -80,7 +87,10 @@ class Round:
 
     def held_out(self) -> Evaluation | None:
         """Return loss and accuracy over all samples that the silos hold out; None if none were evaluated."""
-        metrics = self.evaluation.metrics.values()
+        metrics = list(self.evaluation.metrics.values())
+        metrics = [
+            m for m in metrics if math.isfinite(m[LOSS])
+        ] or metrics  # one silo's loss may not hide the others'
         examples: int = sum(m[WEIGHT] for m in metrics)
         if examples == 0:
             return None
@@ -105,6 +115,7 @@ def run_rounds(
     evaluate: Evaluate,
     evaluate_every: int = 1,
     config: ConfigRecord | None = None,
+    keep_replies: bool = False,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
 
@@ -126,6 +137,8 @@ def run_rounds(
         Rounds after which the silos evaluate; they do after the last in any case.
     config : ConfigRecord, optional
         What every message says, beside what the strategy adds.
+    keep_replies : bool
+        Whether each `Round` is to have the replies; all of a round are then held in memory.
 
     Raises
     ------
@@ -133,24 +146,25 @@ def run_rounds(
         If a round has too few usable replies, or too few silos connect.
     """
     wire = grid if isinstance(grid, Wire) else Wire(grid)
-    strategy.registry.update(wire)  # that silos say who they are is no round's traffic
+    nodes = strategy.registry.update(wire)  # that silos say who they are, and what they have, is no round's traffic
+    if config is not None and SETTINGS in config:
+        strategy.registry.ask_examples(wire, nodes, config, timeout)
+    wire.take_waited()
     for number in range(first, last + 1):
         started, up_before, down_before = time.perf_counter(), wire.bytes_up, wire.bytes_down
         enter(number)
         start = arrays
         messages = strategy.configure_train(number, arrays, config or ConfigRecord(), wire)
-        took, clock = {}, time.perf_counter()
-        up = list(wire.send_and_receive(messages, timeout=timeout))
-        took["train"] = time.perf_counter() - clock
-        averaged, _ = strategy.aggregate_train(number, up)
+        took: dict[str, float] = {}
+        replies = _timed(took, "train", wire.send_and_receive(messages, timeout=timeout))
+        up = list(replies) if keep_replies else []
+        averaged, _ = strategy.aggregate_train(number, up or replies)
         arrays = averaged if averaged is not None else arrays
 
         asks = number % evaluate_every == 0 or number == last
         if asks:
             questions = strategy.configure_evaluate(number, arrays, config or ConfigRecord(), wire)
-            clock = time.perf_counter()
-            answers = list(wire.send_and_receive(questions, timeout=timeout))
-            took["evaluate"] = time.perf_counter() - clock
+            answers = _timed(took, "evaluate", wire.send_and_receive(questions, timeout=timeout))
             strategy.aggregate_evaluate(number, answers)
 
         server = evaluate(arrays)
@@ -166,8 +180,22 @@ def run_rounds(
             exchange_seconds=took,
             fingerprint=strategy.fingerprint_of(number),
             start=start,
-            replies=strategy.averaged(up),
+            replies=strategy.averaged(up) if keep_replies else (),
+            waited=_by_silo(wire.take_waited(), strategy.registry),
         )
         up = []
         yield finished
         finished.replies = ()  # else the next round's would be held beside them
+
+
+def _timed(took: dict[str, float], kind: str, replies: Iterable[Message]) -> Iterator[Message]:
+    """Pass the replies on; note the seconds until the last one is there."""
+    started = time.perf_counter()
+    yield from replies
+    took[kind] = time.perf_counter() - started
+
+
+def _by_silo(waited: Mapping[int, float], registry: NodeRegistry) -> dict[int, float]:
+    """Return the waits of a second and more by silo; a node that is no silo takes no part in a round."""
+    known = {node: seconds for node, seconds in waited.items() if seconds >= 1 and registry.knows(node)}
+    return {registry.silo(node): round(seconds, 1) for node, seconds in known.items()}

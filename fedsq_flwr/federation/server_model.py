@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord
 from torch import Tensor, nn
 
 from fedsq_flwr.data import ServerData
-from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.arrays import to_arrays, to_shared_arrays, to_state
 from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
 from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import Evaluation, evaluate
@@ -114,9 +114,15 @@ class ServerModel:
                 self._model.load_structural_state(structure)
             self._put_in_force(self._schedule.source(server_round))
 
-    def arrays(self) -> ArrayRecord:
-        """Return what travels: the quantitative state as named arrays, and nothing else."""
-        return to_arrays(self.state())
+    def arrays(self, shared: bool = False) -> ArrayRecord:
+        """Return what travels: a copy of the quantitative state as named arrays, and nothing else.
+
+        Parameters
+        ----------
+        shared : bool
+            Whether the arrays may refer to tensors of this process, see `to_shared_arrays`.
+        """
+        return to_shared_arrays(self.state()) if shared else to_arrays(self.state())
 
     def evaluate_plain(self, state: dict[str, Tensor]) -> dict[str, Evaluation] | None:
         """Load a state and evaluate its plain form, with its own ReLUs; None if the model has no other form."""

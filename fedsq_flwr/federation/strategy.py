@@ -23,10 +23,11 @@ from fedsq_flwr.federation.layers import (
     StructureInForce,
     UniformWeights,
 )
-from fedsq_flwr.federation.layers.base import Aggregated
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.flower_internals import FedOpt
+from fedsq_flwr.settings.run import MAX_EXAMPLES
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,18 @@ class FedSQ(Layer):
     head : collection of str
         Names of the head's arrays (`QuantitativeCopy.head_state`); needed for ``linear_probing_rounds``.
     metrics : mapping of str to collection of str
-        Metrics that a reply to ``train`` and to ``evaluate`` must have to be used, each a number.
+        Metrics that a reply to ``train`` and to ``evaluate`` must have to be used, each a number within its range.
+        Other metrics are then ignored. Where none are named, those are aggregated that all usable replies have.
     uniform : bool
         Every reply counts the same in the average, whatever number of samples it is of.
     min_replies : int
         Fewest usable replies of a training round; with fewer the run ends with an error.
+    max_examples : int
+        The most samples that a reply may be of. A silo that named its samples when it joined (`answer_query`) may
+        weigh no more and no less.
+    max_update_ratio : float
+        The largest norm of a reply's update, in multiples of the largest median of an earlier round; 0: no bound.
+        With a bound there is something to remember, see `state`.
     seed : int
         Seeds the choice of silos, round by round.
     timeout : float
@@ -93,6 +101,8 @@ class FedSQ(Layer):
         metrics: Mapping[str, Collection[str]] = MappingProxyType({}),
         uniform: bool = False,
         min_replies: int = 1,
+        max_examples: int = MAX_EXAMPLES,
+        max_update_ratio: float = 0.0,
         seed: int = 0,
         timeout: float = 600.0,
         registry: NodeRegistry | None = None,
@@ -108,7 +118,14 @@ class FedSQ(Layer):
             averaging = UniformWeights(averaging)
         if linear_probing_rounds:
             averaging = LinearProbing(averaging, linear_probing_rounds, head)
-        self._screening = Screening(ModelCheck(averaging), self.registry, metrics=metrics, min_replies=min_replies)
+        self._screening = Screening(
+            ModelCheck(averaging),
+            self.registry,
+            metrics=metrics,
+            min_replies=min_replies,
+            max_examples=max_examples,
+            max_update_ratio=max_update_ratio,
+        )
         self._structure = StructureInForce(
             SeededOrder(self._screening, self.registry, seed),
             fingerprint,

@@ -30,7 +30,13 @@ class Structures(Protocol):
         ...
 
     def keep(self, fingerprint: str, state: Mapping[str, Tensor]) -> None:
-        """Keep ``state``; older ones may make room."""
+        """Keep ``state``; older ones may make room.
+
+        Raises
+        ------
+        WeightsError
+            If it cannot be stored; says why.
+        """
         ...
 
     def discard(self, fingerprint: str) -> None:
@@ -81,10 +87,16 @@ class DiskStructures:
     def keep(self, fingerprint: str, state: Mapping[str, Tensor]) -> None:
         """Keep ``state``; the oldest make room."""
         new = self._path(fingerprint)
-        save_weights(new, state, {"fingerprint": fingerprint})
-        others = [path for path in self._directory.glob("*.safetensors") if path != new]  # whatever the clock says
-        for path in sorted(others, key=lambda path: path.stat().st_mtime_ns)[: 1 - KEPT_ON_DISK]:
-            path.unlink(missing_ok=True)
+        try:
+            save_weights(new, state, {"fingerprint": fingerprint})
+            # Whatever the clock says, the new one stays.
+            others = [path for path in self._directory.glob("*.safetensors") if path != new]
+            for path in sorted(others, key=lambda path: path.stat().st_mtime_ns)[: 1 - KEPT_ON_DISK]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("the structure %s... cannot be kept in %s: %s", fingerprint[:12], self._directory, error)
+            reason = error.strerror or type(error).__name__  # without the path, which is the silo's own business
+            raise WeightsError(f"cannot store the structure in state_dir: {reason}") from error
 
     def discard(self, fingerprint: str) -> None:
         """Forget the state called ``fingerprint``."""

@@ -5,6 +5,7 @@ replies to messages that were sent.
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -13,12 +14,14 @@ from flwr.serverapp import Grid
 from torch import Tensor
 
 from fedsq_flwr.errors import RunFailedError
-from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.arrays import to_shared_arrays, to_state
 from fedsq_flwr.federation.asked import Asked
+from fedsq_flwr.federation.collecting import Collector
+from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
 from fedsq_flwr.federation.protocol import ARRAYS, count_bytes
-from fedsq_flwr.federation.waiting import waits
+from fedsq_flwr.federation.waiting import Patience, waits
 from fedsq_flwr.flower_internals import ErrorCode, give_message_id
 
 log = logging.getLogger(__name__)
@@ -35,11 +38,15 @@ class Wire(GridView):
         Pack the arrays of each message into one, rounded to this dtype; a silo answers in kind. By default messages
         travel as they are.
     poll : float, optional
-        The most seconds between two polls for replies, for a grid over a network. By default the grid polls by
-        itself: Flower's does so every 3 seconds.
+        The most seconds between two polls for replies, for a grid that processes lie behind. By default the grid
+        polls by itself: Flower's does so every 3 seconds, and returns the replies when the last one is there.
+    patience : Patience, optional
+        Over a network: how long the last replies are waited for.
 
     Attributes
     ----------
+    collector : Collector or None
+        Collects the replies over a network.
     bytes_down, bytes_up : int
         What the records of all messages and of all replies held, as they travelled.
 
@@ -50,17 +57,38 @@ class Wire(GridView):
     global model itself is never rounded (our choice). In float32 the weights themselves travel: no bit changes.
     """
 
-    def __init__(self, grid: Grid, *, dtype: str | None = None, poll: float | None = None) -> None:
+    def __init__(
+        self, grid: Grid, *, dtype: str | None = None, poll: float | None = None, patience: Patience | None = None
+    ) -> None:
         super().__init__(grid)
         self._dtype = dtype
         self._poll = poll
+        self.collector = None if poll is None or patience is None else Collector(grid, poll, patience)
         self.bytes_down = 0
         self.bytes_up = 0
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Send ``messages`` and return the replies that came in time, one at most to each message.
+    @property
+    def takes_shared_arrays(self) -> bool:
+        """Whether messages may hold shared arrays: they are packed here, or never leave this process."""
+        return self._dtype is not None or is_within_process(self._grid)
 
-        A reply that cannot be used becomes an error reply of the node that was asked.
+    def take_waited(self) -> dict[int, float]:
+        """Return the seconds that nodes were waited for since the last call; see `Collector.waited`."""
+        if self.collector is None:
+            return {}
+        waited, self.collector.waited = self.collector.waited, {}
+        return waited
+
+    def close(self) -> None:
+        """Look for no more replies."""
+        if self.collector is not None:
+            self.collector.stop()
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Send ``messages`` and return an iterator over the replies that come in time, one at most to each message.
+
+        A reply that cannot be used becomes an error reply of the node that was asked. A reply that has been taken
+        from the iterator is not kept here.
 
         Raises
         ------
@@ -69,29 +97,47 @@ class Wire(GridView):
         """
         messages = list(messages)
         sent = messages if self._dtype is None else self._pack_all(messages, self._dtype)
-        self.bytes_down += count_bytes(sent)
-        replies = list(self._exchange(sent, timeout))
+        replies = self._exchange(sent, timeout)
+        unsent = set() if self.collector is None else self.collector.unsent
+        self.bytes_down += count_bytes(message for message in sent if message.metadata.message_id not in unsent)
         for message, own in zip(sent, messages, strict=True):  # replies name the message that travelled
             give_message_id(own, message.metadata.message_id)
-        self.bytes_up += count_bytes(replies)
-        return [self._check(reply, sent[place], messages[place]) for place, reply in _first_answers(replies, sent)]
+        return self._checked(replies, sent, messages)
+
+    def _checked(
+        self, replies: Iterable[Message], sent: list[Message], originals: list[Message]
+    ) -> Iterator[Message]:
+        asked, answered = Asked(sent), set[int]()
+        for reply in replies:
+            self.bytes_up += count_bytes([reply])
+            place = asked.place(reply)
+            if place is None or place in answered:
+                log.warning("node %d answered what it was not asked, or twice", reply.metadata.src_node_id)
+                continue
+            answered.add(place)
+            yield self._check(reply, sent[place], originals[place])
 
     def _exchange(self, messages: list[Message], timeout: float | None) -> Iterable[Message]:
+        """Send ``messages``, all of them before this returns; return the replies as they come."""
+        if self.collector is not None:
+            return self.collector.exchange(messages, timeout)
         if self._poll is None:
             return self._grid.send_and_receive(messages, timeout=timeout)
-        waiting = set(filter(None, self._grid.push_messages(messages)))  # none for a message that is not taken
-        deadline = None if timeout is None else time.monotonic() + timeout
-        replies: list[Message] = []
-        seconds = waits(self._poll)
-        while True:
-            new = list(self._grid.pull_messages(waiting))
-            replies += new
-            waiting -= {reply.metadata.reply_to_message_id for reply in new}
-            if not waiting or (deadline is not None and time.monotonic() > deadline):
-                return replies
-            if new:  # the other silos' replies often follow soon
-                seconds = waits(self._poll)
-            time.sleep(next(seconds))
+        ids = set(filter(None, self._grid.push_messages(messages)))  # none for a message that is not taken
+        return self._pull(ids, self._poll, math.inf if timeout is None else time.monotonic() + timeout)
+
+    def _pull(self, waiting: set[str], poll: float, end: float) -> Iterator[Message]:
+        seconds = waits(poll)
+        while waiting:
+            replies = list(self._grid.pull_messages(waiting))
+            waiting -= {reply.metadata.reply_to_message_id for reply in replies}
+            yield from replies
+            if time.monotonic() > end:
+                return
+            if replies:  # the next one often follows soon
+                seconds = waits(poll)
+            elif waiting:
+                time.sleep(next(seconds))
 
     def _pack_all(self, messages: list[Message], dtype: str) -> list[Message]:
         packed: dict[int, ArrayRecord] = {}  # each record once: a strategy sends the same one to every silo
@@ -117,24 +163,19 @@ class Wire(GridView):
             if self._dtype is None or not records:
                 return reply
             start = to_state(original.content.array_records[ARRAYS])
-            unpacked = {name: _unpacked(record, start, self._dtype) for name, record in records.items()}
-        except (ValueError, KeyError) as error:
-            return Message(Error(ErrorCode.UNKNOWN, f"{error}"), reply_to=sent)
-        for name, state in unpacked.items():
-            reply.content[name] = to_arrays(state)
+            arrays = {n: to_shared_arrays(_unpacked(record, start, self._dtype)) for n, record in records.items()}
+        except ValueError as error:
+            return Message(Error(ErrorCode.UNKNOWN, in_one_line(str(error))), reply_to=sent)
+        except Exception as error:  # noqa: BLE001 - whatever a reply is made of, it costs that reply only, by name
+            told = in_one_line(f"cannot be read ({type(error).__name__}: {error})")
+            return Message(Error(ErrorCode.UNKNOWN, told), reply_to=sent)
+        reply.content.update(arrays)
         return reply
 
 
-def _first_answers(replies: Iterable[Message], sent: list[Message]) -> Iterator[tuple[int, Message]]:
-    """Yield the first reply to each message that is answered, with the message's place."""
-    asked, answered = Asked(sent), set[int]()
-    for reply in replies:
-        place = asked.place(reply)
-        if place is None or place in answered:
-            log.warning("node %d answered what it was not asked, or twice", reply.metadata.src_node_id)
-            continue
-        answered.add(place)
-        yield place, reply
+def is_within_process(grid: Grid) -> bool:
+    """Tell whether a grid hands messages over within this process, as they are."""
+    return bool(getattr(grid, "within_process", False))
 
 
 def _with_arrays(message: Message, records: Mapping[str, ArrayRecord]) -> Message:
@@ -156,11 +197,11 @@ def _unpacked(record: ArrayRecord, start: Mapping[str, Tensor], dtype: str) -> d
     size, most = len(record[PACKED].data), packed_size(start, dtype)
     if size > most:
         raise ValueError(f"sends {size:,} bytes of arrays where {most:,} are the most that is expected")
-    state = unpack(record)
+    state = unpack(record, dtype)
     return state if dtype == "float32" else {name: _moved(start.get(name), step) for name, step in state.items()}
 
 
 def _moved(start: Tensor | None, step: Tensor) -> Tensor:
-    if start is None or start.shape != step.shape or not start.is_floating_point():
+    if start is None or start.shape != step.shape or not (start.is_floating_point() and step.is_floating_point()):
         return step  # what is wrong with it is told by the screening
     return start + step

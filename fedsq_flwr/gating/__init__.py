@@ -11,8 +11,7 @@ from fedsq_flwr.gating.packed.gates import Gates
 from fedsq_flwr.gating.probe.affine import check_affine
 from fedsq_flwr.gating.probe.averaging import AveragingGap, WeightDrift, averaging_gap, weight_drift
 from fedsq_flwr.gating.probe.flips import LayerGates, fixed_gates, flip_rate, gate_flips, own_gates
-from fedsq_flwr.gating.replay import GateMismatchError
-from fedsq_flwr.gating.support import UnsupportedActivationError
+from fedsq_flwr.gating.support import GateMismatchError, UnsupportedActivationError
 from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 __all__ = [

@@ -3,12 +3,13 @@
 The cache holds the packed gates of `DualCopy.gates`, one row for each sample. A hit equals a recomputation to the
 bit, because gates are recorded in batches of eight images or more: in such batches the kernels of a network give a
 sample the same gates whatever the other samples. Alone, a sample may differ in a few of millions of bits
-(docs/method.md).
+(docs/explanation/gates.md).
 """
 
 import hashlib
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +17,20 @@ import torch
 from torch import Tensor
 
 from fedsq_flwr.gating.dual import DualCopy
+from fedsq_flwr.gating.fingerprint import describe
 from fedsq_flwr.gating.images import Images
+from fedsq_flwr.gating.independence import SMALLEST_BATCH, check_rows
 from fedsq_flwr.gating.packed.gates import Gates, Layout
 from fedsq_flwr.gating.packed.layout import is_channels_last
 from fedsq_flwr.gating.packed.rows import DiskRows, MemoryRows, Rows, file_of, room_on_disk
-from fedsq_flwr.gating.replay import GateMismatchError
+from fedsq_flwr.gating.support import GateMismatchError
 from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 log = logging.getLogger(__name__)
 
-#: The smallest batch in which gates are recorded.
-SMALLEST_BATCH = 8
+
+#: What picks samples out of a tensor of samples.
+Index = Tensor | slice | Sequence[int] | Sequence[bool]
 
 
 @dataclass
@@ -77,10 +81,11 @@ class GateCache:
         self.hits = 0
         self.misses = 0
         self._tables: dict[str, _Table] = {}  # in order of use, the last used one at the end
+        self._checked: set[str] = set()  # networks and forms of images that `check_rows` has passed
         self._lock = threading.RLock()
 
     def bind(self, dual: DualCopy, *, data: str, samples: int, view: str = "", views: int = 1) -> "BoundGates":
-        """Return the gates of one data set under the present structure of ``dual``.
+        """Return the gates of one data set under the present structure of ``dual``; bind anew when it changes.
 
         Parameters
         ----------
@@ -95,7 +100,16 @@ class GateCache:
             variants, such as ``"flip"``. Each name has rows of its own.
         views : int
             Number of variants, numbered from 0; there is a row for each sample in each of them.
+
+        Raises
+        ------
+        ValueError
+            If the dual copy is not gated, ``samples`` is negative, or there are no views.
         """
+        if not dual.gated:
+            raise ValueError("the dual copy is not gated, so it has no gates to cache")
+        if samples < 0 or views < 1:
+            raise ValueError(f"samples={samples}, views={views}: must be at least 0 and at least 1")
         return BoundGates(self, dual, data=data, samples=samples, view=view, views=views)
 
     @property
@@ -105,25 +119,27 @@ class GateCache:
             return sum(table.rows.nbytes for table in self._tables.values())
 
     def fetch(self, bound: "BoundGates", samples: Tensor, images: Tensor) -> Gates:
-        """Return the gates of a batch, see `BoundGates.of`; ``samples`` are numbers of rows."""
+        """Return the gates of a batch, see `BoundGates.of`; ``samples`` are numbers of rows, int64."""
         key = bound.key(images)
         with self._lock:
             table = self._tables.pop(key, None)
             if table is not None:
                 self._tables[key] = table  # moved to the end
         if table is None:
-            return self._begin(key, bound, samples, _record(bound.dual, images))
+            self._check(bound.dual, images)
+            return self._begin(key, bound, samples, _record(bound, images))
         with self._lock:
             known = table.rows.known(samples)
-            found = table.rows.take(samples[known])
+            all_known = bool(known.all())
+            found = table.rows.take(samples if all_known else samples[known])
             self.hits += len(found)
-        if len(found) == len(samples):
+        if all_known:
             return Gates(table.layout, found)
-        computed = _record(bound.dual, images[(~known).to(images.device)])
+        computed = _record(bound, images[(~known).to(images.device)])
         if computed.layout != table.layout:
             raise GateMismatchError(
-                "the network takes another branch for other batches, so that its gates cannot be kept sample by "
-                "sample: do without the gate cache"
+                "the network takes another branch for other batches, so its gates cannot be cached sample by sample: "
+                "do without the gate cache"
             )
         self._keep(table, samples[~known], computed)
         rows = torch.empty((len(samples), found.shape[1]), dtype=torch.uint8)
@@ -141,6 +157,14 @@ class GateCache:
                 table.rows.forget()
         self._keep(table, samples, computed)
         return computed
+
+    def _check(self, dual: DualCopy, images: Tensor) -> None:
+        """Check once, for a network and a form of images, that rows can be cached; not again for other weights."""
+        network = describe(dual.structural, head=dual.head, pool_gates=dual.pool_gates)
+        checked = hashlib.sha256(repr((network, *_form(images))).encode()).hexdigest()
+        if checked not in self._checked:
+            check_rows(dual, images)
+            self._checked.add(checked)
 
     def _keep(self, table: _Table, samples: Tensor, computed: Gates) -> None:
         fits = samples < table.rows.capacity
@@ -186,35 +210,68 @@ class BoundGates:
         self.fingerprint = dual.fingerprint
         self.view = view
         self.rows = samples * views  # the row of a sample is `view * samples + sample`
-        self._samples = samples
+        self._numbers = torch.arange(samples)
+        self._views = views
         self._cache = cache
         self._name = (self.fingerprint, data, view, samples, torch.__version__)
+        self._keys: dict[tuple[object, ...], str] = {}
 
-    def of(self, samples: Tensor, images: Tensor, views: Tensor | None = None) -> Gates:
+    def of(self, samples: Index, images: Tensor, views: Tensor | None = None) -> Gates:
         """Return the gates of a batch; those that are not cached are computed and stored.
 
         Parameters
         ----------
-        samples : Tensor
-            int64, on the CPU: the numbers of the samples.
+        samples : Tensor, slice or sequence of int
+            What picks the images of this batch out of all images, as in ``all_images[samples]``: numbers of samples
+            (negative ones count from the end), a mask, or a slice.
         images : Tensor
-            The images of these samples, in the same order, as they enter the network.
+            The images of these samples, in the same order, as they enter the network; at least one.
         views : Tensor, optional
-            int64, on the CPU: the number of the view of each sample; 0 by default.
+            int64: the number of the view of each sample; 0 by default.
 
         Raises
         ------
         GateMismatchError
-            If the network takes another branch for another batch: the gates of a sample then depend on its batch.
+            If the gates of an image depend on its batch, as in a network that takes another branch for another
+            batch; or if the structure has changed since the gates were bound.
+        UnsupportedActivationError
+            If the gates depend on the head, so that the fingerprint does not name them.
+        ValueError
+            If ``samples`` or ``views`` do not pick a row for each image.
         """
-        return self._cache.fetch(self, samples if views is None else views * self._samples + samples, images)
+        self.verify()
+        return self._cache.fetch(self, self._places(samples, views, len(images)), images)
+
+    def verify(self) -> None:
+        """Raise GateMismatchError unless the structure is the one that the gates were bound under."""
+        if self.dual.fingerprint != self.fingerprint:
+            raise GateMismatchError(
+                f"the structure is no longer {self.fingerprint[:12]}..., under which the gates were bound: bind anew"
+            )
 
     def key(self, images: Tensor) -> str:
         """Return the key of the gates of ``images``: a hash of everything that their bits depend on."""
-        device = images.device.type
-        precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else str(images.dtype)
-        form = (precision, tuple(images.shape[1:]), is_channels_last(images), device)
-        return hashlib.sha256(repr((*self._name, *form)).encode()).hexdigest()
+        form = _form(images)
+        if form not in self._keys:
+            self._keys[form] = hashlib.sha256(repr((*self._name, *form)).encode()).hexdigest()
+        return self._keys[form]
+
+    def _places(self, samples: Index, views: Tensor | None, count: int) -> Tensor:
+        """Return the rows of a batch of ``count`` images, int64 on the CPU."""
+        total = len(self._numbers)
+        needed = f"needed is one of {total} samples for each of {count} images, by whole numbers, a mask or a slice"
+        try:
+            picked = self._numbers[samples if isinstance(samples, slice) else torch.as_tensor(samples).cpu()]
+        except (IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"samples: {error}; {needed}") from error
+        if picked.shape != (count,) or count == 0:
+            raise ValueError(f"samples: they pick {tuple(picked.shape)}; {needed}")
+        if views is None:
+            return picked
+        view = torch.as_tensor(views, device="cpu")
+        if view.shape != picked.shape or view.dtype != torch.int64 or not 0 <= view.min() <= view.max() < self._views:
+            raise ValueError(f"views: must be {count} whole numbers from 0 to {self._views - 1}")
+        return view * total + picked
 
 
 def bind(
@@ -242,9 +299,18 @@ def digest(images: Images) -> str:
     return hashlib.sha256(head + values.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def _record(dual: DualCopy, images: Tensor) -> Gates:
+def _form(images: Tensor) -> tuple[object, ...]:
+    """Return what the bits of gates depend on beside network and values: precision, shape, memory format, device."""
+    device = images.device.type
+    precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else str(images.dtype)
+    return precision, tuple(images.shape[1:]), is_channels_last(images), device
+
+
+def _record(bound: BoundGates, images: Tensor) -> Gates:
     """Compute the gates of ``images`` in a batch of at least `SMALLEST_BATCH`, padded by repeating images."""
     count = len(images)
     if count < SMALLEST_BATCH:
         images = images[torch.arange(SMALLEST_BATCH, device=images.device) % count]
-    return dual.gates(images)[:count].to(torch.device("cpu"))
+    gates = bound.dual.gates(images)[:count].to(torch.device("cpu"))
+    bound.verify()  # the pass may have changed the structure, or shown that it has no fingerprint
+    return gates

@@ -1,41 +1,66 @@
 """The fingerprint of a structure: a hash of everything that determines its gates, and of nothing else.
 
-Two silos with the same fingerprint compute the same gates for the same image. The fingerprint covers the names,
-shapes, dtypes and bytes of weights and statistics, the class and the hyperparameters of each module (its
-``extra_repr``: a stride changes gates but no weight), and the gating options. It does not cover the head, which
-comes after the last gate, nor ``num_batches_tracked``, which evaluation does not use.
+Two silos with the same fingerprint compute the same gates for the same image. The fingerprint covers
+
+* the names, shapes, dtypes and bytes of weights and statistics;
+* the class of each module, its ``extra_repr`` (a stride changes gates but no weight), and its public attributes of
+  type bool, int, float and str, plain tensors, and tuples and lists of them;
+* the gating options.
+
+It does not cover the head, which comes after the last gate (see `head_check`), nor ``num_batches_tracked``, which
+evaluation does not use.
+
+This is format 2. Format 1, of version 0.1, had no attributes; it is still computed to restore the runs of that
+version.
 """
 
 import hashlib
 from collections.abc import Iterator
+from operator import is_
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fedsq_flwr.gating.frozen import has_parameters
+
+#: Public attributes that differ between silos, or between the passes of one, and change no gate.
+_NOT_COVERED = ("training", "device")
+
 
 class Fingerprint:
-    """The fingerprint of a network, computed again only when something that it covers has changed.
+    """The fingerprint of a network, computed again only when something that it covers may have changed.
 
-    Hashing the half gigabyte of a VGG takes a third of a second, and a silo needs the fingerprint several times
-    for each message. A change is noticed if a tensor is another object or was written to (torch counts writes,
-    except those through ``.data``), and if the description of the modules differs.
+    Hashing the half gigabyte of a VGG takes a third of a second, and a silo needs the fingerprint in every step. A
+    change is noticed if a module holds another object than before, or a tensor was written to (torch counts writes,
+    except those through ``.data``).
     """
 
     def __init__(self) -> None:
-        self._seen: tuple[str, list[tuple[Tensor, int]]] | None = None
+        self._of: tuple[nn.Module, str | None, bool] | None = None
+        self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []  # what modules hold, now and then
+        self._versions: list[tuple[Tensor, int]] = []
         self._value = ""
 
     def of(self, network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
         """Return the `structure_fingerprint` of ``network``."""
-        named = list(gate_tensors(network, head=head))
-        described = "|".join([_description(network, head=head, pool_gates=pool_gates), *(name for name, _ in named)])
-        tensors = [tensor for _, tensor in named]
-        if any(tensor.is_inference() for tensor in tensors):  # tensors of inference mode do not count writes
-            return structure_fingerprint(network, head=head, pool_gates=pool_gates)
-        if self._seen is None or self._seen[0] != described or not _same(self._seen[1], tensors):
+        if self._of != (network, head, pool_gates) or not self._is_fresh():
             self._value = structure_fingerprint(network, head=head, pool_gates=pool_gates)
-            self._seen = described, [(tensor, tensor._version) for tensor in tensors]
+            self._held = [
+                (held, dict(held))
+                for module in network.modules()
+                for held in (vars(module), module._parameters, module._buffers, module._modules)
+            ]
+            tensors = [value for held, _ in self._held for value in held.values() if isinstance(value, Tensor)]
+            counted = not any(tensor.is_inference() for tensor in tensors)  # these do not count writes
+            self._of = (network, head, pool_gates) if counted else None
+            self._versions = [(tensor, tensor._version) for tensor in tensors] if counted else []
         return self._value
+
+    def _is_fresh(self) -> bool:
+        return all(tensor._version == version for tensor, version in self._versions) and all(
+            len(held) == len(before) and all(map(is_, held.values(), before.values())) for held, before in self._held
+        )
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Fingerprint":
         """Return an empty one: the tensors of a copied network are other objects."""
@@ -46,13 +71,7 @@ class Fingerprint:
         return Fingerprint, ()
 
 
-def _same(seen: list[tuple[Tensor, int]], tensors: list[Tensor]) -> bool:
-    return len(seen) == len(tensors) and all(
-        old is new and version == new._version for (old, version), new in zip(seen, tensors, strict=True)
-    )
-
-
-def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
+def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: bool, version: int = 2) -> str:
     """Return the sha256 (64 hexadecimal digits) of what determines the gates of ``network``.
 
     Parameters
@@ -63,8 +82,10 @@ def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: b
         Name of the module that the fingerprint does not cover.
     pool_gates : bool
         Whether max-pooling winners are gates.
+    version : {2, 1}
+        The format.
     """
-    digest = hashlib.sha256(_description(network, head=head, pool_gates=pool_gates).encode())
+    digest = hashlib.sha256(describe(network, head=head, pool_gates=pool_gates, version=version).encode())
     for name, tensor in gate_tensors(network, head=head):
         digest.update(f"|{name}:{tuple(tensor.shape)}:{tensor.dtype}=".encode())
         digest.update(_bytes(tensor))
@@ -72,24 +93,71 @@ def structure_fingerprint(network: nn.Module, *, head: str | None, pool_gates: b
 
 
 def gate_tensors(network: nn.Module, *, head: str | None) -> Iterator[tuple[str, Tensor]]:
-    """Yield, by name, the tensors that determine the gates: not the head's, nor ``num_batches_tracked``."""
+    """Yield, by name, the parameters and buffers that determine the gates: neither the head's nor counters."""
+    named = [
+        (f"{name}.{own}" if name else own, tensor)
+        for name, module in _covered_modules(network, head=head)
+        for held in (module._parameters, module._buffers)
+        for own, tensor in held.items()
+        if tensor is not None
+    ]
     # Sorted together, so that a tensor may be a parameter or a buffer.
-    for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()], key=lambda item: item[0]):
-        if not _within(name, head) and not name.endswith("num_batches_tracked"):
+    for name, tensor in sorted(named, key=lambda item: item[0]):
+        if not name.endswith("num_batches_tracked"):
             yield name, tensor
 
 
-def _description(network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
+def describe(network: nn.Module, *, head: str | None, pool_gates: bool, version: int = 2) -> str:
+    """Return what the fingerprint covers beside tensors: the modules by name, and the gating options."""
     modules = (
-        f"|{name}:{type(module).__qualname__}({module.extra_repr()})"
-        for name, module in network.named_modules()
-        if not _within(name, head)
+        f"|{name}:{type(module).__qualname__}({_details(module, version)})"
+        for name, module in _covered_modules(network, head=head, whole=version == 1)
     )
-    return f"fedsq-gates-1|pool_gates={pool_gates}{''.join(modules)}"
+    return f"fedsq-gates-{version}|pool_gates={pool_gates}{''.join(modules)}"
 
 
-def _within(name: str, head: str | None) -> bool:
-    return head is not None and (name == head or name.startswith(f"{head}."))
+def _covered_modules(network: nn.Module, *, head: str | None, whole: bool = True) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each module once, under its first name that is not within the head.
+
+    Without ``whole``, only those parts of the head are left out that have parameters: a head of several layers may
+    begin with a pooling or a ReLU.
+    """
+    seen = set()
+    for name, module in network.named_modules(remove_duplicate=False):
+        within = head is not None and (name == head or name.startswith(f"{head}."))
+        if module not in seen and not (within and (whole or has_parameters(module))):
+            seen.add(module)
+            yield name, module
+
+
+def _details(module: nn.Module, version: int) -> str:
+    if version == 1:
+        return module.extra_repr()
+    # The extra_repr of these two names the device.
+    shown = "" if isinstance(module, nn.ParameterList | nn.ParameterDict) else module.extra_repr()
+    attributes: dict[str, object] = {}
+    for owner in reversed(type(module).__mro__[: type(module).__mro__.index(nn.Module)]):
+        attributes |= vars(owner)
+    attributes |= vars(module)
+    told = {name: _told(value) for name, value in sorted(attributes.items()) if _is_public(name)}
+    return f"{shown};{','.join(f'{name}={text}' for name, text in told.items() if text is not None)}"
+
+
+def _is_public(name: str) -> bool:
+    return not name.startswith("_") and name not in _NOT_COVERED
+
+
+def _told(value: object) -> str | None:
+    """Return the text of a plain value, the same on every machine; None for any other object."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)}:{value.dtype}:{hashlib.sha256(_bytes(value)).hexdigest()}"
+    for kind in (bool, int, float, str):  # a subclass, such as a number of numpy, may have a repr of its own
+        if isinstance(value, kind):
+            return repr(kind(value))
+    if isinstance(value, tuple | list):
+        parts = [part for each in value if (part := _told(each)) is not None]
+        return f"({', '.join(parts)})" if len(parts) == len(value) else None
+    return None
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -2,20 +2,18 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import ceil
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fedsq_flwr.gating.packed.calls import Gate, PackedPool, PackedRelu, PoolGate, ReluGate
-from fedsq_flwr.gating.record import split_return_indices
-from fedsq_flwr.gating.support import MAX_POOLS, RELUS
-
-
-class GateMismatchError(RuntimeError):
-    """The quantitative pass asks for other gates than were recorded, for example because it took another branch."""
+from fedsq_flwr.gating.activations import ACTIVATIONS, Activation, read_activation
+from fedsq_flwr.gating.packed.calls import ActivationGate, Gate, PackedActivation, PackedPool, PoolGate
+from fedsq_flwr.gating.record import layer_of, layers_by_weight, split_return_indices
+from fedsq_flwr.gating.support import LAYERS, MAX_POOLS, GateMismatchError
 
 
 class Replaying(TorchFunctionMode):
@@ -30,17 +28,28 @@ class Replaying(TorchFunctionMode):
     part : tuple of float
         The gates to apply: where they begin and end among all gates, in call order, as fractions of the number
         of gates (rounded up). The other calls of the pass are left as they are.
+    network : nn.Module, optional
+        The quantitative copy. With it a gate that was recorded in another of its layers is refused.
 
     Raises
     ------
     GateMismatchError
-        If a call needs a gate of another kind or shape than the next recorded one, if there are too few
+        If a call needs a gate of another kind, shape or layer than the next recorded one, if there are too few
         recorded gates, if gates are left over when the pass ends, or if the network uses
         ``torch.utils.checkpoint``.
     """
 
-    def __init__(self, gates: Sequence[Gate], *, pool_gates: bool, part: tuple[float, float] = (0.0, 1.0)) -> None:
+    def __init__(
+        self,
+        gates: Sequence[Gate],
+        *,
+        pool_gates: bool,
+        part: tuple[float, float] = (0.0, 1.0),
+        network: nn.Module | None = None,
+    ) -> None:
         super().__init__()
+        self._layers = {} if network is None else layers_by_weight(network)
+        self._layer: str | None = None  # the layer that was called last, if it is known
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
@@ -54,10 +63,10 @@ class Replaying(TorchFunctionMode):
     ) -> Any:
         """Intercept one call of torch."""
         kwargs = kwargs or {}
-        if func in RELUS:
-            value = args[0] if args else kwargs["input"]
-            in_place = RELUS[func] or bool(kwargs.get("inplace", args[1] if len(args) > 1 else False))
-            return self._relu(value, in_place=in_place)
+        if func in LAYERS:
+            self._layer = layer_of(func, args, kwargs, self._layers)
+        if func in ACTIVATIONS:
+            return self._activation(read_activation(func, args, kwargs), partial(func, *args, **kwargs))
         if self._pool_gates and func in MAX_POOLS:
             wants_winners, args, kwargs = split_return_indices(func, args, kwargs)
             value = args[0] if args else kwargs["input"]
@@ -76,13 +85,17 @@ class Replaying(TorchFunctionMode):
                 f"the quantitative pass used {self._next} gates, the structural pass recorded {len(self._gates)}"
             )
 
-    def _relu(self, value: Tensor, *, in_place: bool) -> Tensor:
-        gate = self._take(value)
-        if isinstance(gate, ReluGate | PackedRelu):
-            if not self._applies:
-                return torch.relu_(value) if in_place else torch.relu(value)
-            return gate.apply(value, in_place=in_place)
-        raise GateMismatchError(f"gate {self._next - 1}: recorded for a max-pooling, asked for by a ReLU")
+    def _activation(self, activation: Activation | None, call: Callable[[], Tensor]) -> Tensor:
+        if activation is None:
+            raise GateMismatchError(f"gate {self._next}: the bound of an activation is no longer a constant")
+        gate = self._take(activation.value)
+        if not isinstance(gate, ActivationGate | PackedActivation):
+            raise GateMismatchError(f"gate {self._next - 1}: recorded for a max-pooling, asked for by an activation")
+        if gate.regimes != activation.regimes:
+            raise GateMismatchError(f"gate {self._next - 1}: recorded for {gate.regimes}, not {activation.regimes}")
+        if not self._applies:
+            return call()
+        return gate.apply(activation.value, in_place=activation.in_place, slope=activation.slope)
 
     @property
     def _applies(self) -> bool:
@@ -93,7 +106,7 @@ class Replaying(TorchFunctionMode):
         gate = self._take(value)
         if isinstance(gate, PoolGate | PackedPool):
             return gate
-        raise GateMismatchError(f"gate {self._next - 1}: recorded for a ReLU, asked for by a max-pooling")
+        raise GateMismatchError(f"gate {self._next - 1}: recorded for an activation, asked for by a max-pooling")
 
     def _take(self, value: Tensor) -> Gate:
         if self._grad_enabled and _may_be_checkpointed() and _checkpoints() > self._around:
@@ -106,6 +119,12 @@ class Replaying(TorchFunctionMode):
         if gate.shape != value.shape:
             raise GateMismatchError(
                 f"gate {self._next}: recorded for shape {tuple(gate.shape)}, asked for {tuple(value.shape)}"
+            )
+        # A layer that is not there has been wrapped since, for example by an adapter.
+        if self._layer not in (None, gate.layer) and gate.layer in self._layers.values():
+            raise GateMismatchError(
+                f"gate {self._next}: recorded in layer '{gate.layer}', asked for in layer '{self._layer}': the "
+                "quantitative pass takes another branch"
             )
         self._next += 1
         return gate

@@ -1,34 +1,30 @@
-"""Which calls have binary gates, and which are refused.
+"""Which calls have gates, and which are refused.
 
-A gate is binary if the output is the input times 0 or 1 (a ReLU) or one of the inputs (max-pooling). Under fixed
-binary gates the network is affine in each layer taken alone. Calls and modules that would break this are refused
-by name (our choice: an error is better than a method that is silently applied in part).
+A gate says in which of finitely many linear regimes an activation is (see `activations`), or which input wins (a
+max-pooling). Under fixed gates the network is affine in each layer taken alone. Calls and modules that would break
+this are refused by name (our choice: an error is better than a method that is silently applied in part).
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that the field uses
 from torch import Tensor, nn
+from torch.jit import ScriptFunction
+from torch.nn.parameter import is_lazy
+
+
+class GateMismatchError(RuntimeError):
+    """A pass asks for other gates than were recorded, for example because it took another branch."""
 
 
 class UnsupportedActivationError(ValueError):
-    """A layer has no binary gates, so its network cannot have fixed gates."""
+    """A layer has no fixed linear regimes, so its network cannot have fixed gates."""
 
-
-#: ReLU calls -> whether they work in place (`F.relu` has an argument for it).
-RELUS: Mapping[Callable[..., Any], bool] = MappingProxyType(
-    {
-        F.relu: False,
-        torch.relu: False,
-        Tensor.relu: False,
-        torch.relu_: True,
-        Tensor.relu_: True,
-    }
-)
 
 #: Max-pooling calls -> (the function that also returns the winners, number of spatial dimensions).
 MAX_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Any], int]] = MappingProxyType(
@@ -52,18 +48,32 @@ MAX_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Any], int]] = Mapping
     }
 )
 
+#: Calls by which a layer makes an activation -> position of the layer's weight among the arguments.
+LAYERS: Mapping[Callable[..., Any], int] = MappingProxyType(
+    {
+        F.linear: 1,
+        F.conv1d: 1,
+        F.conv2d: 1,
+        F.conv3d: 1,
+        F.conv_transpose1d: 1,
+        F.conv_transpose2d: 1,
+        F.conv_transpose3d: 1,
+        F.batch_norm: 3,
+    }
+)
+
 _REFUSED_MODULES: tuple[type[nn.Module], ...] = (
-    nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU,
-    nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.PReLU, nn.ReLU6, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid,
-    nn.Softmax, nn.Softmax2d, nn.Softmin, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink,
-    nn.Threshold, nn.LPPool1d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d,
+    nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardswish,
+    nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.RReLU, nn.SELU, nn.SiLU, nn.Sigmoid,
+    nn.Softmax, nn.Softmax2d, nn.Softmin, nn.Softplus, nn.Softsign, nn.Tanh, nn.Tanhshrink,
+    nn.LPPool1d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d,
     nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.MultiheadAttention, nn.RNNBase,
     nn.RNNCellBase, nn.Bilinear, torch.jit.ScriptModule,
 )  # fmt: skip
 
 # Calls that are as common on constants as on activations (division, rsqrt, sin, cos, prod) are not here; the probe
-# finds them.
+# finds them. Activations are here that are refused where they are not piecewise linear in one input.
 _REFUSED_NAMES = (
     "__ipow__", "__pow__", "__rpow__", "_weight_norm", "abs", "absolute", "amax", "amin", "aminmax", "cdist",
     "celu", "clamp", "clamp_max", "clamp_min", "clip", "copysign", "cosine_similarity", "cummax", "cummin",
@@ -78,11 +88,14 @@ _REFUSED_NAMES = (
     "sigmoid", "sign", "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "sqrt",
     "square", "std", "std_mean", "tanh", "tanhshrink", "threshold", "topk", "var", "var_mean", "vector_norm",
     "where",
+    # A convolution or a linear map with a ReLU in the same kernel.
+    "_addmm_activation", "cudnn_convolution_relu", "cudnn_convolution_add_relu", "miopen_convolution_relu",
+    "miopen_convolution_add_relu",
 )  # fmt: skip
 
 
 def _refused_functions() -> dict[Callable[..., Any], str]:
-    """Return every form (function, method, in place) of the functions without binary gates -> its name."""
+    """Return every form (function, method, in place) of the functions without fixed linear regimes -> its name."""
     found: dict[Callable[..., Any], str] = {}
     for name in _REFUSED_NAMES:
         for spelling in (name, f"{name}_"):
@@ -107,20 +120,20 @@ TRAINING_ARGUMENTS: Mapping[Callable[..., Any], tuple[int, bool]] = MappingProxy
     }
 )
 
-#: Calls without binary gates -> their name.
+#: Calls without fixed linear regimes -> their name.
 REFUSED_CALLS: Mapping[Callable[..., Any], str] = MappingProxyType(_refused_functions())
 
 
 def refusal(layer: str, reason: str) -> UnsupportedActivationError:
     """Return the error, one line, that says which layer is refused, why, and which layers are supported."""
     return UnsupportedActivationError(
-        f"layer '{layer}' {reason}; fixed gating takes affine layers, ReLUs, max-pooling, batch normalisation "
-        "and dropout"
+        f"layer '{layer}' {reason}; fixed gating takes affine layers, piecewise-linear activations, "
+        "max-pooling, batch normalisation and dropout"
     )
 
 
 def check_modules(network: nn.Module) -> None:
-    """Refuse a network that contains a module without binary gates.
+    """Refuse a network that contains a module without fixed linear regimes, or one that hides its gates.
 
     Raises
     ------
@@ -129,13 +142,45 @@ def check_modules(network: nn.Module) -> None:
         raises the same error.
     """
     for name, module in network.named_modules():
+        layer, kind = name or type(network).__name__, type(module).__name__
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise UnsupportedActivationError(
-                f"layer '{name}' is a {type(module).__name__} without running statistics, so that the gates of an "
-                "image would depend on its batch"
+                f"layer '{layer}' is a {kind} without running statistics, so that the gates of an image would depend "
+                "on its batch"
             )
         if isinstance(module, _REFUSED_MODULES):
-            raise refusal(name, f"is a {type(module).__name__}, which has no binary gates")
+            raise refusal(layer, f"is a {kind}, which has no fixed linear regimes")
+        if any(is_lazy(tensor) for tensor in (*module._parameters.values(), *module._buffers.values())):
+            raise UnsupportedActivationError(f"layer '{layer}' is a {kind} without values yet: run the network once")
+        hides = _hiding_place(module)
+        if hides is not None:
+            raise UnsupportedActivationError(f"layer '{layer}' {hides}, which hides its gates")
+
+
+def _hiding_place(module: nn.Module) -> str | None:
+    """Return what in a module hides calls from the pass, or None."""
+    # By its name, because the class stands in a module that takes a second to import.
+    if any(base.__name__ == "OptimizedModule" for base in type(module).__mro__):
+        return "is compiled by torch.compile"
+    if isinstance(module, nn.parallel.DistributedDataParallel) or (
+        isinstance(module, nn.DataParallel) and len(module.device_ids) > 1
+    ):
+        return f"is a {type(module).__name__}"
+    own = [base for base in type(module).__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins")]
+    functions = [value for base in own for value in vars(base).values() if isinstance(value, FunctionType)]
+    for name, value in [*vars(module).items(), *(read for function in functions for read in _reads(function))]:
+        if isinstance(value, ScriptFunction):
+            return f"calls '{name}', a function of torch.jit"
+    return None
+
+
+def _reads(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield the names and values that a function reads from around itself."""
+    for name in function.__code__.co_names:
+        yield name, function.__globals__.get(name)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a name that has no value yet
+            yield name, cell.cell_contents
 
 
 def calling_layer(network: nn.Module) -> str:
@@ -148,3 +193,15 @@ def calling_layer(network: nn.Module) -> str:
             return name or type(network).__name__
         frame = frame.f_back
     return type(network).__name__
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Yield the floating-point tensors within lists, tuples and dicts, in order; not those inside `torch.vmap`."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and not torch._C._functorch.is_functorch_wrapped_tensor(value):
+            yield value
+    elif isinstance(value, dict):
+        yield from tensors_of(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from tensors_of(each)

@@ -30,7 +30,7 @@ class Augmentation(Protocol):
     views: int | None
 
     def draw(self, samples: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Draw a view for each of so many samples of ``shape`` ``(C, H, W)``: int64 ``(samples,)`` on the CPU."""
+        """Draw a view for each of ``samples`` samples of ``shape`` ``(C, H, W)``: int64 ``(samples,)`` on the CPU."""
         ...
 
     def apply(self, images: Tensor, views: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Plain:
 
 
 class Flip:
-    """Left and right exchanged in view 1, with probability 1/2."""
+    """Mirrored left to right in view 1, which has probability 1/2."""
 
     view = "flip"
     views: int | None = 2

@@ -11,7 +11,7 @@ SCHEDULES = ("constant", "cosine")
 
 
 def rate_factor(schedule: str, server_round: int, rounds: int) -> float:
-    """Return what the learning rate of the first round is multiplied by in round ``server_round``.
+    """Return the factor of the learning rate in round ``server_round``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Thread counts are set on purpose: they are part of what fixes the numbers, and of who waits for whom."""
+"""Thread counts: set explicitly, because they affect the numbers and the time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -13,6 +13,7 @@ from fedsq_flwr.learning.batches import shuffled_batches
 from fedsq_flwr.learning.precision import autocast
 from fedsq_flwr.learning.schedule import rate_factor
 from fedsq_flwr.learning.seeding import derive_seed, seed_global_generators
+from fedsq_flwr.learning.sgd import SGD
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,14 @@ def train_locally(
     started = time.perf_counter()
     parameters = [p for p in model.parameters() if p.requires_grad]
     anchors = [p.detach().clone() for p in parameters] if mu else []
-    optimizer = torch.optim.SGD(
-        parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+    optimizer = SGD(parameters, settings.learning_rate, settings.momentum, settings.weight_decay)
     order = torch.Generator().manual_seed(derive_seed(seed, "order"))
     augmentation = AUGMENTATIONS[settings.augmentation]
     if gates is not None and augmentation.views != 1 and gates.view != augmentation.view:
         raise ValueError(f"augmentation={settings.augmentation}: its gates cannot be kept as view {gates.view!r}")
     drawn = torch.Generator().manual_seed(derive_seed(seed, "augmentation"))
     shape = images[:1].shape[1:]
-    total = 0.0
+    total = torch.zeros((), device=images.device, dtype=torch.float64)
     model.train()
     with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
         seed_global_generators(derive_seed(seed, "dropout"), images.device)
@@ -113,14 +112,14 @@ def train_locally(
                 with autocast(images.device, settings.precision):
                     logits = model(inputs) if gates is None else model(inputs, gates.of(batch, inputs, views[batch]))
                     loss = F.cross_entropy(logits, labels[batch])
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 if mu:
                     _add_proximal_gradient(parameters, anchors, mu)
                 optimizer.step()
-                total += float(loss.detach()) * len(batch)
+                total += loss.detach() * len(batch)  # read once, at the end: reading waits for the device
     seen = settings.epochs * len(labels)
-    return TrainingResult(total / seen, len(labels), time.perf_counter() - started)
+    return TrainingResult(float(total) / seen, len(labels), time.perf_counter() - started)
 
 
 def _add_proximal_gradient(parameters: list[torch.nn.Parameter], anchors: list[Tensor], mu: float) -> None:

@@ -1,4 +1,4 @@
-"""Backbones by name: the residual networks for small images, and networks of torchvision.
+"""Backbones by name: the residual networks for small images, EfficientNet-Lite0, and networks of torchvision.
 
 torchvision is imported when one of its networks is built, because the import takes a second.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from fedsq_flwr.models.cifar_resnet import CifarResNet
+from fedsq_flwr.models.efficientnet_lite import EfficientNetLite0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
         "squeezenet1_1": _torchvision("squeezenet1_1", "classifier.1"),
         "densenet121": _torchvision("densenet121", "classifier"),
         "googlenet": _torchvision("googlenet", "fc"),
+        "efficientnet_lite0": Backbone(EfficientNetLite0, "_fc"),
     }
 )
 

@@ -31,7 +31,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
         licence, size = told.get("license"), told.get("input_size")  # channels, height, width
         side = None if size is None else size[-1]
     except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-        raise WeightsError(f"{where}: {' '.join(str(error).split())}") from error
+        raise WeightsError(f"{where}: {error}") from error
     fields: dict[str, Any] = dict(pixel_statistics(where, told))
     if side is not None:
         fields["input_size"] = image_side(where, side)

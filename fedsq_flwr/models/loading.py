@@ -203,7 +203,7 @@ def _converted(what: str, name: str, tensor: Tensor, own: Tensor) -> Tensor:
     if not torch.isfinite(values).all():
         raise WeightsError(f"{what}: '{name}' holds values that are not finite as {own.dtype}")
     if name.rpartition(".")[2] == "running_var" and values.numel():
-        # Either makes every gate below wrong, without a word: a NaN is not above 0.
+        # Either silently makes every later gate wrong: a NaN is not above 0.
         if (values < 0).any():
             raise WeightsError(f"{what}: '{name}' holds values below 0, and no variance is")
         if not values.any():
@@ -212,7 +212,7 @@ def _converted(what: str, name: str, tensor: Tensor, own: Tensor) -> Tensor:
 
 
 def _kind(dtype: torch.dtype) -> str:
-    """Return what sort of numbers a dtype has; conversion within one sort changes no more than their precision."""
+    """Return the kind of a dtype; conversion within a kind changes only the precision."""
     if dtype.is_floating_point:
         return "floating"
     if dtype.is_complex:

@@ -1,4 +1,4 @@
-"""How a network's images were normalised, as whoever published its weights states it: checked before it is used."""
+"""Statistics of the pixels that published weights state: checked before use."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -59,7 +59,7 @@ def image_side(where: str, value: Any) -> int:
 
 
 def brief(value: Any) -> str:
-    """Return ``value`` as a few characters of one line."""
+    """Return ``value`` as a short text of one line."""
     text = " ".join(str(value).split())
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 

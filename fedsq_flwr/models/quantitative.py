@@ -4,13 +4,13 @@ Alone, with its own ReLUs, it is the network of FedAvg and FedProx. `DualCopy` a
 method therefore shares one interface, one batch-norm policy, and the names of the tensors that travel.
 """
 
-import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from fedsq_flwr.models.batch_norm import apply_policy, check_policy, staying_tensors, travelling_buffers
+from fedsq_flwr.models.copying import copied
 from fedsq_flwr.models.head import find_head, new_head
 
 
@@ -34,7 +34,7 @@ class QuantitativeCopy(nn.Module):
     Raises
     ------
     ValueError
-        If the policy or the head's name is unknown.
+        If the policy or the head's name is unknown, or the network cannot be copied.
     """
 
     #: Fingerprint of the structural copy that the gates come from; empty where the network has its own ReLUs.
@@ -45,10 +45,14 @@ class QuantitativeCopy(nn.Module):
         check_policy(batch_norm)
         self.batch_norm = batch_norm
         self.head = find_head(network, head)
-        self.quantitative = copy.deepcopy(network)
+        self.quantitative = copied(network)
         self.head_only = False
         self._resting: list[nn.Parameter] = []  # they learn again once the head does not learn alone
         self.train(network.training)
+
+    def has_fingerprint(self, value: object) -> bool:
+        """Return whether ``value`` is the `fingerprint`, in today's format or in that of version 0.1."""
+        return value == self.fingerprint
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(N, C, H, W)`` to logits ``(N, classes)``."""
@@ -155,7 +159,7 @@ class QuantitativeCopy(nn.Module):
 
     def to_plain(self) -> nn.Module:
         """Return a copy of the quantitative network, with its own ReLUs and without a structural copy."""
-        return copy.deepcopy(self.quantitative)
+        return copied(self.quantitative)
 
     def _head_module(self) -> nn.Module:
         if self.head is None:

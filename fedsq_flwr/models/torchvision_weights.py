@@ -61,6 +61,6 @@ def _cached(name: str, url: str, digits: str) -> Path:
     except (OSError, RuntimeError) as error:  # no network, or other bytes than those published
         raise WeightsError(
             f"backbone.weights={name}: {path} is not there and cannot be downloaded "
-            f"({' '.join(str(error).split())}); put {url} there, or give backbone.weights the path of a local file"
+            f"({error}); put {url} there, or give backbone.weights the path of a local file"
         ) from error
     return path

@@ -1,10 +1,11 @@
-"""Where weights come from: a local file, a run, torchvision's published files, or the Hugging Face hub."""
+"""Where weights come from: a local file, a run, an installed package, torchvision, or the Hugging Face hub."""
 
 from pathlib import Path
 
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.models.hub_layout import CONFIGURATION, FILES, find_weights, read_configuration
 from fedsq_flwr.models.hub_weights import hub_weights
+from fedsq_flwr.models.imagenet_weights import IMAGENET, imagenet_weights
 from fedsq_flwr.models.torch_files import is_weights_file
 from fedsq_flwr.models.torchvision_weights import torchvision_weights
 from fedsq_flwr.models.weights import WeightsFile, stated
@@ -30,6 +31,7 @@ def locate_weights(backbone: str, name: str) -> WeightsFile:
         * a folder as the hub lays it out: ``model.safetensors`` or ``pytorch_model.bin``, where ``config.json``
           beside it may say how its images were normalised;
         * ``hf:owner/name[/file][@revision]``;
+        * ``imagenet``, the weights of EfficientNet-Lite0 that an installed package holds;
         * a name under which torchvision publishes weights of the backbone, such as ``IMAGENET1K_V1``.
 
     Raises
@@ -39,6 +41,8 @@ def locate_weights(backbone: str, name: str) -> WeightsFile:
     """
     if name.startswith("hf:"):
         return hub_weights(name)
+    if name == IMAGENET:
+        return imagenet_weights(backbone)
     path = Path(name).expanduser()
     if is_weights_file(path):
         return _local_weights(path)

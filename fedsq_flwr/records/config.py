@@ -9,7 +9,7 @@ import yaml
 from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.files import read_bytes, write_whole
 from fedsq_flwr.settings.base import flat
-from fedsq_flwr.settings.run import RENAMED, RunSettings
+from fedsq_flwr.settings.run import MAX_EXAMPLES, MAX_UPDATE_RATIO, RENAMED, RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
 CONFIG = "config.yaml"
@@ -17,8 +17,16 @@ CONFIG = "config.yaml"
 LARGEST = 2**20
 #: Settings of version 0.1 that are gone, with the value at which they had no effect.
 _REMOVED: Mapping[str, Any] = {"method.release_over": 0}
-#: Settings that runs of older versions do not have. Their defaults are what was done then; all others must be there.
-_LATER = ("fraction_evaluate", "method.gated_from", "method.gated_to")
+#: Settings that runs of older versions do not have, with what was done then. All others must be there.
+_LATER: Mapping[str, Any] = {
+    "fraction_evaluate": 1.0,
+    "max_examples": MAX_EXAMPLES,  # likewise
+    "max_update_ratio": MAX_UPDATE_RATIO,  # there was no bound, and honest updates stay below this one
+    "method.gated_from": 0.0,
+    "method.gated_to": 1.0,
+    "executor.reply_fraction": 1.0,
+    "executor.reply_grace": 0.0,
+}
 #: A setting that every run of version 0.1 states, and none of a later version.
 _OF_0_1 = "participation"
 
@@ -69,10 +77,13 @@ def read_config(path: Path) -> RunSettings:
         settings = RunSettings.parse(data)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    missing = flat(settings.plain()).keys() - flat(data).keys() - set(_LATER)
-    if missing:  # a default in its place would say of the run what nobody knows
-        raise ConfigurationError(f"{path}: {min(missing)}: is missing; a run's file holds all settings")
-    return settings
+    missing = flat(settings.plain()).keys() - flat(data).keys()
+    if unknown := missing - _LATER.keys():  # a default in its place would say of the run what nobody knows
+        raise ConfigurationError(f"{path}: {min(unknown)}: is missing; a run's file holds all settings")
+    then = settings.plain()
+    for name in missing:
+        _put(then, name, _LATER[name])
+    return RunSettings.parse(then)
 
 
 def config_text(path: Path) -> str:

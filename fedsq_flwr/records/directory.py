@@ -1,7 +1,7 @@
 """A run's directory, as the run writes it: what a finished round leaves behind, and where a resumed run starts."""
 
-import json
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +9,17 @@ from typing import Any
 
 from torch import Tensor
 
-from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.data import ServerData
-from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.files import write_as_json, writing
 from fedsq_flwr.models import state_digest
-from fedsq_flwr.records.checkpoints import Checkpoints
+from fedsq_flwr.records.checkpoints import Checkpoints, digest_of_names, pixels_of
 from fedsq_flwr.records.config import CONFIG, read_config, write_config
-from fedsq_flwr.records.history import HISTORY, History, Line, best_line
+from fedsq_flwr.records.history import HISTORY, WAY_OUT, History, Line, best_line, check_kept
 from fedsq_flwr.records.results import line_of, partition_of, plain_figures, summary_of
+from fedsq_flwr.records.status import LAST, holds_run
 from fedsq_flwr.records.summary import FAILURE, SUMMARY, Failure, total
 from fedsq_flwr.settings.partition_file import PARTITION
 from fedsq_flwr.settings.resuming import changes
@@ -75,14 +75,17 @@ class RunDirectory:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self.check(settings)
-        mean, std = normalisation(settings.backbone)
-        size = str(settings.backbone.image_size)
-        self.checkpoints.pixels = {"mean": json.dumps(mean), "std": json.dumps(std), "input_size": size}
+        pixels = pixels_of(settings.backbone)
+        self.checkpoints.pixels = {**pixels, "classes": digest_of_names(task.class_names)}
         start = Start(1, None)
         with writing(self.path):
             (self.path / FAILURE).unlink(missing_ok=True)  # of an earlier attempt
-            if settings.resume and self.checkpoints.path("last").exists():
+            if settings.resume and holds_run(self.path):
                 start = self._resume()
+            self.checkpoints.tidy()
+            for name in (CONFIG, PARTITION, SUMMARY):
+                for half in self.path.glob(f".{name}.*"):
+                    half.unlink()
             write_config(self.path / CONFIG, settings)
             write_as_json(self.path / PARTITION, partition_of(task))
         return start
@@ -95,7 +98,7 @@ class RunDirectory:
         ConfigurationError, DataError
             As `open`.
         """
-        if not self.history.path.exists():
+        if not holds_run(self.path):
             return
         if not settings.resume:
             raise ConfigurationError(
@@ -141,8 +144,9 @@ class RunDirectory:
         """
         line = line_of(finished)
         lines = self.history.read()
+        before = self.history.digest()
         with writing(self.path):
-            self.checkpoints.save("last", state, line, structure, server)
+            self.checkpoints.save("last", state, line, structure, server, history=before)
             if best_line([*lines, line]) is line:
                 self.checkpoints.save("best", state, line, structure)
             self.history.append(line)
@@ -189,11 +193,19 @@ class RunDirectory:
             log.exception("%s cannot be written", self.path / FAILURE)
 
     def _resume(self) -> Start:
+        lines = self.history.read()
+        if not os.path.lexists(self.path / LAST):
+            raise DataError(
+                f"{self.path / LAST} is missing, without which the run of {len(lines)} finished rounds cannot go on; "
+                f"{WAY_OUT}"
+            )
         state, line = self.checkpoints.load("last")
         structure, server = self.checkpoints.load_structure("last"), self.checkpoints.load_server("last")
-        self.history.repair(line)
+        self.history.repair(line, self.checkpoints.metadata("last").history)
         lines = self.history.read()
         if best_line(lines).round == line.round:  # the run may have died before it was kept as the best
             self.checkpoints.save("best", state, line, structure)
+        else:
+            check_kept(lines, self.checkpoints.load("best")[1], self.checkpoints.path("best"), best=True)
         self._earlier_seconds = total(earlier.seconds for earlier in lines) or 0.0
         return Start(line.round + 1, state, structure, server)

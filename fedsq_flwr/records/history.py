@@ -1,5 +1,6 @@
 """``history.jsonl``: one JSON line a round, appended when the round is over, never rewritten."""
 
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,8 @@ from fedsq_flwr.files import MOST, Count, FileModel, Measured, Several, parse_as
 HISTORY = "history.jsonl"
 #: The most bytes of a history. A line has at most some ten thousand.
 LARGEST = 2**30
+#: What to do about a file of a run that is missing or damaged, and that a run cannot go on without.
+WAY_OUT = "put a copy of the file back, or choose another output"
 
 Number = TypeVar("Number")
 #: A value for each silo, by its number.
@@ -96,6 +99,7 @@ class Line(FileModel):
     sampled: Count | None = None
     replies: Count
     dropped: Several[Drop] = ()
+    waited: BySilo[Measured] = Field(default_factory=dict)
     silo_samples: BySilo[Count] = Field(default_factory=dict)
     silo_held_out: BySilo[Count] = Field(default_factory=dict)
     silo_unreadable: BySilo[Count] = Field(default_factory=dict)
@@ -143,7 +147,7 @@ class History:
             If a finished line is damaged; names the file and the line.
         """
         rounds = {}
-        for number, text in enumerate(self._content().split(b"\n")[:-1], start=1):
+        for number, text in enumerate(self._lines(), start=1):
             if text.strip():
                 line = parse_line(text, f"{self.path}, line {number}")
                 rounds[line.round] = line
@@ -170,32 +174,55 @@ class History:
             file.flush()
             os.fsync(file.fileno())
 
-    def repair(self, last: Line) -> None:
+    def digest(self) -> str:
+        """Return the digest of the finished lines."""
+        return _digest_of(self._lines())
+
+    def repair(self, last: Line, before: str | None = None) -> None:
         """Make the file end with the round ``last``, the one of the checkpoint that a run resumes from.
 
         A half-written last line is cut off, and a round whose checkpoint was written when the run died before its
         line was is added.
 
+        Parameters
+        ----------
+        last : Line
+            The checkpoint's round.
+        before : str, optional
+            What `digest` was before that round.
+
         Raises
         ------
         DataError
-            If the file does not hold the rounds before ``last``, or holds rounds after it: the checkpoint is not this
-            run's newest.
+            If the file is not the one that the checkpoint was written with: a round before ``last`` is missing or
+            another, or there are rounds after it.
         """
         lines = self.read()
         newest = lines[-1].round if lines else 0
         if newest not in (last.round, last.round - 1):
             raise DataError(
-                f"{self.path} holds round {newest}, but the checkpoint to resume from is of round {last.round}"
+                f"{self.path} holds round {newest}, but the checkpoint to resume from is of round {last.round}; "
+                f"{WAY_OUT}"
             )
+        missing = set(range(1, newest)) - {line.round for line in lines}
+        if missing:
+            raise DataError(f"{self.path} lacks round {min(missing)}; {WAY_OUT}")
+        known = self._lines()[: -1 if newest == last.round else None]
+        is_same = newest < last.round or line_text(lines[-1]) == line_text(last)
+        if not is_same or before not in (None, _digest_of(known)):
+            raise DataError(f"{self.path} was changed after round {last.round} was kept; {WAY_OUT}")
         if self.is_cut_short():
             with self.path.open("r+b") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)
         if newest < last.round:
             self.append(last)
 
+    def _lines(self) -> list[bytes]:
+        """Return the finished lines, each without its newline."""
+        return self._content().split(b"\n")[:-1]
+
     def _content(self) -> bytes:
-        return read_bytes(self.path, at_most=LARGEST) if self.path.exists() else b""
+        return read_bytes(self.path, at_most=LARGEST) if os.path.lexists(self.path) else b""
 
 
 def parse_line(text: bytes | str, where: str) -> Line:
@@ -223,6 +250,34 @@ def best_line(lines: Sequence[Line]) -> Line:
     return max(measured, key=lambda line: (line.accuracy or 0.0, -line.round)) if measured else lines[-1]
 
 
+def check_kept(lines: Sequence[Line], kept: Line, where: Path, *, best: bool) -> None:
+    """Check that a checkpoint is of a round of the history, or of the round that was to be added next.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        The history.
+    kept : Line
+        The checkpoint's.
+    where : Path
+        The checkpoint's file.
+    best : bool
+        It is to be the best round's.
+
+    Raises
+    ------
+    DataError
+        If it is another round's, or another run's.
+    """
+    known = {line.round: line for line in lines}
+    is_next = kept.round == len(known) + 1
+    if not is_next and (kept.round not in known or line_text(known[kept.round]) != line_text(kept)):
+        raise DataError(f"{where} is of a round {kept.round} that the history does not hold; {WAY_OUT}")
+    wanted = best_line([*lines, kept] if is_next else lines).round
+    if best and wanted != kept.round:
+        raise DataError(f"{where} is of round {kept.round}, but the best is round {wanted}; {WAY_OUT}")
+
+
 def is_accuracy(value: float | None) -> TypeGuard[float]:
     """Tell whether a value is the accuracy of something that was measured; a silo may say anything."""
     return value is not None and 0 <= value <= 1
@@ -231,3 +286,7 @@ def is_accuracy(value: float | None) -> TypeGuard[float]:
 def is_finite(value: float | None) -> TypeGuard[float]:
     """Tell whether a value was measured and has not run away."""
     return value is not None and math.isfinite(value)
+
+
+def _digest_of(lines: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()

@@ -1,17 +1,20 @@
 """A run's model from its directory: assembled from its settings, loaded from a checkpoint, checked."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from fedsq_flwr.assembly.model import build_model
-from fedsq_flwr.errors import ConfigurationError, WeightsError
+from fedsq_flwr.errors import ConfigurationError, DataError, WeightsError
 from fedsq_flwr.files import read_as
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.models.weight_sources import CHECKPOINT
-from fedsq_flwr.records.checkpoints import Checkpoints
+from fedsq_flwr.records.checkpoints import Checkpoints, digest_of_names, pixels_of
 from fedsq_flwr.records.config import CONFIG, read_config
+from fedsq_flwr.records.history import HISTORY, History, check_kept
 from fedsq_flwr.settings.partition_file import PARTITION, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
 
@@ -83,7 +86,11 @@ def restore(checkpoint: Path) -> Restored:
         )
     class_names = read_as(PartitionFile, directory / PARTITION).class_names
     checkpoints = Checkpoints(directory / "checkpoints")
+    history = History(directory / HISTORY)
+    lines = history.read()  # before the checkpoint: the run may be at work
     state, line = checkpoints.load(name)
+    if os.path.lexists(history.path):  # a model can be used without
+        check_kept(lines, line, checkpoints.path(name), best=name == "best")
     model = build_model(settings, len(class_names))
     where = checkpoints.path(name)
     if isinstance(model, DualCopy):
@@ -91,7 +98,7 @@ def restore(checkpoint: Path) -> Restored:
         if structure is not None:
             model.load_structural_state(structure)
         model.gated = bool(line.fingerprint)
-    if model.fingerprint != line.fingerprint:
+    if not model.has_fingerprint(line.fingerprint):
         raise WeightsError(
             f"{where} is of a structure with fingerprint {line.fingerprint[:12]}..., but "
             f"backbone.weights={settings.backbone.weights} gives {model.fingerprint[:12]}... here: "
@@ -101,7 +108,24 @@ def restore(checkpoint: Path) -> Restored:
         model.load_quantitative_state(state)
     except ValueError as error:
         raise WeightsError(f"{where} does not fit its run's settings: {error}") from error
+    _check_inputs(checkpoints, name, settings, class_names)
     return Restored(model.eval(), settings, class_names, line.round)
+
+
+def _check_inputs(checkpoints: Checkpoints, name: str, settings: RunSettings, class_names: Sequence[str]) -> None:
+    """Check that images and classes are told as they were when the checkpoint was written.
+
+    Raises
+    ------
+    DataError
+        If the other files of the run were changed since, in what would make predictions wrong in silence.
+    """
+    kept, run = checkpoints.metadata(name), checkpoints.directory.parent
+    for field, value in pixels_of(settings.backbone).items():
+        if getattr(kept, field) not in (None, value):
+            raise DataError(f"{run / CONFIG}: images were prepared otherwise when the run was made")
+    if kept.classes not in (None, digest_of_names(class_names)):
+        raise DataError(f"{run / PARTITION}: the classes had other names when the run was made")
 
 
 def _locate(path: Path) -> tuple[Path, str]:

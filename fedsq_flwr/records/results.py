@@ -47,6 +47,7 @@ def line_of(finished: Round) -> Line:
         "sampled": len(finished.training.sampled),
         "replies": len(finished.training.metrics),
         "dropped": dropped,
+        **({"waited": dict(sorted(finished.waited.items()))} if finished.waited else {}),
         "silo_samples": _by_silo(finished.training, WEIGHT),
         "silo_held_out": _by_silo(finished.evaluation, WEIGHT),
         "silo_unreadable": unreadable,

@@ -1,5 +1,6 @@
 """How far the run in a directory came, seen from its files and without torch: sweeps ask for each of their jobs."""
 
+import os
 import re
 from enum import Enum
 from pathlib import Path
@@ -16,8 +17,14 @@ from fedsq_flwr.settings.run import RunSettings
 #: Where the files of a run that cannot be resumed are put, within its directory.
 EARLIER = "earlier"
 
+#: The files of the locks of a run's directory, see `records.lock`.
+COMMAND_LOCK, SERVER_LOCK = ".lock", ".server.lock"
+
 #: What stays where it is: Hydra's files are of the job that starts now.
-_STAYS = (".hydra", ".lock")
+_STAYS = (".hydra", COMMAND_LOCK, SERVER_LOCK)
+
+#: The files of the two checkpoints. (`models.weight_sources` has their name, too, but loads torch.)
+LAST, BEST = (f"checkpoints/{name}/quantitative.safetensors" for name in ("last", "best"))
 
 _HUB = re.compile(r"(hf:[\w.-]+/[\w.-]+)(/[^@]+)?(@.+)?")
 
@@ -35,6 +42,11 @@ class RunStatus(Enum):
     FINISHED = "a finished run"
 
 
+def holds_run(directory: Path) -> bool:
+    """Tell whether a directory holds what took work: a finished round, or what is left of one."""
+    return any(os.path.lexists(directory / name) for name in (HISTORY, LAST, BEST, SUMMARY))
+
+
 def run_status(directory: Path, settings: RunSettings) -> RunStatus:
     """Tell how far the run that ``settings`` ask for came in ``directory``.
 
@@ -43,9 +55,9 @@ def run_status(directory: Path, settings: RunSettings) -> RunStatus:
     OccupiedError
         If a run that is finished, or could be resumed, has other settings, or its files are damaged.
     """
-    history = History(directory / HISTORY)
-    if not history.path.exists():
+    if not holds_run(directory):
         return RunStatus.NOTHING
+    history = History(directory / HISTORY)
     try:
         kept, settings = read_config(directory / CONFIG), _pinned(settings)
         # A run that was asked for more rounds later keeps its earlier summary until it has them.

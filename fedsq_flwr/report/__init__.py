@@ -1,4 +1,4 @@
-"""What a run says: the rounds as they come, and one self-contained page."""
+"""The report of a run: rounds in the terminal, and one self-contained page."""
 
 from fedsq_flwr.report.page import report_run, write_report
 from fedsq_flwr.report.run import Run, read_run

@@ -10,10 +10,11 @@ from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
 
 SILOS_NAMED = 12  # in one sentence
+SILOS_LISTED = 200  # each in a line of the table
 
 
 def about_partition(settings: RunSettings) -> str:
-    """Describe the partition that was asked for, in a few words."""
+    """Describe the partition of the settings in a few words."""
     return _kind(REAL_SILOS if settings.has_real_silos else settings.partition.name, settings.partition)
 
 
@@ -38,7 +39,7 @@ def _kind(name: str, parameters: object) -> str:
 
 
 def about_validation(run: Run) -> str:
-    """Say what validation figures are of, where they are not of a set of the server's; else empty."""
+    """Explain validation figures of a server without data; else empty."""
     if not run.silos_validate:
         return ""
     return (
@@ -48,7 +49,7 @@ def about_validation(run: Run) -> str:
 
 
 def about_batch_norm(policy: str) -> str:
-    """Say what the accuracies mean where batch norm stays at the silos; empty under the other policies."""
+    """Explain the accuracies under local batch norm; empty under other policies."""
     if policy != "local":
         return ""
     return (
@@ -155,6 +156,11 @@ def answered(line: Line, silos: int) -> str:
 def worst_silo(summary: Summary) -> SiloSummary | None:
     """Find the silo with the lowest accuracy on its own held-out samples."""
     return next(iter(summary.evaluated_silos), None)
+
+
+def listed_silos(summary: Summary) -> Sequence[SiloSummary]:
+    """Return the silos of the table: all by their numbers, or of very many those with the lowest accuracy."""
+    return summary.per_silo if len(summary.per_silo) <= SILOS_LISTED else summary.evaluated_silos[:SILOS_LISTED]
 
 
 def _silos(names: list[str]) -> str:

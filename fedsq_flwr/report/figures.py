@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,6 +14,7 @@ from fedsq_flwr.report import numerals, svg
 HEIGHT = 3.9
 FEW_ROUNDS = 30  # with a dot a round; more of them would hide the line
 FEW_SILOS = 30  # named under their bars; more names would not fit
+BARS = 500  # up to here a bar is a pixel wide
 DOTTED = (0, (1, 2))
 DASHED = (0, (4, 2))
 
@@ -59,7 +61,10 @@ def accuracy_by_silo(summary: Summary) -> str:
         axes = figure.add_subplot()
         colours = [svg.WORST if summary.silos_differ else svg.SILOS, *[svg.SILOS] * (len(silos) - 1)]
         heights = [drawable(silo.accuracy) for silo in silos]
-        axes.bar(range(len(silos)), heights, color=colours, width=0.7 if len(silos) <= FEW_SILOS else 0.85)
+        if len(silos) <= BARS:
+            axes.bar(range(len(silos)), heights, color=colours, width=0.7 if len(silos) <= FEW_SILOS else 0.85)
+        else:  # one outline, where each bar is thinner than a pixel
+            axes.stairs(heights, np.arange(len(silos) + 1) - 0.5, fill=True, color=svg.SILOS)
         axes.set_xlim(-0.8, max(len(silos), 4) - 0.2)  # a lone bar is no wall
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("accuracy")

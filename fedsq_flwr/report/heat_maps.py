@@ -19,6 +19,7 @@ FEW_CLASSES = 20  # each named; more are numbered
 FEW_SILOS = 25
 COUNTED_CLASSES = 12  # up to here a cell is wide enough for its count
 COUNTED_SILOS = 20  # and up to here high enough
+BARS = 500  # up to here a bar is a pixel high
 FEW_LAYERS = 40  # each named; more are numbered
 WRITTEN_LAYERS = 26  # up to here a cell is high enough for its number
 WRITTEN_ROUNDS = 12  # and up to here wide enough
@@ -123,7 +124,11 @@ def _name_classes(axes: Axes, names: tuple[str, ...]) -> None:
 
 
 def _paint_sizes(axes: Axes, sizes: tuple[int, ...]) -> None:
-    axes.barh(range(len(sizes)), sizes, color=svg.SILOS, height=0.75)
+    if len(sizes) <= BARS:
+        axes.barh(range(len(sizes)), sizes, color=svg.SILOS, height=0.75)
+    else:  # one outline, where each bar is thinner than a pixel
+        edges = np.arange(len(sizes) + 1) - 0.5
+        axes.stairs(sizes, edges, orientation="horizontal", fill=True, color=svg.SILOS)
     axes.set_xlim(0, max(*sizes, 1) * (1.35 if len(sizes) <= COUNTED_SILOS else 1.05))
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="both", length=0, labelleft=False)

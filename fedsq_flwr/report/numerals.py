@@ -17,7 +17,7 @@ def accuracy(value: float | None) -> str:
 
 
 def decimal(value: float | None, decimals: int) -> str:
-    """Write a number with so many decimals, and thousands set apart."""
+    """Write a number with ``decimals`` decimals and separated thousands."""
     return NOTHING if value is None else f"{value:,.{decimals}f}"
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +45,28 @@ def write_report(directory: Path) -> Path:
     return target
 
 
-def report_run(directory: Path) -> None:
+def report_run(directory: Path, warn: Callable[[str], None] = log.warning) -> None:
     """Make the page of a run that has just ended, unless it is made already. The run does not fail for want of it.
 
     The server app makes the page where the run's directory is. In Flower's bundle of a checkout it has no templates,
     and the command that started the run makes the page.
     """
     page, summary = directory / REPORT_NAME, directory / SUMMARY
-    try:
+    with not_at_the_runs_cost(directory, warn):
         if not page.exists() or page.stat().st_mtime_ns < summary.stat().st_mtime_ns:
             log.info("the report is %s", write_report(directory))
-    except (FedSQError, OSError) as error:
-        log.warning("there is no report: %s; fedsq report %s makes it", error, shlex.quote(str(directory)))
+
+
+@contextmanager
+def not_at_the_runs_cost(directory: Path, warn: Callable[[str], None] = log.warning) -> Iterator[None]:
+    """Turn whatever goes wrong with a page into one line of warning: the numbers of the run are safe."""
+    try:
+        yield
+    except Exception as error:  # of matplotlib, jinja2, the disk: a page is no run
+        name = "" if isinstance(error, FedSQError | OSError) else f"{type(error).__name__}: "
+        told = " ".join(f"{name}{error}".split())
+        log.info("what became of the report", exc_info=error)
+        warn(f"there is no report: {told}; fedsq report {shlex.quote(str(directory))} makes it")
 
 
 def render(run: Run) -> str:
@@ -93,7 +105,7 @@ def fill(template: str, **values: Any) -> str:
 
 def _figures(run: Run) -> list[tuple[Markup, str]]:
     """Draw the figures and write their captions."""
-    # matplotlib takes a second to import, which those who only want the terminal need not wait for.
+    # matplotlib takes a second to import. The terminal's report does without it.
     from fedsq_flwr.report import figures, heat_maps
 
     pairs = [

@@ -1,4 +1,4 @@
-"""From a matplotlib figure to SVG that is part of a page: its colours, its font, no trace of the day."""
+"""From a matplotlib figure to SVG inside a page, with the page's colours and font and without a date."""
 
 import html
 import re
@@ -99,7 +99,7 @@ def _render(name: str, height: float, paint: Callable[[Figure], None], **saving:
 
 
 def whole_numbers(axis: Axis) -> None:
-    """Label an axis of things that are counted: few round numbers, one if there is but one thing."""
+    """Label an axis of counts with a few whole numbers."""
     axis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
@@ -137,7 +137,7 @@ def _style(name: str) -> dict[Any, Any]:
 
 
 def _inline(document: str, title: str) -> str:
-    """Cut the element out of the document and hand its looks over to the page."""
+    """Extract the SVG element and leave colours and font to the page."""
     svg = document[document.index("<svg") :].rstrip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to groups, and pages want unique ids

@@ -79,7 +79,7 @@ class RoundTable:
             self._live = None
 
     def status(self, text: str) -> None:
-        """Say what is going on now, until the next round is done."""
+        """Show a status line until the next round is finished."""
         self._phase = printable(text)
         self._since = time.monotonic()
         if self._live is not None:
@@ -88,7 +88,7 @@ class RoundTable:
             self._print(Text(self._phase, style="dim"))
 
     def warn(self, text: str) -> None:
-        """Say what went wrong without ending the run; the line stays."""
+        """Print a warning; the run goes on."""
         self._print(Text(printable(text), style="yellow"))
 
     def add(self, line: Line) -> None:
@@ -123,11 +123,11 @@ class RoundTable:
         return _row(cells, highlight=3 if better else None)
 
     def _time_left(self, rounds: int) -> float | None:
-        """Tell it from rounds seen now: those before a resumption may be from another machine."""
+        """Estimate the time left from this attempt's rounds: earlier ones may be from another machine."""
         return rounds * sum(self._recent) / len(self._recent) if self._recent else None
 
     def _waiting(self) -> Spinner | Text:
-        """Show below the table what is going on, and for how long it has."""
+        """Show the status and its duration below the table."""
         if not self._phase:
             return Text("")
         seconds = time.monotonic() - self._since
@@ -163,7 +163,7 @@ def print_summary(summary: Summary, directory: Path, console: Console) -> None:
         Text.assemble(f"  {label:<{LABEL}}", (value, "bold"), f"  {detail}".rstrip())
         for label, value, detail in _results(summary)
     ]
-    # Paths are never broken or cut: they are there to be copied.
+    # Paths are never broken or cut, so that they can be copied.
     page = directory / REPORT_NAME
     make = f"fedsq report {quote(str(directory))}  (makes {REPORT_NAME})"
     lines += [
@@ -176,7 +176,7 @@ def print_summary(summary: Summary, directory: Path, console: Console) -> None:
 
 
 def _results(summary: Summary) -> list[tuple[str, str, str]]:
-    """Return the results: label, value and what is to be said of it."""
+    """Return the results: label, value and remark."""
     best = f"round {summary.rounds_to_best}"
     rows = [("best validation accuracy", numerals.accuracy(summary.best_accuracy), best)]
     if summary.test_accuracy is not None or summary.final_accuracy is not None:
@@ -206,5 +206,5 @@ def _row(cells: list[str], style: str = "", highlight: int | None = None) -> Tex
 
 
 def printable(text: str) -> str:
-    """Blank control characters, which a silo's words could steer the terminal with."""
+    """Replace control characters, with which a silo's text could change the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

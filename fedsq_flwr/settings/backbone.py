@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedsq_flwr.settings.base import Settings, Several, Text
 from fedsq_flwr.settings.fields import Fact
+from fedsq_flwr.settings.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ TorchvisionName = Literal[
     "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
     "alexnet", "squeezenet1_1", "densenet121", "googlenet",
 ]  # fmt: skip
+LiteName = Literal["efficientnet_lite0"]
 _VGG = Network(smallest=32, dropout=True)
 #: Networks that differ from the defaults of `Network`, by name.
 _PARTICULAR: Mapping[str, Network] = MappingProxyType(
@@ -48,17 +50,18 @@ _PARTICULAR: Mapping[str, Network] = MappingProxyType(
         "squeezenet1_1": Network(smallest=17, dropout=True, linear_head=False),
         "densenet121": Network(smallest=29),
         "googlenet": Network(smallest=15, dropout=True),
+        "efficientnet_lite0": Network(dropout=True),
     }
 )
 
-#: Weights that are no file: pretrained here on MNIST digits, or random.
-MNIST, RANDOM = "mnist", "random"
+#: Weights that are no file of the user's: pretrained here on MNIST digits, random, or of the extra ``imagenet``.
+MNIST, RANDOM, IMAGENET = "mnist", "random", "imagenet"
 #: Suffixes of files of weights, in whatever case; `models.torch_files` reads them.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 _HUB = re.compile(r"hf:[\w.-]+/[\w.-]+(/[^@]+)?(@[^@]+)?")
 _TORCHVISION = re.compile(r"[A-Z][A-Z0-9_]*")
 WEIGHTS_ALLOWED = (
-    f"allowed are mnist, random, torchvision's names (IMAGENET1K_V1), a {', '.join(SUFFIXES[:-1])} or "
+    f"allowed are mnist, random, imagenet, torchvision's names (IMAGENET1K_V1), a {', '.join(SUFFIXES[:-1])} or "
     f"{SUFFIXES[-1]} file, a run's directory, a model's, or hf:owner/name[/file][@revision]"
 )
 
@@ -85,7 +88,7 @@ class BackboneSettings(Settings):
 
     name: str
     weights: Text
-    """Weights: mnist, random, a name of torchvision's, a file, a run's directory, or hf:owner/name."""
+    """Weights: mnist, random, imagenet, a name of torchvision's, a file, a run's directory, or hf:owner/name."""
     in_channels: int
     image_size: Annotated[int, Field(ge=8)]
     """Pixels a side; images are resized to this size."""
@@ -102,11 +105,19 @@ class BackboneSettings(Settings):
         """Facts of the network."""
         return _PARTICULAR.get(self.name, Network())
 
+    @field_validator("weights")
+    @classmethod
+    def _weights_may_be_a_path(cls, weights: str) -> str:
+        as_path(weights)
+        return weights
+
     @model_validator(mode="after")
     def _fits(self) -> "BackboneSettings":
         network = self.network
         self._require(self.image_size >= network.smallest, "image_size", f"at least {network.smallest}", self.name)
         self.require(_may_be_there(self.weights), "weights", WEIGHTS_ALLOWED, "backbone.")
+        known = self.weights != IMAGENET or self.name in get_args(LiteName)
+        self.require(known, "weights", f"imagenet is for efficientnet_lite0, not for {self.name}", "backbone.")
         convolution = f"must be keep for {self.name}, whose last layer is a convolution"
         self.require(self.head == "keep" or network.linear_head, "head", convolution, "backbone.")
         kept = self.head != "keep" or not network.linear_head or self.weights != RANDOM
@@ -118,7 +129,7 @@ class BackboneSettings(Settings):
             each = f"must have one value, or one for each of the {self.in_channels} channels"
             self.require(counted, name, each, "backbone.")
             self.require(all(map(math.isfinite, values or ())), name, "must be finite", "backbone.")
-        self.require(min(self.std or (1.0,)) > 0, "std", "must be above 0", "backbone.")
+        self.require(min(self.std or (1.0,)) > 1e-38, "std", "must be above 0 in 32 bits", "backbone.")
         return self
 
     def _require(self, holds: bool, name: str, allowed: str, whom: str) -> None:
@@ -156,8 +167,25 @@ class TorchvisionBackbone(BackboneSettings):
         return self
 
 
+class LiteBackbone(BackboneSettings):
+    """EfficientNet-Lite0, whose weights an installed package holds (the extra ``imagenet``)."""
+
+    name: LiteName
+    weights: Text = IMAGENET
+    in_channels: int = 3
+    """Channels of the images: 3."""
+    image_size: Annotated[int, Field(ge=8)] = 224
+
+    @model_validator(mode="after")
+    def _coloured_and_unpublished(self) -> "LiteBackbone":
+        self._require(self.in_channels == 3, "in_channels", "3", self.name)
+        published = is_published_name(self.weights)
+        self.require(not published, "weights", f"torchvision has no weights for {self.name}", "backbone.")
+        return self
+
+
 #: A choice of ``backbone``, told apart by its name.
-AnyBackbone = Annotated[CifarBackbone | TorchvisionBackbone, Field(discriminator="name")]
+AnyBackbone = Annotated[CifarBackbone | TorchvisionBackbone | LiteBackbone, Field(discriminator="name")]
 
 
 def is_path(weights: str) -> bool:
@@ -167,10 +195,7 @@ def is_path(weights: str) -> bool:
 
 def is_run(weights: str) -> bool:
     """Tell whether ``backbone.weights`` names a directory that is there: of a run, a checkpoint or a model."""
-    try:
-        return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
-    except (OSError, RuntimeError):  # a name that is too long, or of a user who is not there
-        return False
+    return not weights.startswith("hf:") and Path(weights).expanduser().is_dir()
 
 
 def is_published_name(weights: str) -> bool:
@@ -180,7 +205,7 @@ def is_published_name(weights: str) -> bool:
 
 def is_anywhere(weights: str) -> bool:
     """Tell whether ``backbone.weights`` means the same on every machine: no file or directory of this one."""
-    return weights in (MNIST, RANDOM) or is_published_name(weights) or _HUB.fullmatch(weights) is not None
+    return weights in (MNIST, RANDOM, IMAGENET) or is_published_name(weights) or _HUB.fullmatch(weights) is not None
 
 
 def _may_be_there(weights: str) -> bool:

@@ -16,12 +16,17 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.fields import Fact, tag_of, variants_of
 from fedsq_flwr.settings.mistakes import explain_mistake, written
+from fedsq_flwr.settings.paths import as_path
+
+_MOST = 2**63  # what computers count to
 
 
 def _as_text(value: Any) -> Any:
@@ -49,6 +54,13 @@ class Settings(BaseModel):
     )
     facts: ClassVar[frozenset[Fact]] = frozenset()
 
+    @field_validator("*")
+    @classmethod
+    def _may_be_a_path(cls, value: Any, field: ValidationInfo) -> Any:
+        if isinstance(value, str) and Fact.PATH in cls.model_fields[str(field.field_name)].metadata:
+            as_path(value)
+        return value
+
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
         """Check ``data``, as JSON or YAML gives it, and return it as settings.
@@ -58,12 +70,18 @@ class Settings(BaseModel):
         ConfigurationError
             One line that names the first bad setting, its value and what is allowed.
         """
+        beyond = _find_many_digits(data)
+        many = f"{beyond}=a number of many digits: must be above {-_MOST} and below {_MOST}"
         try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            raise ConfigurationError(explain_mistake(error, cls)) from error
+            settings = cls.model_validate(data)
+        except (ValidationError, ConfigurationError) as error:  # the latter of `require`
+            told = explain_mistake(error, cls) if isinstance(error, ValidationError) else str(error)
+            raise ConfigurationError(told if beyond is None or told.startswith(f"{beyond}=") else many) from error
         except OverflowError as error:  # of a check that computes with it
-            raise ConfigurationError(f"a number has too many digits: {error}") from error
+            raise ConfigurationError(many) from error
+        if beyond is not None:
+            raise ConfigurationError(many)
+        return settings
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as mappings, lists and single values, as `parse` takes them and YAML writes them."""
@@ -156,6 +174,15 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = value
     return found
+
+
+def _find_many_digits(data: Mapping[str, Any]) -> str | None:
+    """Return the name of a setting that is a whole number beyond what computers count to, or a list of such."""
+    for name, value in flat(data).items():
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(number, int) and abs(number) >= _MOST for number in numbers):
+            return name
+    return None
 
 
 def _plain(value: Any) -> Any:

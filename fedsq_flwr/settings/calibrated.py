@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.overrides import Value
+from fedsq_flwr.settings.paths import expanded
+from fedsq_flwr.settings.yaml_files import read_yaml
 
 #: Version of the layout of the file.
 SCHEMA = 1
@@ -22,13 +20,7 @@ def read_calibration(path: str | Path) -> Mapping[str, Mapping[str, Value]]:
     ConfigurationError
         If there is no such file, or it is not one of calibrated values.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigurationError(f"calibration={path}: there is no such file")
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.load(file))
-    except (YAMLError, UnicodeDecodeError, OSError, OmegaConfBaseException) as error:
-        raise ConfigurationError(f"calibration={path}: cannot be read: {' '.join(str(error).split())}") from error
+    loaded = read_yaml(expanded("calibration", str(path)), f"calibration={path}")
     methods = loaded.get("methods") if isinstance(loaded, dict) else None
     if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA or not isinstance(methods, dict):
         raise ConfigurationError(f"calibration={path}: is not a file of fedsq calibrate")

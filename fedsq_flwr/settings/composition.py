@@ -25,7 +25,7 @@ from fedsq_flwr.settings.fields import MISSING, Fact, catalogue, defaults, facts
 from fedsq_flwr.settings.files import check_files
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.job_names import register_job_names
-from fedsq_flwr.settings.mistakes import unknown
+from fedsq_flwr.settings.mistakes import unknown, written
 from fedsq_flwr.settings.overrides import key_of
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
@@ -185,13 +185,19 @@ def refuse_shadows(composed: DictConfig) -> None:
 def _check_words(overrides: Sequence[str]) -> None:
     """Refuse overrides that Hydra would take for something that no run can mean."""
     groups = {folder.relative_to(conf_directory()).as_posix() for folder in conf_directory().rglob("*/")}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        word, key = str(override.input_line), override.get_key_element().lstrip("+~")
+    parser = OverridesParser.create()
+    for given in overrides:
+        try:
+            (override,) = parser.parse_overrides([given])
+            value = None if override.is_sweep_override() else override.value()
+        except ValueError as error:
+            raise ConfigurationError(f"{written(given)}: a number has too many digits") from error
+        word, key = str(override.input_line), key_of(override.get_key_element())
         if not key:
             raise ConfigurationError(f"{word}: needs a setting's name before its =")
         if override.is_delete() and not override.is_hydra_override():
             raise ConfigurationError(f"{word}: a setting cannot be left out; NAME=VALUE gives it another value")
-        if key in groups and not override.is_sweep_override() and not isinstance(override.value(), str):
+        if key in groups and not override.is_sweep_override() and not isinstance(value, str):
             raise ConfigurationError(f"{word}: allowed are {', '.join(_files(key))}")
 
 

@@ -48,7 +48,7 @@ class ExecutorSettings(Settings):
     round_timeout: Annotated[float, Field(gt=0), Fact.NO_NUMBER] = 3600.0
     """Seconds to wait for the replies of a round."""
     join_timeout: Annotated[float, Field(gt=0), Fact.NO_NUMBER] = 600.0
-    """Seconds to wait for silos to connect."""
+    """Seconds to wait for silos to connect, and to say which silo they are."""
 
 
 class Simulation(ExecutorSettings):
@@ -79,6 +79,11 @@ class RealSilos(ExecutorSettings):
     """File of the authority that the SuperLink is verified by; null: the authorities of the system."""
     insecure: Annotated[bool, Fact.NO_NUMBER] = False
     """Plain HTTP, for trials on one machine."""
+    reply_fraction: Annotated[float, Field(gt=0, le=1), Fact.NOT_COMPARED, Fact.RESUMABLE] = 0.5
+    """Fraction of the silos asked whose replies suffice for a round to wait no longer than ``reply_grace`` for the
+    others; 1: it waits for all."""
+    reply_grace: Annotated[float, Field(ge=0), Fact.NOT_COMPARED, Fact.RESUMABLE] = 60.0
+    """Seconds that each of the others has beyond 1.25 times what it took last, or may take by its size."""
 
     @field_validator("superlink")
     @classmethod

@@ -22,6 +22,13 @@ def check_files(settings: RunSettings) -> None:
     ConfigurationError
         One line that names the setting.
     """
+    try:
+        _check_files(settings)
+    except PermissionError as error:
+        raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
+
+
+def _check_files(settings: RunSettings) -> None:
     weights = settings.backbone.weights
     if is_path(weights):
         settings.require(Path(weights).expanduser().is_file(), "backbone.weights", "there is no such file")

@@ -26,9 +26,11 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigurationError(" ".join(explain(error).split())) from error
-    except ValueError as error:  # Hydra's own, for options that exclude each other
-        if not str(error).startswith("Only one of --"):
+        raise ConfigurationError(explain(error)) from error
+    except ValueError as error:
+        if "integer string conversion" in str(error):  # Python's own limit
+            raise ConfigurationError("a number of the settings has too many digits") from error
+        if not str(error).startswith("Only one of --"):  # Hydra's own, for options that exclude each other
             raise
         raise ConfigurationError(str(error)) from error
 
@@ -56,7 +58,7 @@ def _no_such_option(file: str, options: Sequence[str]) -> str:
     inner = next((group for group in _OF_PLUGINS if file.startswith(f"{group}/")), None)
     group = inner or file.partition("/")[0]  # what was asked for may hold slashes itself
     name = file.removeprefix(f"{group}/")
-    hint = "; others come with plugins (docs/sweeps.md)" if inner else ""
+    hint = "; others come with plugins (docs/how-to/hydra.md)" if inner else ""
     if group == "data" and "/" in name:
         hint = f"; a folder of images is data=imagefolder data.path={name}"
     return f"{group}={name}: allowed are {', '.join(options)}{hint}"

@@ -30,6 +30,10 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "method.beta2": "method.beta_2",
     }
 )
+#: Ten times the training samples of ImageNet.
+MAX_EXAMPLES = 10_000_000
+#: Honest silos of very different sizes stay below.
+MAX_UPDATE_RATIO = 10.0
 #: The most characters of a run's settings as JSON; real ones have about 2,000.
 MAX_JSON = 2**18
 
@@ -67,6 +71,10 @@ class RunSettings(Settings):
     """Fewest silos that must be connected before a round begins; null: all of them."""
     min_replies: Annotated[Count, Fact.CONDITION, Fact.SHARING] = 1
     """Fewest usable replies of a round of training; with fewer the run ends."""
+    max_examples: Annotated[int, Field(ge=1, le=2**53), Fact.CONDITION, Fact.SHARING, Fact.RESUMABLE] = MAX_EXAMPLES
+    """Most training or held-out samples of a silo; a reply that is of more is not used."""
+    max_update_ratio: Annotated[float, Field(ge=0), Fact.CONDITION, Fact.SHARING, Fact.RESUMABLE] = MAX_UPDATE_RATIO
+    """Largest norm of a reply's update, in multiples of the largest median of an earlier round; 0: no bound."""
     wire_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """What floating-point arrays are rounded to when they travel."""
     local_epochs: Annotated[Count, Fact.CONDITION] = 1
@@ -124,7 +132,7 @@ class RunSettings(Settings):
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigurationError(f"settings: no JSON: {' '.join(str(error).split())}") from error
+            raise ConfigurationError(f"settings: no JSON: {error}") from error
         if not isinstance(data, dict):
             raise ConfigurationError(f"settings: {type(data).__name__} where a JSON object is expected")
         return cls.parse(data)

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.fields import Fact, facts_of
 from fedsq_flwr.settings.hydra_errors import one_line_errors
+from fedsq_flwr.settings.mistakes import written
+from fedsq_flwr.settings.paths import expanded
 from fedsq_flwr.settings.silo import SiloSettings
+from fedsq_flwr.settings.yaml_files import read_yaml
 
 
 def read_silo_settings(words: Sequence[str]) -> SiloSettings:
@@ -38,12 +40,7 @@ def read_silo_settings(words: Sequence[str]) -> SiloSettings:
 
 
 def _of_file(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: there is no such file")
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path))
-    except (YAMLError, UnicodeDecodeError, OSError, OmegaConfBaseException) as error:
-        raise ConfigurationError(f"{path} cannot be read as settings: {' '.join(str(error).split())}") from error
+    loaded = read_yaml(path, str(path))
     if not isinstance(loaded, dict):
         raise ConfigurationError(f"{path} holds no settings")
     return _with_absolute_paths({str(name): value for name, value in loaded.items()}, path.absolute().parent)
@@ -56,14 +53,16 @@ def _of_word(word: str) -> dict[str, Any]:
         name, _, value = word.partition("=")
         quoted = f"{name}='\"{value}\"'"
         raise ConfigurationError(f"{word}: needs quotes, and these need the shell's: {quoted}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{written(word)}: a number has too many digits") from error
     return _with_absolute_paths(given, Path.cwd())
 
 
 def _with_absolute_paths(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Make paths absolute: a file's are relative to its folder, those of the command line to the current one."""
     paths = {
-        name: os.path.normpath(folder / Path(value).expanduser())
+        name: value
         for name, value in settings.items()
         if Fact.PATH in facts_of(SiloSettings, name) and isinstance(value, str)
     }
-    return settings | paths
+    return settings | {name: os.path.normpath(folder / expanded(name, value)) for name, value in paths.items()}

@@ -8,6 +8,7 @@ Flower's own client, see `fedsq_flwr.flower_internals`.
 
 import logging
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -74,6 +75,8 @@ class Link:
     ----------
     node_id : int
         What the SuperLink calls this silo.
+    most_bytes : callable
+        Returns how many bytes a message of a run may have, by the run's id; any number by default.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class Link:
     ) -> None:
         self.address = address
         self.node_id = 0
+        self.most_bytes: Callable[[int], int] = lambda _: sys.maxsize
         self._registers_itself = keys is None
         private, public = generate_key_pairs() if keys is None else keys
         self._public = public_key_to_bytes(public)
@@ -190,10 +194,12 @@ class Link:
             If the SuperLink no longer takes this silo.
         RunOverError
             If the run ended before the message was here.
+        TooLargeError
+            If the message has more than `most_bytes`.
         """
         if self._lost.is_set():
             raise RunFailedError(f"superlink={self.address}: no longer knows this silo")
-        return self._transfer.receive()
+        return self._transfer.receive(self.most_bytes)
 
     def send(self, reply: Message, seconds: float) -> None:
         """Send ``reply``, which took ``seconds`` to make.

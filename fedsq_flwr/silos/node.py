@@ -5,8 +5,9 @@ never fetched, so that whoever runs the server cannot run code at a silo.
 """
 
 import logging
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -16,7 +17,7 @@ from fedsq_flwr.errors import DataError, FedSQError, RunFailedError
 from fedsq_flwr.federation.protocol import count_bytes, round_of
 from fedsq_flwr.federation.waiting import waits
 from fedsq_flwr.silos.link import Link
-from fedsq_flwr.silos.transfer import RunOverError
+from fedsq_flwr.silos.transfer import RunOverError, TooLargeError
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 APP_ID = "fedsq/fedsq-flwr"
 #: The most seconds between two looks for a message; a look is a request of some hundred bytes.
 POLL_SECONDS = 1.0
+_MOST_OF_UNKNOWN = 2**32  # bytes of a message whose run cannot be answered: the answer says why
 _KEPT_RUNS = 4  # contexts, which hold what a silo keeps for the length of a run
 
 
@@ -38,10 +40,20 @@ class Node:
         Answers each message.
     node_config : mapping
         The silo's own settings, as `SiloSettings.node_config` gives them.
+    most_bytes : callable, optional
+        Returns how many bytes a message may have, by the context of its run; any number by default.
     """
 
-    def __init__(self, link: Link, app: ClientApp, node_config: Mapping[str, str | int]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        app: ClientApp,
+        node_config: Mapping[str, str | int],
+        most_bytes: Callable[[Context], int] | None = None,
+    ) -> None:
         self._link = link
+        self._most_bytes = most_bytes
+        link.most_bytes = self._most
         self._app = app
         self._node_config = dict(node_config)
         self._contexts: dict[int, Context] = {}  # by run, the newest last
@@ -68,7 +80,13 @@ class Node:
 
     def answer_next(self) -> bool:
         """Answer one message, if there is one; tell whether there was."""
-        message = self._link.receive()
+        try:
+            message = self._link.receive()
+        except TooLargeError as error:
+            log.error("run %s: refused: %s", error.message.metadata.run_id, error)
+            refusal = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error))
+            self._link.send(Message(refusal, reply_to=error.message), 0.0)
+            return True
         if message is None:
             return False
         started = time.perf_counter()
@@ -107,6 +125,17 @@ class Node:
         for path, name in sorted(paths, key=lambda found: len(found[0]), reverse=True):  # one may lie in another
             text = text.replace(path, name)
         return text
+
+    def _most(self, run_id: int) -> int:
+        """Return how many bytes a message of a run may have; why that cannot be told is said in its answer."""
+        if self._most_bytes is None:
+            return sys.maxsize
+        try:
+            return self._most_bytes(self._context(run_id))
+        except RunFailedError:  # the link's
+            raise
+        except (FedSQError, ValueError):
+            return _MOST_OF_UNKNOWN
 
     def _context(self, run_id: int) -> Context:
         if run_id not in self._contexts:

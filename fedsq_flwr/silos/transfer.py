@@ -36,6 +36,14 @@ class RunOverError(Exception):
     """The run that a message is of has ended."""
 
 
+class TooLargeError(Exception):
+    """A message has more bytes than the silo takes; ``message`` is its head, which can be replied to."""
+
+    def __init__(self, message: Message, most: int) -> None:
+        super().__init__(f"a message has more than {most:,} bytes, which are the most for this silo's network")
+        self.message = message
+
+
 class Call(Protocol):
     """Calls a method of the client, again and again where that may help."""
 
@@ -63,14 +71,21 @@ class Transfer:
         self._call = call
         self._last: dict[str, bytes] = {}  # the objects of the last message that held arrays
 
-    def receive(self) -> Message | None:
-        """Return the next message, or None if there is none now; see `Link.receive`."""
+    def receive(self, most: Callable[[int], int]) -> Message | None:
+        """Return the next message, or None if there is none now; see `Link.receive`.
+
+        ``most`` returns how many bytes a message of a run may have.
+        """
         answer = self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node))
         if not answer.messages_list:
             return None
-        run_id = message_from_proto(answer.messages_list[0]).metadata.run_id
-        tree = answer.message_object_trees[0]
-        contents = self._fetch(run_id, {node.object_id for node in iterate_object_tree(tree)})
+        head = message_from_proto(answer.messages_list[0])
+        run_id, tree = head.metadata.run_id, answer.message_object_trees[0]
+        allowed = most(run_id)
+        try:
+            contents = self._fetch(run_id, {node.object_id for node in iterate_object_tree(tree)}, allowed)
+        except _FullError as error:
+            raise TooLargeError(head, allowed) from error
         confirmation = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
         self._call(self._client.ConfirmMessageReceived, confirmation)
         message = inflate_object_from_contents(tree.object_id, contents)
@@ -101,7 +116,7 @@ class Transfer:
             except ObjectPushError as error:
                 raise RunOverError from error
 
-    def _fetch(self, run_id: int, object_ids: set[str]) -> dict[str, bytes]:
+    def _fetch(self, run_id: int, object_ids: set[str], most: int) -> dict[str, bytes]:
         """Return the objects of a message, fetching what the last one did not have already.
 
         The model that silos evaluate is mostly the one that they train from next. Objects are named by the
@@ -110,11 +125,25 @@ class Transfer:
         pull = make_pull_object_fn_protobuf(
             lambda request: self._call(self._client.PullObject, request), self._node, run_id
         )
+        left = most  # the two threads that fetch may each take one object too many
+
+        def fetch(object_id: str) -> bytes:
+            nonlocal left
+            content = pull(object_id)
+            left -= len(content)
+            if left < 0:
+                raise _FullError
+            return content
+
         known = {name: self._last[name] for name in object_ids & self._last.keys()}
         try:
-            contents = known | pull_objects(sorted(object_ids - known.keys()), pull)
+            contents = known | pull_objects(sorted(object_ids - known.keys()), fetch)
         except ObjectPullError as error:
             raise RunOverError from error
         if any(len(content) > _SMALL for content in contents.values()):
             self._last = dict(contents)
         return contents
+
+
+class _FullError(Exception):
+    """No more bytes are taken."""

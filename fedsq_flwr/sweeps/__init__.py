@@ -1,1 +1,1 @@
-"""Sweeps: which jobs there are, which of them are done already, how each ended, and what a person sees of it."""
+"""Sweeps: the plan of jobs, one job, outcomes, and the progress in the terminal."""

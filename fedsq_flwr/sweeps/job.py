@@ -1,4 +1,4 @@
-"""One job of a sweep: run what is missing of it, and tell how it went, in whatever process a launcher starts."""
+"""One job of a sweep: runs what is missing and reports the outcome, in any process that a launcher starts."""
 
 import dataclasses
 import io
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
 from fedsq_flwr.errors import FedSQError
+from fedsq_flwr.executors.interrupts import end_with_parent
+from fedsq_flwr.records.lock import hold
 from fedsq_flwr.records.status import OccupiedError, RunStatus, run_status, set_aside
 from fedsq_flwr.records.summary import read_summary
 from fedsq_flwr.report import write_report
-from fedsq_flwr.report.page import REPORT_NAME
+from fedsq_flwr.report.page import REPORT_NAME, not_at_the_runs_cost
 from fedsq_flwr.settings.composition import register, resolve
 from fedsq_flwr.settings.executor import InProcess
 from fedsq_flwr.settings.files import check_files
@@ -31,7 +32,7 @@ from fedsq_flwr.sweeps.outcomes import Event, State, tell
 
 @dataclass
 class SweepJob:
-    """What Hydra calls for each job. It can be pickled: launchers call it in other processes.
+    """The callable that Hydra calls for each job. It can be pickled, because launchers call it in other processes.
 
     Attributes
     ----------
@@ -44,6 +45,7 @@ class SweepJob:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         register()  # in another process Hydra names the job's directory before it calls this
+        end_with_parent()
 
     def __call__(self, composed: DictConfig) -> float | None:
         """Run the job that Hydra composed, unless it is done already.
@@ -65,7 +67,7 @@ class SweepJob:
             settings = resolve(composed, job.runtime.choices, overrides).changed(output=str(directory))
             check_files(settings)
             tell(self.place, dataclasses.replace(begins, rounds=settings.rounds))
-            with FileLock(directory / ".lock"):  # the same sweep may have been started twice
+            with hold(directory, wait=True):  # the same sweep may have been started twice
                 state = _run(_with_workers(settings, overrides), directory)
             figures = _figures(directory)
         except OccupiedError as error:
@@ -89,7 +91,8 @@ def _run(settings: RunSettings, directory: Path) -> State:
     found = run_status(directory, settings)
     if found is RunStatus.FINISHED:
         if not (directory / REPORT_NAME).exists():  # broken off behind its last round
-            write_report(directory)
+            with not_at_the_runs_cost(directory):
+                write_report(directory)
         return State.THERE
     if found is RunStatus.LOST:
         set_aside(directory)
@@ -101,7 +104,7 @@ def _run(settings: RunSettings, directory: Path) -> State:
 
 
 def _figures(directory: Path) -> dict[str, Any]:
-    """Return what a sweep tells of a finished run."""
+    """Return the event of a finished run."""
     summary = read_summary(directory)
     return {"best": summary.best_accuracy, "round": summary.rounds_to_best or 0, "test": summary.test_accuracy}
 

@@ -1,4 +1,4 @@
-"""How the jobs of a sweep tell of themselves, from whatever process they run in: a file each time.
+"""Events of the jobs of a sweep: one file for each event, so that jobs may run in any process.
 
 A job's process and the one that shows the sweep share nothing but the sweep's directory. Each event is a
 file of its own, written whole: processes on several machines can append to one file only with care.
@@ -16,7 +16,7 @@ from fedsq_flwr.files import write_whole
 
 
 class State(StrEnum):
-    """What became of a job."""
+    """The state of a job."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -63,7 +63,7 @@ class Event:
 
 
 def tell(place: Path, event: Event) -> None:
-    """Write ``event`` to the directory ``place``; nowhere if that is gone, because nobody waits any more."""
+    """Write ``event`` to the directory ``place``; do nothing if the directory is gone with the sweep."""
     name = f"{event.number:06d}-{'begins' if event.state is State.RUNNING else 'over'}.json"
     best = event.best if event.best is not None and math.isfinite(event.best) else None
     with suppress(FileNotFoundError):

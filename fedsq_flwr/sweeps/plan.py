@@ -1,4 +1,4 @@
-"""What a sweep is going to do, as far as its overrides tell: where its jobs are, how many, what they vary."""
+"""The plan of a sweep, from its overrides: the jobs' directory, their number, and what they vary."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from fedsq_flwr.settings.composition import Sources, composing
 from fedsq_flwr.settings.files import check_output
 from fedsq_flwr.settings.job_names import digest_of, names_job
 from fedsq_flwr.settings.overrides import key_of, quoted
+from fedsq_flwr.settings.paths import expanded
 
 _BASIC = "BasicSweeper"
 #: Settings that name the directory of a sweep.
@@ -60,7 +61,7 @@ class Plan:
         return str(self.output.relative_to(here) if self.output.is_relative_to(here) else self.output)
 
     def label(self, overrides: Sequence[str]) -> str:
-        """Return what tells a job, with ``overrides``, from the others."""
+        """Return the part of ``overrides`` that distinguishes a job from the others."""
         return " ".join(sorted(override for override in overrides if key_of(override) in self.varied)) or "defaults"
 
 
@@ -94,7 +95,7 @@ def plan_sweep(overrides: Sequence[str], sources: Sources = Sources()) -> Plan: 
             _check(override)
         fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
         composed = compose(fixed)
-        output = Path(str(composed.hydra.sweep.dir)).expanduser().absolute()
+        output = expanded("output", str(composed.hydra.sweep.dir)).absolute()
         sweeper = OmegaConf.to_container(composed.hydra.sweeper, resolve=True)
         options: Mapping[Any, Any] = sweeper if isinstance(sweeper, dict) else {}
         params = parser.parse_overrides([f"{key}={value}" for key, value in (options.get("params") or {}).items()])
@@ -117,7 +118,7 @@ def plan_sweep(overrides: Sequence[str], sources: Sources = Sources()) -> Plan: 
 
 
 def _check(override: Override) -> None:
-    """Refuse to vary what tells no jobs apart: all of them would be one directory."""
+    """Raise an error for a varied setting that is not part of job names: all jobs would share one directory."""
     key = key_of(str(override.input_line))
     if override.is_sweep_override() and not override.is_hydra_override() and not names_job(key):
         raise ConfigurationError(
@@ -153,6 +154,6 @@ def _total(sweeper: Mapping[Any, Any], swept: Any) -> int | None:
 
 
 def _direction(sweeper: Mapping[Any, Any], overrides: Sequence[str]) -> list[str]:
-    """Have a sweeper that searches look for the highest accuracy, unless the person says otherwise."""
+    """Make a searching sweeper maximise the accuracy, unless the user sets the direction."""
     told = any(key_of(override) == "hydra.sweeper.direction" for override in overrides)
     return ["hydra.sweeper.direction=maximize"] if "direction" in sweeper and not told else []

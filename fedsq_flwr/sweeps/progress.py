@@ -1,4 +1,4 @@
-"""A sweep in the terminal: a line for each job when it is over, and what is going on meanwhile."""
+"""A sweep in the terminal: a line for each finished job, and a status line."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -54,11 +54,11 @@ class SweepProgress:
         return [event for event in self._over if event.state is state]
 
     def label(self, event: Event) -> str:
-        """Return what tells a job from the others."""
+        """Return the label that distinguishes a job from the others."""
         return printable(self._label(event.overrides))
 
     def start(self) -> None:
-        """Begin to show what is going on, where the output is a terminal."""
+        """Start the status line if the output is a terminal."""
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(
                 get_renderable=self._status, console=self._console, refresh_per_second=4, transient=True
@@ -66,14 +66,14 @@ class SweepProgress:
             self._live.start()
 
     def stop(self) -> None:
-        """Show nothing more but lines."""
+        """Stop the status line."""
         if self._live is not None:
             self._live.stop()
             self._live = None
         self._tell_of_those_there()
 
     def add(self, event: Event) -> None:
-        """Take note of an event, and print a line of a job that is over."""
+        """Record an event, and print a line for a finished job."""
         if event.state is State.RUNNING:
             self._running[event.number] = event
             return
@@ -89,7 +89,7 @@ class SweepProgress:
         self._print(self._failure(event) if event.state is State.FAILED else self._result(event))
 
     def close(self, output: str, *, best: bool = False) -> None:
-        """Print how all jobs ended, if asked for which was the best, and what to do next."""
+        """Print how all jobs ended, the best job if asked for, and the next command."""
         counts = [(len(self.of(state)), state) for state in (State.FINISHED, State.THERE, State.FAILED)]
         words = {State.FINISHED: "finished", State.THERE: "there already", State.FAILED: "failed"}
         told = ", ".join(f"{count} {words[state]}" for count, state in counts if count)
@@ -124,7 +124,7 @@ class SweepProgress:
         return f"{len(self._over)}/{self._total}" if self._total else f"{len(self._over)}"
 
     def _left(self) -> float | None:
-        """Tell the time left from the jobs that ran; those that were there take none."""
+        """Estimate the time left from the jobs that ran; jobs that were finished before do not count."""
         if not self._total or not (ran := len(self.of(State.FINISHED))):
             return None
         return max(0, self._total - len(self._over)) * (time.monotonic() - self._since) / ran
@@ -135,7 +135,7 @@ class SweepProgress:
             self._there = 0
 
     def _status(self) -> Text:
-        """Show below the lines which jobs run, and how far they are."""
+        """Show the running jobs and their rounds below the lines."""
         total = f"/{self._total}" if self._total else ""
         running = [f"job {event.number + 1}{total} {_round(event)}" for _, event in sorted(self._running.items())]
         told = ", ".join(running) or "starting"
@@ -146,7 +146,7 @@ class SweepProgress:
 
 
 def _round(event: Event) -> str:
-    """Tell which round a job is in, from the lines that its history has."""
+    """Return the round that a job is in, from its history."""
     try:
         done = History(Path(event.directory) / HISTORY).finished()
     except DataError:

@@ -1,4 +1,4 @@
-"""What trackers are told: settings and figures. Nothing else leaves by them.
+"""What trackers receive: settings and figures, and nothing else.
 
 Not told are images and weights, paths and addresses, the figures of single silos, what silos said, and the text
 of errors, which may name files.

@@ -1,4 +1,4 @@
-"""What a tracker is, whichever service or file is behind it."""
+"""The interface of a tracker."""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol

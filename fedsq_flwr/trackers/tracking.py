@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.files import read_as, write_as_json, writing
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.summary import Summary
@@ -83,16 +83,18 @@ class Tracking:
         """Tell each tracker the finished rounds that it was not told yet."""
         if not self._trackers:
             return
-        lines = self._directory.history.read()
 
         def tell(name: str, tracker: Tracker) -> None:
-            for line in lines:
+            for line in self._directory.history.read():
                 if line.round > self._told[name].round:
                     tracker.round(line.round, metrics_of(line))
                     self._told[name] = Told(run=self._told[name].run, round=line.round)
 
         self._each(tell)
-        self._remember()
+        try:
+            self._remember()
+        except RunFailedError as error:  # a full disk ends the run where it costs numbers, and not here
+            self._warn(str(error))
 
     def finish(self, summary: Summary) -> None:
         """Tell each tracker how the run ended, which did what was asked."""

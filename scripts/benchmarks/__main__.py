@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fedsq_flwr.gating.packed import native
-from scripts.benchmarks import epochs, evaluation, memory, rounds, silos, steps
+from scripts.benchmarks import engine, epochs, evaluation, memory, rounds, silos, steps
 from scripts.benchmarks.networks import NETWORKS
 from scripts.benchmarks.tables import machine
 
@@ -18,9 +18,10 @@ BENCHMARKS = {
     "memory": memory.run,
     "rounds": rounds.run,
     "silos": silos.run,
+    "engine": engine.run,
 }
-#: Run only when they are named: they take a quarter of an hour and time rounds, not steps.
-ON_REQUEST = ("rounds", "silos")
+#: Run only when they are named: they time rounds, not steps, and the first two take a quarter of an hour.
+ON_REQUEST = ("rounds", "silos", "engine")
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
         "benchmarks",
         nargs="*",
         metavar="BENCHMARK",
-        help=f"of {', '.join(BENCHMARKS)}; default all but {' and '.join(ON_REQUEST)}",
+        help=f"of {', '.join(BENCHMARKS)}; default all but {', '.join(ON_REQUEST)}",
     )
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
     parser.add_argument("--repeats", type=int, default=11, help="alternating repeats (default 11)")

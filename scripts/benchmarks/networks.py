@@ -9,7 +9,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import BoundGates, DualCopy, GateCache, QuantitativeCopy, native
+from fedsq_flwr.gating import BoundGates, DualCopy, GateCache, QuantitativeCopy
+from fedsq_flwr.gating.packed import native
 from fedsq_flwr.models import build_backbone
 
 CLASSES = 10
@@ -29,6 +30,11 @@ NETWORKS = {
     "resnet18-64": Timed(lambda: torchvision.models.resnet18(num_classes=CLASSES), 64),
     "vgg11_bn-32": Timed(lambda: torchvision.models.vgg11_bn(num_classes=CLASSES), 32),
     "alexnet-64": Timed(lambda: torchvision.models.alexnet(num_classes=CLASSES), 64),
+    "mobilenet_v2-32": Timed(lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES), 32),
+    "mobilenet_v2-64": Timed(lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES), 64),
+    "efficientnet_lite0-64": Timed(
+        lambda: build_backbone("efficientnet_lite0", in_channels=3, classes=CLASSES, seed=0), 64
+    ),
     "resnet20-32": Timed(lambda: build_backbone("resnet20", in_channels=3, classes=CLASSES, seed=0), 32),
 }
 
@@ -49,7 +55,7 @@ def samples(name: str, count: int) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Arm:
-    """A way to train and evaluate: a model, kept gates if any, and the kernels it uses."""
+    """A way to train and evaluate: a model, cached gates if any, and the kernels it uses."""
 
     model: QuantitativeCopy
     cache: GateCache | None = None

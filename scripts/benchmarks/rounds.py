@@ -63,6 +63,6 @@ def federation(name: str) -> Rounds:
     overrides = [*SETTINGS, f"method={name}"]
     with tempfile.TemporaryDirectory() as work, contextlib.redirect_stdout(sys.stderr):
         output = Path(work)
-        run_job(compose_settings([*overrides, f"output={output}"]), overrides, output)
+        run_job(compose_settings([*overrides, f"output={output}"]))
         lines = [json.loads(line) for line in (output / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     return [(line["seconds"], line["train_seconds"]) for line in lines]

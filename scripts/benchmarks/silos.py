@@ -27,7 +27,7 @@ from fedsq_flwr.silos.keys import make_node_key
 SILOS = 2
 TASK = (
     *("backbone=resnet18", "backbone.weights=random", "backbone.image_size=32", "learning_rate=0.01"),
-    *("backbone.mean=[0.1307]", "backbone.deviation=[0.3081]", f"silos={SILOS}"),
+    *("backbone.mean=[0.1307]", "backbone.std=[0.3081]", f"silos={SILOS}"),
 )
 Lines = list[dict[str, Any]]
 
@@ -38,7 +38,7 @@ def run(_networks: Sequence[str], repeats: int, _native: bool) -> None:
         "flower-supernode, as found": as_found,
         "flower-supernode, packed arrays": packed,
         "fedsq silo": ours,
-        "fedsq silo, wire=bfloat16": lambda overrides, work: ours([*overrides, "wire=bfloat16"], work),
+        "fedsq silo, wire_dtype=bfloat16": lambda overrides, work: ours([*overrides, "wire_dtype=bfloat16"], work),
     }
     print("| round of training and evaluation, or training alone | seconds | train exchange | evaluate | server |")
     print("|---|---|---|---|---|")
@@ -115,7 +115,7 @@ def supernodes(work: Path, node_configs: Sequence[str]) -> Iterator[LocalSuperLi
 def follow(link: LocalSuperLink, work: Path, overrides: Sequence[str]) -> Lines:
     """Run the app on ``link`` and return its history."""
     write_app(work / "app", FEDSQ_APP)
-    write_run_config(work / "run.toml", [*overrides, f"output={work / 'run'}"])
+    write_run_config(work / "run.toml", compose_settings([*overrides, f"output={work / 'run'}"]))
     link.run(work / "app", ("--run-config", str(work / "run.toml"))).wait()
     return history(work / "run")
 

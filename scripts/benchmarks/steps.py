@@ -1,4 +1,4 @@
-"""Training steps: the plain network, the naive dual copy, ours with kept gates."""
+"""Training steps: the plain network, the naive dual copy, ours with cached gates."""
 
 import statistics
 from collections.abc import Callable, Sequence

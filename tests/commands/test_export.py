@@ -23,8 +23,8 @@ def test_the_file_gives_the_runs_logits_from_images_made_as_its_notes_say(runs, 
     assert (told["form"], told["round"], told["classes"]) == (form, restored.round, list(restored.class_names))
     raw = load_digits().test.subset(range(12))
     assert raw.images.shape[1:] == (told["in_channels"], told["image_size"], told["image_size"])
-    mean, deviation = (torch.tensor(told[name]).view(-1, 1, 1) for name in ("mean", "deviation"))
-    images = (raw.images - mean) / deviation
+    mean, std = (torch.tensor(told[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    images = (raw.images - mean) / std
     assert torch.equal(images, fit_images(restored.settings, raw).images)
     with torch.no_grad():
         assert torch.equal(program(images), restored.network(form)(images))

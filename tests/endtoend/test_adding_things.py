@@ -139,7 +139,7 @@ class MnistDigits(DataSettings):
 
     name: Literal["mnist_digits"] = "mnist_digits"
     test_every: Annotated[int, Field(ge=2)] = 5
-    """Every so-manieth digit is in the test set."""
+    """Every n-th digit is in the test set."""
 ''',
         )
     },

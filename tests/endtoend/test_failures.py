@@ -1,5 +1,7 @@
 """Bad input and failed runs: one clear line on stderr, a non-zero status, nothing lost."""
 
+import resource
+
 import pytest
 
 from fedsq_flwr.cli import main
@@ -91,3 +93,68 @@ def test_finished_rounds_are_kept_when_a_run_is_interrupted(run, monkeypatch, ca
     assert main(["report", str(directory)]) == 0
     monkeypatch.setattr(FedSQ, "aggregate_train", aggregate)
     run("rounds=3", "resume=true")
+
+
+def test_a_bad_page_costs_a_finished_run_nothing(run, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no such font")
+
+    monkeypatch.setattr("fedsq_flwr.report.page.render", fail)
+    directory = run("rounds=1")
+    shown = capsys.readouterr()
+    assert "there is no report: RuntimeError: no such font; fedsq report" in shown.out.replace("\n", " ")
+    assert (directory / "summary.json").is_file()
+    assert not (directory / "failure.json").exists()
+
+
+NAMES = {
+    "a file": "file",
+    "below a file": "file/x",
+    "in /proc": "/proc/x",
+    "a long name": 300 * "x",
+    "~": "~nosuchuser",
+}
+#: Names that no directory has on any machine are told before the disk is asked.
+IMPOSSIBLE = {NAMES["a long name"]: "names no file: at most 255 bytes", NAMES["~"]: "there is no user nosuchuser"}
+
+
+@pytest.mark.parametrize("output", NAMES.values(), ids=NAMES)
+def test_an_output_that_no_directory_can_be_made_of_is_one_line(tmp_path, monkeypatch, capsys, output):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(["run", "executor=inprocess", "rounds=1", f"output='{output}'"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fedsq: output={output[:100]}")
+    assert IMPOSSIBLE.get(output, f"output={output}: no directory can be made there: ") in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("place", [".hydra", "run.log", "config.yaml", "history.jsonl"])
+def test_an_output_that_takes_no_file_is_one_line(run, capsys, tmp_path, place):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / place).touch() if place == ".hydra" else (tmp_path / "run" / place).mkdir()
+    run("rounds=1", status=1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fedsq: {tmp_path}/run") or line.startswith(f"fedsq: output={tmp_path}/run")
+
+
+def test_a_directory_that_hydra_names_is_made_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *SMALL, "learning_rate=1e30", "hydra.run.dir=runs/${now:%f}"]) == 1
+    (made,) = (tmp_path / "runs").iterdir()
+    assert {".hydra", ".lock", "run.log"} <= {path.name for path in made.iterdir()}
+
+
+@pytest.mark.parametrize("room", [2_000, 250_000], ids=["partition.json", "a checkpoint"])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(run, capsys, room):
+    """A limit on the size of files stands for the end of a disk's room."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
+    try:
+        directory = run("rounds=1", status=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fedsq: {directory}")
+    assert line.endswith("cannot be written: File too large")
+    run("rounds=1", "resume=true")

@@ -3,11 +3,11 @@
 import hashlib
 
 import pytest
-import torch
 from flwr.serverapp import Grid
 
 from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.learning.sgd import SGD
 from fedsq_flwr.records.config import read_config
 from tests.endtoend.conftest import read_summary
 
@@ -48,14 +48,14 @@ def test_no_array_of_the_structural_copy_is_in_any_message(run, overheard):
 
 def test_no_structural_tensor_is_in_the_optimiser(run, monkeypatch):
     given = []
-    make = torch.optim.SGD.__init__
+    make = SGD.__init__
 
     def watch(self, params, *args, **kwargs):
         params = list(params)
         given.append({id(p) for p in params})
         make(self, params, *args, **kwargs)
 
-    monkeypatch.setattr(torch.optim.SGD, "__init__", watch)
+    monkeypatch.setattr(SGD, "__init__", watch)
     models = []
     monkeypatch.setattr(
         "fedsq_flwr.apps.silo_service.build_silo_model", lambda *a: models.append(build_model(*a)) or models[-1]

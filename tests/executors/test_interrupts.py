@@ -1,9 +1,14 @@
 import signal
+import subprocess
+import sys
 import threading
+import time
 
+import psutil
 import pytest
 
 from fedsq_flwr.executors.interrupts import ending_signals_raise, signals_held_back
+from fedsq_flwr.executors.processes import is_alive
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -43,3 +48,25 @@ def test_outside_the_main_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+WORKER = """
+import subprocess, sys
+worker = "from fedsq_flwr.executors.interrupts import end_with_parent as e; e(); e(); print(flush=True); "
+worker += "import time; time.sleep(60)"
+with subprocess.Popen([sys.executable, "-c", worker], stdout=subprocess.PIPE) as process:
+    process.stdout.readline()
+    print(process.pid, flush=True)
+    process.wait()
+"""
+
+
+def test_a_worker_ends_soon_after_the_process_that_it_works_for():
+    with subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE) as parent:
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 20
+        while is_alive(worker) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_alive(worker)

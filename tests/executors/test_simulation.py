@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from fedsq_flwr.executors.simulation import run_simulation
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.settings.run import RunSettings
 
+CHECKOUT = Path(__file__).parents[2]
 TOY = FlowerApp("toyapp.server_app:app", "toyapp.client_app:app")
 
 pytestmark = pytest.mark.slow
@@ -114,6 +117,33 @@ def test_ctrl_c(settings: RunSettings) -> None:
         run_simulation(settings.changed(experiment="wait"), watcher, app=TOY)
     assert time.monotonic() - watcher.told_at < 15
     watcher.assert_nothing_is_left()
+
+
+RUN = """
+import sys
+from fedsq_flwr.executors.simulation import run_simulation
+from fedsq_flwr.settings.run import RunSettings
+from tests.executors.test_simulation import TOY
+run_simulation(RunSettings.from_json(sys.argv[1]), lambda line: print(line.round, flush=True), app=TOY)
+"""
+
+
+def test_a_run_that_is_killed_leaves_nothing(settings: RunSettings) -> None:
+    told = settings.changed(experiment="wait").to_json()
+    with subprocess.Popen([sys.executable, "-c", RUN, told], cwd=CHECKOUT, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"1\n"
+        below = set(psutil.Process(run.pid).children(recursive=True))
+        (home,) = (each.environ()["FLWR_HOME"] for each in below if "flower-superlink" in each.cmdline()[1])
+        run.kill()
+    assert len(below) > 5
+    deadline = time.monotonic() + 60
+    while any(map(is_alive, below)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {process.name() for process in below if is_alive(process)} == set()
+    while Path(home).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(home).exists()
 
 
 def test_an_app_that_cannot_be_found(settings: RunSettings) -> None:

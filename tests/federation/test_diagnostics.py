@@ -71,6 +71,7 @@ def test_a_round_hands_over_the_replies_that_were_averaged(make_grid, arrays) ->
         timeout=10,
         enter=lambda _: None,
         evaluate=lambda _: {"validation": evaluated, "test": evaluated},
+        keep_replies=True,
     ):
         assert [len(earlier.replies) for earlier in rounds] == [0] * len(rounds)  # not held beside these
         seen.append((finished.start, finished.arrays, list(finished.replies)))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,9 +77,105 @@ BAD = [
 ]
 
 
+HUGE = 10**5000  # Python writes no integer of so many digits
+BAD += [
+    (reply(metrics={"num-examples": weight}), fault)
+    for weight, fault in [
+        (5.0, "has weight 5.0 under 'num-examples', not an integer"),
+        (1e308, "has weight 1e+308 under 'num-examples', not an integer"),
+        (2**63 - 1, "has weight 9223372036854775807 under 'num-examples', above max_examples=9007199254740992"),
+        (HUGE, "has weight int with a number of too many digits under 'num-examples', above max_examples"),
+    ]
+]
+BAD += [
+    (reply(metrics={"num-examples": 5, name: value}), f"has {shown} under '{name}'")
+    for name, value, shown in [
+        *[("accuracy", value, value) for value in (math.nan, math.inf, -0.5, 42, 1e308)],
+        *[("train_loss", value, value) for value in (math.nan, math.inf, -1.0, 1e308)],
+        *[("loss", value, value) for value in (-math.inf, -1.0, 1e308)],
+        *[("train_seconds", value, value) for value in (math.nan, -1.0, 1e9, 1e308)],
+        *[("unreadable-files", value, value) for value in (math.nan, -1, 1e308)],
+        ("accuracy", HUGE, "int with a number of too many digits"),
+    ]
+]
+BAD += [
+    (reply(config={"server-round": answered, "fingerprint": FINGERPRINT}), f"answers round {shown}")
+    for answered, shown in [(3.0, "3.0"), (True, "True"), ([3], "[3]"), ("3", "'3'"), (HUGE, "int with")]
+]
+BAD += [
+    (reply(config={"server-round": 3, "fingerprint": other}), "has fingerprint ")
+    for other in ("\ud800", b"ff", [FINGERPRINT], HUGE, 5)
+]
+BAD += [
+    (reply(config={"server-round": 3, "fingerprint": FINGERPRINT, "note": empty}), "has an empty value under 'note'")
+    for empty in ("", b"", [])
+]
+BAD += [
+    (reply(arrays={**SENT, "extra\n" * 1000: SENT["b"]}), "has an array of unknown name 'extra extra"),
+    (reply(arrays={**SENT, "w": np.full((8, 4), 3, np.int64)}), "array 'w' has dtype int64, not float32"),
+]
+
+
+def without(record, name):
+    made = reply()
+    made.content[name] = made.content.pop(record)
+    return made
+
+
+BAD += [
+    (without("arrays", "weights"), "has no array record of name 'arrays'"),
+    (without("metrics", "measures"), "has no metric record of name 'metrics'"),
+]
+
+
 @pytest.mark.parametrize(("bad", "fault"), BAD, ids=[fault for _, fault in BAD])
 def test_a_bad_reply_is_told_from_a_sound_one(bad, fault):
-    assert find_fault(bad, EXPECTED).startswith(fault)
+    found = find_fault(bad, EXPECTED)
+    assert found.startswith(fault)
+    assert found.isprintable()
+    assert len(found) < 400
+
+
+def test_whatever_a_reply_is_made_of_is_a_fault_of_that_reply():
+    assert find_fault(Reply(5), EXPECTED).startswith("cannot be read (AttributeError")
+
+
+def test_a_weight_is_the_number_that_the_silo_named_and_below_the_setting():
+    named = replace(EXPECTED, examples=4)
+    assert find_fault(reply(), named) == "has weight 5 under 'num-examples', and named 4 when it joined"
+    assert find_fault(reply(metrics={"num-examples": 4}), named) is None
+    assert find_fault(reply(), replace(EXPECTED, max_examples=4)) == (
+        "has weight 5 under 'num-examples', above max_examples=4"
+    )
+
+
+def test_another_weight_than_a_number_of_samples_need_be_no_integer():
+    other = replace(EXPECTED, weight_key="quality", max_examples=10)
+    assert find_fault(reply(metrics={"quality": 0.5}), other) is None
+    assert "above max_examples" in find_fault(reply(metrics={"quality": 1e308}), other)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_of_a_model_that_diverged_is_no_fault_of_a_silo_that_evaluates(value):
+    evaluating = replace(EXPECTED, arrays={}, metrics=("loss", "accuracy"))
+    metrics = {"num-examples": 5, "loss": value, "accuracy": 0.5}
+    assert find_fault(reply(metrics=metrics), evaluating) is None
+    assert find_fault(reply(metrics={**metrics, "accuracy": value}), evaluating) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "fault"),
+    [
+        ("bn.running_var", np.float32([1, -1e-9]), "array 'bn.running_var' holds a variance below 0"),
+        ("bn.running_mean", np.float32([1, -1]), None),
+        ("bn.num_batches_tracked", np.array(2**53 + 1), "array 'bn.num_batches_tracked' holds integers beyond 2^53"),
+        ("bn.num_batches_tracked", np.array(-(2**63)), "array 'bn.num_batches_tracked' holds integers beyond 2^53"),
+        ("bn.num_batches_tracked", np.array(2**53), None),
+    ],
+)
+def test_statistics_that_a_network_cannot_have_are_a_fault(name, values, fault):
+    expected = replace(EXPECTED, arrays={name: (str(values.dtype), values.shape)})
+    assert find_fault(reply(arrays={name: values}), expected) == fault
 
 
 def test_a_pickle_is_never_opened():

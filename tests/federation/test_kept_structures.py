@@ -1,19 +1,25 @@
 """Structures that were sent are kept by their fingerprint, on disk or in the context, and never mistaken."""
 
+import errno
 import os
+import re
 
 import pytest
 import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp.strategy import FedAvg
 
-from fedsq_flwr import DualCopy
+from fedsq_flwr import DualCopy, FedSQ
+from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.executors.grid import InProcessGrid
 from fedsq_flwr.federation import answer_query
 from fedsq_flwr.federation.arrays import to_arrays
 from fedsq_flwr.federation.distribution import StructureDistribution
 from fedsq_flwr.federation.memory import SiloMemory
+from fedsq_flwr.federation.packing import pack
 from fedsq_flwr.federation.structures import KEPT_ON_DISK, ContextStructures, DiskStructures
 from tests.federation.silos import network
+from tests.federation.toys import FINGERPRINT, sampling, toy_app
 
 
 def context() -> Context:
@@ -139,3 +145,82 @@ def test_a_silo_says_that_it_has_a_structure_only_if_it_has(tmp_path):
         assert "fingerprint" not in ask()
         structures.keep("ab12", state(1))
         assert ask()["fingerprint"] == "ab12"
+
+
+#: What a disk may say to a silo that stores a structure.
+FULL = {
+    "full": (errno.ENOSPC, "No space left on device"),
+    "over quota": (errno.EDQUOT, "Disk quota exceeded"),
+    "read-only": (errno.EROFS, "Read-only file system"),
+    "not for this user": (errno.EACCES, "Permission denied"),
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_structure_that_cannot_be_stored_is_told_with_the_reason_and_without_the_place(tmp_path, monkeypatch, kind):
+    code, words = FULL[kind]
+
+    def refuse(descriptor):
+        raise OSError(code, words, str(tmp_path / "Mueller_Anna_1970"))
+
+    monkeypatch.setattr("fedsq_flwr.models.weights.os.fsync", refuse)
+    with pytest.raises(WeightsError) as caught:
+        DiskStructures(tmp_path).keep("ab12", state(1))
+    assert str(caught.value) == f"cannot store the structure in state_dir: {words}"
+    assert list(tmp_path.iterdir()) == []  # no half file either
+
+
+def test_a_silo_that_cannot_store_the_structure_is_named_with_the_reason_and_the_others_go_on(tmp_path, arrays):
+    (tmp_path / "1").write_text("a file is in the way of the folder")
+    start, app = arrays, toy_app()
+    train = app._registered_funcs["train.default"]
+
+    def kept_of(where: Context) -> DiskStructures:
+        return DiskStructures(tmp_path / str(where.node_config["partition-id"]))
+
+    def serve(message: Message, where: Context) -> Message:
+        if message.metadata.message_type == "query":
+            return answer_query(message, where, kept_of(where))
+        if kept_of(where).load(FINGERPRINT) is None:
+            raise ValueError("refuses: the server's structural fingerprint is another")
+        return train(message, where)
+
+    with InProcessGrid(serve, silos=3) as grid:
+        strategy = FedSQ(
+            FedAvg(**sampling(3)),
+            fingerprint=FINGERPRINT,
+            structure=lambda _: to_arrays(state(3)),
+            ask_for_structure=True,
+        )
+        for number in (1, 2):
+            messages = strategy.configure_train(number, start, ConfigRecord(), grid)
+            strategy.aggregate_train(number, grid.send_and_receive(messages))
+            assert sorted(strategy.training.metrics) == [0, 2]
+            told = (
+                r"did not take the structure: cannot store the structure in state_dir: (File exists|Not a directory)"
+            )
+            assert re.fullmatch(told, strategy.training.dropped[1])
+        (tmp_path / "1").unlink()  # the disk is mended: the silo is sent the structure again
+        messages = strategy.configure_train(3, start, ConfigRecord(), grid)
+        strategy.aggregate_train(3, grid.send_and_receive(messages))
+        assert sorted(strategy.training.metrics) == [0, 1, 2]
+
+
+def test_a_structure_of_another_network_or_size_is_not_kept(tmp_path):
+    structures = DiskStructures(tmp_path)
+
+    def send(record) -> None:
+        content = RecordDict({"structure": record, "config": ConfigRecord({"fingerprint": "ab12"})})
+        answer_query(Message(content, 1, "query"), context(), structures, expected=lambda: state(0))
+
+    with InProcessGrid(lambda *_: None, silos=1):  # gives messages a sender
+        for other in (
+            to_arrays(state(1)),
+            pack({"a.weight": torch.zeros(2, 3)}),
+            pack({**state(1), "b": torch.zeros(9)}),
+        ):
+            with pytest.raises(ValueError, match=r"not packed|not as in this network"):
+                send(other)
+        assert list(tmp_path.iterdir()) == []
+        send(pack(state(1)))
+    assert structures.load("ab12") is not None

@@ -125,6 +125,11 @@ def test_one_that_comes_back_when_another_has_taken_its_place_is_left_out(make_g
         RecordDict({CONFIG: ConfigRecord()}),
         RecordDict({CONFIG: ConfigRecord({PARTITION_ID: "one", NUM_PARTITIONS: 3})}),
         RecordDict({CONFIG: ConfigRecord({PARTITION_ID: [1, 2], NUM_PARTITIONS: 3})}),
+        *[
+            RecordDict({CONFIG: ConfigRecord({PARTITION_ID: number, NUM_PARTITIONS: 3})})
+            for number in (1.0, True, "1", "", [], b"1", float("nan"), float("inf"))
+        ],
+        RecordDict({CONFIG: ConfigRecord({PARTITION_ID: 1, NUM_PARTITIONS: 3.0})}),
     ],
 )
 def test_a_node_whose_answer_cannot_be_read_takes_no_part_and_ends_no_run(make_grid, caplog, answer):
@@ -139,6 +144,76 @@ def test_a_node_whose_answer_cannot_be_read_takes_no_part_and_ends_no_run(make_g
     grid, registry = make_grid(app, silos=3), NodeRegistry()
     assert [registry.silo(node) for node in registry.update(grid)] == [0, 2]
     assert "node 1001: its answer cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("silo", "silos"), [(-1, 3), (3, 3), (2**63, 3), (0, 0), (0, -1), (5, 2**64), (10**400, 3)], ids=str
+)
+def test_a_node_that_says_it_is_no_silo_of_those_takes_no_part_and_ends_no_run(make_grid, caplog, silo, silos):
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        if context.node_config[PARTITION_ID] == 1:
+            said = ConfigRecord({PARTITION_ID: silo, NUM_PARTITIONS: silos})
+            return Message(RecordDict({CONFIG: said}), reply_to=message)
+        return answer_query(message, context)
+
+    grid, registry = make_grid(app, silos=3), NodeRegistry()
+    assert [registry.silo(node) for node in registry.update(grid)] == [0, 2]
+    assert registry.num_partitions == 3
+    assert "node 1001 says that it is silo " in caplog.text
+
+
+def naming(*answers):
+    """An app whose silos name their samples when they are told the run; silo k answers as ``answers[k]`` says."""
+    app, heard = toy_app(), []
+
+    def query(message, context):
+        silo, told = context.node_config[PARTITION_ID], "settings" in message.content.config_records.get(CONFIG, {})
+        heard.append((silo, told))
+        named = answers[silo] if told and not callable(answers[silo]) else None
+        if told and callable(answers[silo]):
+            return answers[silo](message)
+        return answer_query(message, context, examples=named)
+
+    app._registered_funcs["query.default"] = query
+    return app, heard
+
+
+def test_silos_are_asked_once_how_many_samples_they_have(make_grid):
+    app, heard = naming((5, 2), None, (7, 0))
+    grid, registry = make_grid(app, silos=3), NodeRegistry()
+    nodes = registry.update(grid)
+    for _ in range(2):
+        registry.ask_examples(grid, nodes, ConfigRecord({"settings": "{}"}), 5)
+    assert heard == [*[(silo, False) for silo in range(3)], *[(silo, True) for silo in range(3)]]
+    assert [[registry.examples(node, kind) for node in nodes] for kind in ("train", "evaluate")] == [
+        [5, None, 7],
+        [2, None, 0],
+    ]
+
+
+@pytest.mark.parametrize("number", [-1, 5.0, True, "5", "", [5], float("nan")])
+def test_a_number_of_samples_that_is_none_is_not_known(make_grid, number):
+    def answer(message):
+        said = ConfigRecord({"train-examples": 5, "evaluate-examples": number})
+        return Message(RecordDict({CONFIG: said}), reply_to=message)
+
+    def fail(message):
+        raise ValueError("no data")
+
+    app, _ = naming(answer, fail, (1, 1))
+    grid, registry = make_grid(app, silos=3), NodeRegistry()
+    registry.ask_examples(grid, registry.update(grid), ConfigRecord({"settings": "{}"}), 5)
+    assert [registry.examples(node, "train") for node in (1000, 1001, 1002)] == [None, None, 1]
+
+
+def test_an_answer_to_who_it_is_may_name_the_samples_at_once(make_grid):
+    app = toy_app()
+    app._registered_funcs["query.default"] = lambda message, context: answer_query(message, context, examples=(3, 1))
+    grid, registry = make_grid(app, silos=2), NodeRegistry()
+    assert [registry.examples(node, "train") for node in registry.update(grid)] == [3, 3]
 
 
 def test_a_silo_that_refuses_is_named_when_the_wait_is_over_and_told_once(make_grid, caplog):
@@ -181,3 +256,56 @@ def test_a_node_that_leaves_before_it_has_answered_does_not_end_the_wait_for_oth
 def test_the_wait_for_nodes_that_never_say_who_they_are_ends_with_what_to_do(make_grid):
     with pytest.raises(RunFailedError, match="answer_query"):
         NodeRegistry(timeout=0.3).wait_for(make_grid(ClientApp(), silos=2), 2)
+
+
+class Starting(Joining):
+    """A grid whose nodes ``slow`` answer only if they are given ``seconds``: Ray on a busy machine."""
+
+    def __init__(self, grid, slow, seconds):
+        super().__init__(grid, list(grid.get_node_ids()))
+        self.slow, self.seconds, self.given = set(slow), seconds, []
+
+    def send_and_receive(self, messages, *, timeout=None):
+        messages = list(messages)
+        self.given.append(timeout)
+        ready = [m for m in messages if m.metadata.dst_node_id not in self.slow or timeout >= self.seconds]
+        return super().send_and_receive(ready, timeout=timeout)
+
+
+def test_the_nodes_of_a_simulation_have_all_the_time_to_start_that_the_setting_gives(make_grid):
+    grid = Starting(make_grid(toy_app(), silos=2), [1000, 1001], 300)
+    assert NodeRegistry(timeout=300).wait_for(grid) == [1000, 1001]
+    assert grid.given == [300]
+
+
+def test_a_real_silo_that_hangs_does_not_hold_up_the_others_so_long(make_grid):
+    grid = Starting(make_grid(toy_app(), silos=3), [1001], 300)
+    assert NodeRegistry(timeout=300).wait_for(grid, 2) == [1000, 1002]
+    assert grid.given == [60]
+
+
+@pytest.mark.parametrize(
+    ("slow", "line"),
+    [
+        (
+            [1000, 1001, 1002],
+            r"no node said which silo it is: 0 of 3 nodes answered in \d+ s; raise executor.join_timeout, which is "
+            r"0\.2 s, on a busy machine; a client app .* must answer queries",
+        ),
+        (
+            [1001],
+            r"2 of 3 silos connected within 0\.2 seconds; 1 more did not say in \d+ s which silo they are: raise "
+            r"executor\.join_timeout",
+        ),
+    ],
+)
+def test_the_line_says_who_was_waited_for_how_long_who_answered_and_which_setting_to_raise(make_grid, slow, line):
+    grid = Starting(make_grid(toy_app(), silos=3), slow, 300)
+    with pytest.raises(RunFailedError, match=line):
+        NodeRegistry(timeout=0.2).wait_for(grid)
+
+
+def test_an_app_without_queries_is_told_at_once_and_not_to_wait_longer(make_grid):
+    with pytest.raises(RunFailedError, match="2 of 2 nodes answered") as caught:
+        NodeRegistry(timeout=300).wait_for(make_grid(ClientApp(), silos=2))
+    assert "join_timeout" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.federation.packing import FORMAT, PACKED, is_packed, pack, unpack
 from fedsq_flwr.federation.protocol import count_bytes
 from fedsq_flwr.federation.rounds import run_rounds
+from fedsq_flwr.federation.waiting import ALL
 from fedsq_flwr.federation.wire import Wire
 from tests.federation.grids import losing
 from tests.federation.silos import client_of, network, silo_app
@@ -170,6 +172,14 @@ def test_weights_that_do_not_fit_the_wire_end_the_run_with_their_name(make_grid)
         list(wire.send_and_receive(messages))
 
 
+def relabelled(record, dtype, shape=None, data=b""):
+    array = record[PACKED]
+    array.dtype, array.shape = dtype, shape or array.shape
+    if data is None:
+        array.data = None
+    return record
+
+
 ODD = {
     "another form": (
         lambda content: content.__setitem__("arrays", pack({"w": torch.zeros(2, 3), "b": torch.zeros(3)}, "float16")),
@@ -185,6 +195,22 @@ ODD = {
             "arrays", ArrayRecord({PACKED: Array("float32", (9,), FORMAT, b"\xff" * 64)})
         ),
         "packed arrays cannot be read",
+    ),
+    "another dtype inside": (
+        lambda content: content.__setitem__(
+            "arrays", relabelled(pack({"w": torch.zeros(2, 3), "b": torch.zeros(3)}, "float16"), "float32")
+        ),
+        "array '[wb]' travels as float16, not float32",
+    ),
+    "another number of values than it says": (
+        lambda content: content.__setitem__(
+            "arrays", relabelled(pack({"w": torch.zeros(2, 3), "b": torch.zeros(3)}), "float32", (10**15,))
+        ),
+        "packed arrays hold 9 values, and say otherwise",
+    ),
+    "no bytes": (
+        lambda content: content.__setitem__("arrays", relabelled(pack({"w": torch.zeros(1)}), "float32", data=None)),
+        r"cannot be read \(TypeError: object of type 'NoneType' has no len\(\)\)",
     ),
     "two records, one of them not packed": (
         lambda content: (
@@ -229,10 +255,10 @@ def packing_app(spoil):
 
 
 class Answers:
-    """A grid over a network, with replies that arrive when they are told to."""
+    """A grid over a network: the reply to each message, by its number, is there at the n-th look for it, or never."""
 
-    def __init__(self, arrivals):
-        self.arrivals, self.pulls = arrivals, 0
+    def __init__(self, looks):
+        self.looks, self.pulls = dict(enumerate(looks)), Counter()
 
     def push_messages(self, messages):
         self.sent = list(messages)
@@ -241,8 +267,9 @@ class Answers:
         return [message.metadata.message_id for message in self.sent]
 
     def pull_messages(self, ids):
-        self.pulls += 1
-        return [self.reply(number) for number in self.arrivals.pop(0)] if self.arrivals else []
+        (number,) = (int(name.removeprefix("id")) for name in ids)
+        self.pulls[number] += 1
+        return [self.reply(number)] if self.pulls[number] == self.looks.get(number) else []
 
     def reply(self, number):
         return Message(self.sent[number].content, reply_to=self.sent[number])
@@ -253,29 +280,32 @@ def messages(make_grid, arrays):
 
 
 def test_over_a_network_replies_are_looked_for_until_all_are_there(make_grid, arrays):
-    grid = Answers([[], [1], [], [0, 2]])
+    grid = Answers([4, 2, 5])
     started = time.monotonic()
-    replies = list(Wire(grid, poll=0.01).send_and_receive(messages(make_grid, arrays), timeout=60))
-    assert grid.pulls == 4
-    assert [reply.metadata.reply_to_message_id for reply in replies] == ["id1", "id0", "id2"]
-    assert time.monotonic() - started < 5
+    replies = list(Wire(grid, poll=0.01, patience=ALL).send_and_receive(messages(make_grid, arrays), timeout=60))
+    assert grid.pulls == {0: 4, 1: 2, 2: 5}
+    assert sorted(reply.metadata.reply_to_message_id for reply in replies) == ["id0", "id1", "id2"]
+    assert time.monotonic() - started < 50
 
 
 def test_over_a_network_the_wait_ends_with_the_timeout(make_grid, arrays):
-    grid = Answers([[1]])
-    replies = list(Wire(grid, poll=0.01).send_and_receive(messages(make_grid, arrays), timeout=0.1))
+    grid = Answers([None, 1, None])
+    replies = list(Wire(grid, poll=0.01, patience=ALL).send_and_receive(messages(make_grid, arrays), timeout=0.1))
     assert [reply.metadata.reply_to_message_id for reply in replies] == ["id1"]
 
 
 def test_a_second_answer_and_an_answer_to_nothing_are_left_out(make_grid, arrays, caplog):
     class Twice(Answers):
         def pull_messages(self, ids):
+            found = super().pull_messages(ids)
             stray = self.reply(0)
             stray.metadata.__dict__["_reply_to_message_id"] = "of another run"
-            return [self.reply(0), self.reply(0), stray, self.reply(1), self.reply(2)]
+            return [*found, *found, stray] if ids == ["id0"] else found
 
-    replies = list(Wire(Twice([]), poll=0.01).send_and_receive(messages(make_grid, arrays), timeout=5))
-    assert [reply.metadata.reply_to_message_id for reply in replies] == ["id0", "id1", "id2"]
+    replies = list(
+        Wire(Twice([1, 1, 1]), poll=0.01, patience=ALL).send_and_receive(messages(make_grid, arrays), timeout=5)
+    )
+    assert sorted(reply.metadata.reply_to_message_id for reply in replies) == ["id0", "id1", "id2"]
     assert caplog.text.count("answered what it was not asked, or twice") == 2
 
 
@@ -288,7 +318,7 @@ def test_a_reply_that_another_node_sent_is_dropped_and_named_after_the_silo_that
             return reply
 
     sent = messages(make_grid, arrays)
-    replies = list(Wire(Forged([[0, 1, 2]]), poll=0.01).send_and_receive(sent, timeout=5))
+    replies = list(Wire(Forged([1, 2, 3]), poll=0.01, patience=ALL).send_and_receive(sent, timeout=5))
     assert [reply.has_error() for reply in replies] == [False, True, False]
     assert replies[1].metadata.src_node_id == sent[1].metadata.dst_node_id
     assert "was answered for by node 666" in replies[1].error.reason

@@ -8,7 +8,8 @@ import torchvision
 from torch import nn
 
 from fedsq_flwr.models.cifar_resnet import CifarResNet
-from tests.gating.gated_networks import CLASSES
+from fedsq_flwr.models.efficientnet_lite import EfficientNetLite0
+from tests.gating.gated_networks import BUILDERS, CLASSES
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Backbone:
     build : callable
         Makes the network with random weights.
     relus, pools : int
-        ReLU and max-pooling calls of a forward pass, counted by hand in the architecture's description.
+        Activation and max-pooling calls of a forward pass, counted by hand in the architecture's description.
     size : int
         Height and width of the images.
     every_statement : bool
@@ -78,6 +79,11 @@ def squeezenet(name: str, **more: bool) -> Backbone:
     return Backbone(torchvision_model(name), relus=1 + 3 * 8 + 1, pools=3, **more)
 
 
+def every_activation() -> nn.Module:
+    """A small network with each kind of piecewise-linear activation and a max-pooling."""
+    return nn.Sequential(nn.Conv2d(3, 2, 1), BUILDERS["activation: all of them"]())
+
+
 #: By the names that a run would use, whether or not a run can name them.
 BACKBONES: dict[str, Backbone] = {
     "resnet20": cifar_resnet(3, every_statement=True),
@@ -99,6 +105,16 @@ BACKBONES: dict[str, Backbone] = {
     "alexnet": Backbone(narrow("alexnet"), relus=5 + 2, pools=3, size=63, every_statement=True),
     "squeezenet1_0": squeezenet("squeezenet1_0", every_statement=True),
     "squeezenet1_1": squeezenet("squeezenet1_1"),
+    "mobilenet_v2": Backbone(  # stem, first block, two in each of 16 blocks, the end
+        torchvision_model("mobilenet_v2", width_mult=0.25), relus=1 + 1 + 2 * 16 + 1, pools=0, every_statement=True
+    ),
+    "mnasnet0_5": Backbone(  # two in the stem and in each of 16 blocks, the end
+        torchvision_model("mnasnet0_5"), relus=2 + 2 * 16 + 1, pools=0, every_statement=True
+    ),
+    "efficientnet_lite0": Backbone(  # the stem, one in the first block, two in each of 15, the end
+        lambda: EfficientNetLite0(3, CLASSES), relus=1 + 1 + 2 * 15 + 1, pools=0, every_statement=True
+    ),
+    "every activation": Backbone(every_activation, relus=8 + 4 + 1 + 1, pools=1, size=8, every_statement=True),
     "googlenet": Backbone(  # a stem of three, and nine modules of six ReLUs and a pooling
         torchvision_model("googlenet", aux_logits=False, init_weights=False),
         relus=3 + 6 * 9,

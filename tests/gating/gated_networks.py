@@ -1,5 +1,6 @@
 """Small networks, one for each way in which gates can be spelt, and the comparisons made with them."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -177,6 +178,50 @@ def split_and_join(x: Tensor) -> Tensor:
     return torch.cat([F.relu(x[:, :4]), F.relu(-x[:, 4:])], 1)
 
 
+class ChannelsLast(nn.Module):
+    """Lay the images out in the other memory order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+class Scaled(nn.Module):
+    """Multiply by a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
+def mixed() -> tuple[nn.Module, nn.Module]:
+    """Layers that mix 8 channels and keep the size of their values."""
+    return nn.Conv2d(8, 8, 1), Scaled(3.0)
+
+
+def all_activations() -> nn.Module:
+    """Every kind of piecewise-linear activation, and a max-pooling."""
+    return nn.Sequential(
+        Scaled(6.0), nn.ReLU6(inplace=True), *mixed(), nn.LeakyReLU(0.1, inplace=True), *mixed(), nn.PReLU(8),
+        *mixed(), nn.Hardtanh(), *mixed(), nn.Threshold(0.1, -0.2), *mixed(), nn.Hardsigmoid(), *mixed(),
+        nn.Softshrink(0.1), *mixed(), nn.Hardshrink(0.1), *mixed(), nn.MaxPool2d(3, 1, 1), Absolute(), *mixed(),
+        nn.ReLU(),
+    )  # fmt: skip
+
+
+class Absolute(nn.Module):
+    """Clamp the absolute value, from below by `maximum` and from above by `minimum`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(x.abs(), self.low), torch.ones_like(x)).clamp_(0.15, 0.9)
+
+
 RELU_SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "nn.ReLU()": nn.ReLU(),
     "nn.ReLU(inplace)": nn.ReLU(inplace=True),
@@ -198,6 +243,55 @@ RELU_SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "both signs": split_and_join,
     "value used again": lambda x: F.relu(x) - 0.5 * x,
     "dropout": nn.Sequential(nn.ReLU(), nn.Dropout2d(0.5), nn.Dropout(0.5)),
+}
+
+#: Piecewise-linear activations beside the ReLU.
+ACTIVATION_SPELLINGS: dict[str, Callable[[Tensor], Tensor] | nn.Module] = {
+    "nn.ReLU6()": nn.ReLU6(),
+    "nn.ReLU6(inplace)": nn.ReLU6(inplace=True),
+    "F.relu6": F.relu6,
+    "F.relu6(True)": lambda x: F.relu6(x, True),
+    "nn.Hardtanh(inplace)": nn.Hardtanh(-0.3, 0.5, inplace=True),
+    "F.hardtanh": F.hardtanh,
+    "F.hardtanh(bounds)": lambda x: F.hardtanh(x, -0.25, max_val=0.75),
+    "F.hardtanh_": lambda x: F.hardtanh_(x, -0.25, 0.75),
+    "nn.LeakyReLU(inplace)": nn.LeakyReLU(0.2, inplace=True),
+    "F.leaky_relu": F.leaky_relu,
+    "F.leaky_relu(negative slope)": lambda x: F.leaky_relu(x, negative_slope=-0.3),
+    "F.leaky_relu_": lambda x: F.leaky_relu_(x, 0.1),
+    "nn.PReLU()": nn.PReLU(),
+    "nn.PReLU(channels)": nn.PReLU(8, init=-0.1),
+    "nn.Threshold": nn.Threshold(0.2, -0.4),
+    "F.threshold(inplace)": lambda x: F.threshold(x, -0.2, 0.3, inplace=True),
+    "torch.threshold_": lambda x: torch.threshold_(x, 0.1, 0.0),
+    "nn.Hardsigmoid": nn.Sequential(Scaled(3.0), nn.Hardsigmoid()),
+    "F.hardsigmoid(inplace)": lambda x: F.hardsigmoid(3 * x, inplace=True),
+    "nn.Hardshrink": nn.Hardshrink(0.3),
+    "F.softshrink": lambda x: F.softshrink(x, 0.3),
+    "torch.abs": torch.abs,
+    "x.abs_()": lambda x: x.abs_(),
+    "abs(x)": abs,
+    "torch.absolute": torch.absolute,
+    "torch.clamp(min=)": lambda x: torch.clamp(x, min=0.1),
+    "torch.clamp(max=)": lambda x: torch.clamp(x, max=0.1),
+    "torch.clip": lambda x: torch.clip(x, -0.2, 0.3),
+    "torch.clamp(tensors)": lambda x: torch.clamp(x, torch.tensor(-0.2), torch.full_like(x, 0.3)),
+    "x.clamp(0, 6)": lambda x: x.clamp(0, 6),
+    "x.clamp_(0, inf)": lambda x: x.clamp_(0, float("inf")),
+    "x.clamp_(-1, 1)": lambda x: x.clamp_(-1, 1),
+    "x.clamp_min": lambda x: x.clamp_min(-0.1),
+    "torch.clamp_max_": lambda x: torch.clamp_max_(x, 0.3),
+    "clamped to 0 twice": lambda x: F.relu(x).clamp(min=0),
+    "torch.maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "torch.maximum(constant first)": lambda x: torch.maximum(torch.tensor(0.2), x),
+    "x.minimum": lambda x: x.minimum(torch.tensor(0.2)),
+    "torch.max(x, constant)": lambda x: torch.max(x, torch.tensor(-0.2)),
+    "maximum at the bend": lambda x: torch.maximum(F.relu(x), torch.tensor(0.0)),
+    "torch.fmax": lambda x: torch.fmax(F.relu(x), torch.tensor(0.0)),
+    "torch.fmin(constant first)": lambda x: torch.fmin(torch.tensor(0.0), -F.relu(x)),
+    "in place on a part": lambda x: (F.relu6(x[:, :3], inplace=True), x)[1],
+    "channels last": lambda x: F.leaky_relu(x.contiguous(memory_format=torch.channels_last), 0.2),
+    "PReLU, channels last": nn.Sequential(ChannelsLast(), nn.PReLU(8), nn.Hardtanh(-0.1, 0.4)),
 }
 
 #: What torch cannot differentiate in the plain network, since it wrote to what it needs -> the same without writing.
@@ -265,6 +359,11 @@ BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "tied weights": Tied,
     "three dimensions": Volumes,
     **{f"relu: {name}": (lambda call=call: Images(call)) for name, call in RELU_SPELLINGS.items()},
+    **{
+        f"activation: {name}": (lambda call=call: Images(copy.deepcopy(call)))
+        for name, call in ACTIVATION_SPELLINGS.items()
+    },
+    "activation: all of them": lambda: Images(all_activations()),
     **{f"pool: {name}": (lambda call=call: Images(call)) for name, call in POOLING_SPELLINGS.items()},
     **{f"pool: {name}": (lambda call=call: Planes(call)) for name, call in POOLING_1D_SPELLINGS.items()},
 }
@@ -276,6 +375,7 @@ SMALL = [
     "residual add",
     "relu: written to afterwards",
     "relu: both signs",
+    "activation: all of them",
     "pool: nn.MaxPool2d",
     "pool: max_unpool2d",
     "pool: nn.AdaptiveMaxPool1d",
@@ -312,7 +412,8 @@ def batch_for(network: nn.Module, *, count: int = BATCH, seed: int = 0) -> tuple
 def same_bits(a: Tensor, b: Tensor) -> bool:
     """Tell whether two tensors are equal in shape, dtype and every bit, the sign of zero included."""
     alike = a.shape == b.shape and a.dtype == b.dtype
-    return alike and a.detach().cpu().numpy().tobytes() == b.detach().cpu().numpy().tobytes()
+    one, other = (tensor.detach().cpu().contiguous().view(-1).view(torch.uint8) for tensor in (a, b))
+    return alike and torch.equal(one, other)
 
 
 def perturb(network: nn.Module, *, seed: int = 1, scale: float = 0.3, only: str | None = None) -> None:

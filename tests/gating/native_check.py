@@ -50,7 +50,7 @@ def cases() -> dict[str, Callable[[], Numbers]]:
     found: dict[str, Callable[[], Numbers]] = {"packing": packings}
     for name in BUILDERS:
         found[name] = lambda name=name: passes(build(name), channels_last=False)
-    for name in ("CIFAR ResNet-20", "pool: nn.MaxPool2d", "relu: in place on a part"):
+    for name in ("CIFAR ResNet-20", "pool: nn.MaxPool2d", "relu: in place on a part", "activation: all of them"):
         found[f"{name}, channels last"] = lambda name=name: passes(build(name), channels_last=True)
     return found
 

@@ -187,7 +187,8 @@ def test_a_layer_that_draws_random_numbers_in_evaluation_mode_is_refused(call: s
 
 
 def test_chance_from_elsewhere_than_torch_is_refused_too() -> None:
-    dual = around(Calling(lambda x: x * random.random()))  # noqa: S311
+    chance = random.Random(1)  # noqa: S311 - else one draw in ten is refused for its batch
+    dual = around(Calling(lambda x: x * chance.random()))
     with pytest.raises(UnsupportedActivationError, match=r"^layer '1\.middle' differs from call to call"):
         check_affine(dual, IMAGES)
 

@@ -9,7 +9,15 @@ from fedsq_flwr.gating import DualCopy, QuantitativeCopy, export_dual, export_pl
 from tests.gating.gated_networks import batch_for, build, perturb, same_bits
 
 
-@pytest.mark.parametrize("name", ["CIFAR ResNet-8", "torchvision ResNet-18"])  # ResNet-20: tests/commands
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CIFAR ResNet-8",
+        "torchvision ResNet-18",
+        "activation: x.clamp(0, 6)",
+        "activation: nn.PReLU(channels)",
+    ],
+)  # ResNet-20: tests/commands
 def test_the_loaded_programs_give_the_same_bits_at_other_batch_sizes(name: str) -> None:
     network = build(name)
     dual = DualCopy(network)

@@ -8,14 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import DualCopy
+from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.gating.fingerprint import structure_fingerprint
-from tests.gating.gated_networks import batch_for, build, perturb
+from tests.gating.gated_networks import BUILDERS, batch_for, build, perturb
 
 
 def layers() -> nn.Sequential:
@@ -128,6 +129,165 @@ def test_it_changes_with_a_blocks_stride_that_only_the_block_knows() -> None:
     before = DualCopy(network).fingerprint
     network.layer2[0].stride = 3
     assert DualCopy(network).fingerprint != before
+
+
+class Holder(nn.Module):
+    """A module that holds ``value`` as its attribute, and a subclass that differs in a class attribute."""
+
+    kind = "plain"
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+#: Pairs of values that may stand for other gates.
+ATTRIBUTES: dict[str, tuple[object, object]] = {
+    "a flag": (True, False),
+    "a flag and a number": (True, 1),
+    "a whole number": (2, 3),
+    "a number": (0.1, 0.1 + 1e-12),
+    "a whole and another number": (1, 1.0),
+    "a string": ("same", "valid"),
+    "none": (None, 0),
+    "a tuple": ((1, 2), (1, 3)),
+    "a nested tuple": (((1, 2), "a"), ((1, 2), "b")),
+    "a longer tuple": ((1,), (1, 1)),
+    "a list": ([1, 2], [2, 1]),
+    "a number of numpy": (np.float64(1.0), np.float64(2.0)),
+    "a tensor": (torch.zeros(3), torch.ones(3)),
+}
+
+
+@pytest.mark.parametrize("case", ATTRIBUTES)
+def test_it_changes_with_a_public_attribute(case: str) -> None:
+    one, other = (DualCopy(nn.Sequential(Holder(value), nn.Linear(2, 2))) for value in ATTRIBUTES[case])
+    before = one.fingerprint
+    assert before != other.fingerprint
+    one.structural[0].value = ATTRIBUTES[case][1]
+    assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (nn.AvgPool2d(2, ceil_mode=True), nn.AvgPool2d(2)),
+        (nn.AvgPool2d(3, padding=1, count_include_pad=False), nn.AvgPool2d(3, padding=1)),
+        (
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+        ),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_it_changes_with_what_a_layer_of_torch_does_not_show(one: nn.Module, other: nn.Module) -> None:
+    assert one.extra_repr() == other.extra_repr()
+    assert DualCopy(nn.Sequential(one)).fingerprint != DualCopy(nn.Sequential(other)).fingerprint
+
+
+def test_it_changes_with_an_attribute_of_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = DualCopy(nn.Sequential(Holder(1))).fingerprint
+    monkeypatch.setattr(Holder, "kind", "strided")
+    assert DualCopy(nn.Sequential(Holder(1))).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("_value", (1, 2)), ("device", ("cpu", "cuda:0")), ("unknown", ({}, {1}))]
+)
+def test_it_does_not_change_with_other_attributes(name: str, values: tuple[object, object]) -> None:
+    dual = DualCopy(nn.Sequential(Holder(1), nn.Linear(2, 2)))
+    found = set()
+    for value in values:
+        setattr(dual.structural[0], name, value)
+        found.add(dual.fingerprint)
+    assert len(found) == 1
+
+
+class Remembering(nn.Module):
+    """Sets what many networks set in their forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(2, 4, 3), nn.Linear(4, 2)
+        self.height, self.calls = None, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.height, self.calls, self.batch = x.shape[2], self.calls + 1, len(x)
+        self.features = F.relu(self.conv(x))
+        return self.fc(self.features.mean((2, 3)))
+
+
+def test_it_does_not_change_with_what_passes_leave_behind() -> None:
+    torch.manual_seed(0)
+    server, silo = DualCopy(Remembering()), DualCopy(Remembering())
+    before = server.fingerprint
+    for count, size in ((8, 6), (9, 7)):
+        server(torch.randn(count, 2, size, size)).sum().backward()
+        server.gates(torch.randn(count, 2, size, size))
+        assert server.fingerprint == before
+    perturb(server.quantitative)
+    server.refresh_structure()
+    assert server.fingerprint != before
+    silo.load_structural_state(server.structural_state())
+    assert silo.fingerprint == server.fingerprint
+
+
+def counted(network: nn.Module) -> nn.Module:
+    """Fill a network with values that no version of torch draws otherwise."""
+    for place, (_, tensor) in enumerate(sorted(network.state_dict().items())):
+        if tensor.is_floating_point():
+            tensor.copy_((torch.arange(tensor.numel(), dtype=torch.float64).view(tensor.shape) % 7 + place) / 8)
+    return network.eval()
+
+
+#: What version 0.1 computed, with and without pooling gates.
+OF_VERSION_0_1: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
+    "layers": (
+        layers,
+        "9f06ba785278940c7b50dce6c3f04ca8dde4ed9de4d7598fa539e6efbc898bea",
+        "61a6f8f15bce7ebccb3ca874d4c80cc541e87870d94f476ba54b65233c7dfab8",
+    ),
+    "CIFAR ResNet-8": (
+        BUILDERS["CIFAR ResNet-8"],
+        "fb6ffa669d80ea557bd5711d9ef4c1b848d91cb19299b739bcec1ada9edcc922",
+        "1d427b2b4527535908c2cbb5055bc1d1906bb6e8a9e7db46954cedd4306abd3c",
+    ),
+    "residual add": (
+        BUILDERS["residual add"],
+        "df8e3206a55f04b02655fb1edd043ada04b9653a8abb7897fb6734dc35bd8f17",
+        "f0f21f765f5eec3fb29bea4439ffc45abd51d4bc5ff9f9dd11af528b7905ce27",
+    ),
+    "tied weights": (
+        BUILDERS["tied weights"],
+        "48e88b0a93683c5a8aa52c45511ce56faaa6a5dada0576d667c9f178fd624184",
+        "7c78074b0b50ce328fb938dab078fd5a908cc6f1db6e35a7fbbc82ec46fdbf6a",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_VERSION_0_1)
+def test_structures_of_version_0_1_are_known_by_their_fingerprints(name: str) -> None:
+    build_it, *old = OF_VERSION_0_1[name]
+    for pool_gates, value in zip((True, False), old, strict=True):
+        dual = DualCopy(counted(build_it()), pool_gates=pool_gates)
+        assert dual.fingerprint != value
+        assert dual.has_fingerprint(value)
+        assert dual.has_fingerprint(dual.fingerprint)
+        dual.structural.state_dict()[next(iter(dual.structural_state()))].view(-1)[0] += 1
+        assert not dual.has_fingerprint(value)
+
+
+def test_a_copy_without_gates_in_force_has_the_empty_fingerprint_only() -> None:
+    dual = DualCopy(layers())
+    before = dual.fingerprint
+    dual.gated = False
+    for model in (dual, QuantitativeCopy(layers())):
+        assert model.has_fingerprint("")
+        assert not model.has_fingerprint(before)
+        assert not model.has_fingerprint(None)
 
 
 def test_a_named_head_is_the_one_left_out() -> None:

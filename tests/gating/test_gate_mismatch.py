@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import DualCopy, GateMismatchError
+from fedsq_flwr.gating import DualCopy, GateCache, GateMismatchError
 from tests.gating.gated_networks import Branching, Images, batch_for, build
 
 
@@ -95,3 +95,62 @@ def test_an_error_of_the_network_itself_is_not_hidden_by_the_gates(dual: DualCop
     with pytest.raises(RuntimeError, match="channels") as caught:
         broken(images)
     assert not isinstance(caught.value, GateMismatchError)
+
+
+class Choosing(nn.Module):
+    """Two layers of the same shape, of which one is used: which one hangs on the activations."""
+
+    def __init__(self, gated: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.fc = nn.Conv2d(2, 8, 3, padding=1), nn.Linear(8, 3)
+        self.ways = nn.ModuleList(nn.Conv2d(8, 8, 3, padding=1) for _ in range(2))
+        self.gated = gated
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        return self.fc(self.gated(self.ways[int(x.mean() > 0.5)](x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("gated", [F.relu, F.relu_, lambda x: F.max_pool2d(x, 2)], ids=["relu", "in place", "pool"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_another_way_with_gates_of_the_same_shapes_is_told_apart(
+    gated: Callable[[Tensor], Tensor], packed: bool
+) -> None:
+    torch.manual_seed(0)
+    dual = DualCopy(Choosing(gated).eval())
+    images = torch.randn(8, 2, 8, 8)
+    assert torch.equal(dual(images), dual.to_plain()(images))
+    with torch.no_grad():
+        dual.quantitative.first.bias.add_(9.0)
+    with pytest.raises(GateMismatchError, match=r"recorded in layer 'ways\.0', asked for in layer 'ways\.1'"):
+        dual(images, dual.gates(images) if packed else None)
+
+
+def test_samples_that_go_another_way_are_not_cached_together() -> None:
+    torch.manual_seed(0)
+    dual = DualCopy(Choosing(F.relu).eval())
+    images = torch.cat([torch.randn(8, 2, 8, 8), 9 * torch.randn(8, 2, 8, 8)])
+    kept = GateCache().bind(dual, data="", samples=16)
+    with pytest.raises(GateMismatchError, match="do without the gate cache"):
+        for batch in torch.arange(16).split(8):
+            kept.of(batch, images[batch])
+
+
+def test_what_the_structure_does_not_have_counts_as_a_part_of_the_layer_around_it() -> None:
+    """Such as adapters: the quantitative copy may be given layers that learn beside its own."""
+
+    class Adapted(nn.Module):
+        def __init__(self, base: nn.Module) -> None:
+            super().__init__()
+            self.base, self.more = base, nn.Conv2d(8, 8, 1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.base(x) + self.more(x)
+
+    torch.manual_seed(0)
+    dual = DualCopy(Choosing(F.relu).eval())
+    images = torch.randn(8, 2, 8, 8)
+    before = dual(images)
+    dual.quantitative.ways[0] = Adapted(dual.quantitative.ways[0])
+    assert not torch.equal(dual(images), before)
+    dual(images, dual.gates(images)).sum().backward()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedsq_flwr.gating import DualCopy, Gates
 from fedsq_flwr.gating.packed.bits import gate_bits, pack_bits, unpack_bits
-from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.packed.layout import ActivationLayout, PoolLayout
 from fedsq_flwr.gating.packed.winners import WinnerCode
 from tests.gating.gated_networks import BUILDERS, batch_for, build
 
@@ -64,15 +64,15 @@ def test_gating_passes_every_value_as_it_is_and_closes_to_positive_zero(dtype: t
 @pytest.mark.parametrize("shape", [(5,), (3, 4, 5), (2, 3, 2, 2)])
 def test_masks_come_back_in_their_shape(shape: tuple[int, ...]) -> None:
     activations = rectified(4, *shape)
-    layout = ReluLayout.of(activations)
+    layout = ActivationLayout.of(activations)
     assert torch.equal(layout.unpack(layout.pack(activations)), activations > 0)
 
 
 def test_bits_of_a_channels_last_activation_are_in_its_own_order() -> None:
     activations = rectified(4, 3, 5, 6)
     last = activations.contiguous(memory_format=torch.channels_last)
-    layout = ReluLayout.of(last)
-    assert layout == ReluLayout((3, 5, 6), channels_last=True)
+    layout = ActivationLayout.of(last)
+    assert layout == ActivationLayout((3, 5, 6), channels_last=True)
     assert layout.fits(last)
     assert not layout.fits(activations)
     assert torch.equal(layout.unpack(layout.pack(last)), activations > 0)
@@ -123,7 +123,7 @@ def test_gates_and_winners_are_told_apart_and_keep_their_order() -> None:
     network = build("pool: nn.MaxPool2d")
     images, _ = batch_for(network)
     gates = DualCopy(network).gates(images)
-    assert [type(part).__name__ for part in gates.layout] == ["ReluLayout", "PoolLayout", "ReluLayout"]
+    assert [type(part).__name__ for part in gates.layout] == ["ActivationLayout", "PoolLayout", "ActivationLayout"]
     assert [tuple(mask.shape[1:]) for mask in gates.masks()] == [(8, 8, 8), (6, 4, 4)]
     assert [tuple(winners.shape[1:]) for winners in gates.winners()] == [(8, 4, 4)]
 

@@ -6,27 +6,28 @@ from typing import get_args
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from fedsq_flwr.gating import DualCopy
 from fedsq_flwr.models import BACKBONES, build_backbone
 from fedsq_flwr.models.head import find_head
-from fedsq_flwr.settings.backbone import CifarBackbone, Network, TorchvisionBackbone, TorchvisionName
+from fedsq_flwr.settings.backbone import AnyBackbone, BackboneSettings, LiteName, Network, TorchvisionName
 
 #: Millions of parameters with 1,000 classes (10 for the networks of small images), as published.
 MILLIONS = {
     "resnet20": 0.27, "resnet32": 0.46, "resnet44": 0.66, "resnet56": 0.85, "resnet18": 11.69, "resnet34": 21.80,
     "resnet50": 25.56, "resnet101": 44.55, "vgg11": 132.86, "vgg11_bn": 132.87, "vgg13": 133.05, "vgg13_bn": 133.05,
     "vgg16": 138.36, "vgg16_bn": 138.37, "vgg19": 143.67, "vgg19_bn": 143.68, "alexnet": 61.10,
-    "squeezenet1_1": 1.24, "densenet121": 7.98, "googlenet": 6.62,
+    "squeezenet1_1": 1.24, "densenet121": 7.98, "googlenet": 6.62, "efficientnet_lite0": 4.65,
 }  # fmt: skip
-TORCHVISION = get_args(TorchvisionName)
+PHOTOGRAPHS = (*get_args(TorchvisionName), *get_args(LiteName))
 
 
 def told(name: str) -> Network:
     """What the settings know of a network."""
-    kind = TorchvisionBackbone if name in TORCHVISION else CifarBackbone
-    return kind.parse({"name": name, "head": "keep"}).network
+    backbone: BackboneSettings = TypeAdapter(AnyBackbone).validate_python({"name": name, "head": "keep"})
+    return backbone.network
 
 
 def outline(name: str, classes: int = 10) -> nn.Module:
@@ -37,7 +38,7 @@ def outline(name: str, classes: int = 10) -> nn.Module:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_number_of_parameters_is_the_published_one(name: str) -> None:
-    network = outline(name, 1000 if name in TORCHVISION else 10)
+    network = outline(name, 1000 if name in PHOTOGRAPHS else 10)
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(MILLIONS[name], abs=0.006)
 
 
@@ -64,7 +65,7 @@ def test_images_of_the_smallest_size_pass_and_smaller_ones_do_not(name: str) -> 
             network(torch.empty(2, 3, smallest - 1, smallest - 1, device="meta"))
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "densenet121", "googlenet", "resnet34"])
+@pytest.mark.parametrize("name", ["squeezenet1_1", "densenet121", "googlenet", "resnet34", "efficientnet_lite0"])
 def test_under_fixed_gates_a_network_starts_equal_to_itself(name: str) -> None:
     network = build_backbone(name, in_channels=3, classes=10, seed=0).eval()
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -72,8 +73,8 @@ def test_under_fixed_gates_a_network_starts_equal_to_itself(name: str) -> None:
         assert torch.equal(network(images), DualCopy(network)(images))
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
-def test_torchvisions_networks_take_colour_only(name: str) -> None:
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_networks_for_photographs_take_colour_only(name: str) -> None:
     with pytest.raises(ValueError, match=f"in_channels=1: {name} takes images of 3 channels"):
         build_backbone(name, in_channels=1, classes=10, seed=0)
 

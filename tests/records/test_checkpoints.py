@@ -95,16 +95,18 @@ def test_metadata_that_are_damaged_are_one_line(tmp_path, metadata, told):
     assert "\n" not in str(caught.value)
 
 
-def test_a_flipped_byte_is_one_line_or_harmless(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save("last", {"w": torch.zeros(2)}, line(1), server={"w": torch.zeros(1)})
+def test_a_flipped_byte_is_one_line_or_changes_nothing(tmp_path):
+    checkpoints = Checkpoints(tmp_path, {"mean": "[0.5]"})
+    checkpoints.save("last", {"w": torch.zeros(2)}, line(1), server={"w": torch.zeros(1)}, history="x")
     path = checkpoints.path("last")
-    whole = path.read_bytes()
+    whole, kept = path.read_bytes(), checkpoints.metadata("last")
     for place in range(len(whole)):
         for mask in (0x01, 0x20, 0x80):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ mask]) + whole[place + 1 :])
             try:
                 load_all(checkpoints)
+                assert checkpoints.metadata("last") == kept
+                assert checkpoints.load("last")[0]["w"].tolist() == [0.0, 0.0]
             except WeightsError as error:
                 assert "\n" not in str(error)
                 assert str(tmp_path) in str(error)

@@ -140,3 +140,8 @@ def test_whatever_silos_say_of_themselves_a_line_can_be_kept():
     line = written(done)
     assert (line["loss"], line["accuracy"], line["silo_accuracies"]) == (None, None, {"0": None})
     assert (line["silo_held_out"], line["silo_unreadable"]) == ({"0": 2**63 - 1}, {})
+
+
+def test_a_line_says_who_was_waited_for_where_anybody_was():
+    assert "waited" not in plain(line_of(finished()))
+    assert plain(line_of(finished(waited={2: 7.5, 1: 61.0})))["waited"] == {1: 61.0, 2: 7.5}

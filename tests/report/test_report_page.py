@@ -289,6 +289,22 @@ def test_a_run_does_not_fail_for_want_of_templates(make_run, no_figures, monkeyp
     assert page.stat().st_mtime_ns > 0
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("two\nlines"), OSError(28, "No space left"), KeyError("x")]
+)
+def test_whatever_goes_wrong_with_a_page_is_one_line_of_warning(make_run, monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(page_module, "_figures", fail)
+    directory, warnings = make_run(rounds=1).write(), []
+    report_run(directory, warnings.append)
+    (told,) = warnings
+    assert told.startswith("there is no report: ")
+    assert told.endswith(f"fedsq report {directory} makes it")
+    assert "\n" not in told
+
+
 LAYERS = ["relu", "maxpool", "layer1.0.relu", "layer1.0.relu#2"]
 
 

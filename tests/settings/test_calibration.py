@@ -1,5 +1,6 @@
 """`calibration=FILE`: the values of the method in force, unless the command line says otherwise."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,38 @@ def test_what_is_wrong_with_the_file_is_told_in_one_line(file: Path, tmp_path: P
 
 def test_a_silo_is_told_no_file_of_the_servers(file: Path) -> None:
     assert str(file.parent) not in for_real_silos(compose_settings([named(file), "executor=silos"])).to_json()
+
+
+LEVELS = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\n".join(["a0: &a0 [x]", *LEVELS]), "has an alias of YAML"),
+        ("[" * 100_000, "more than 20 lists and mappings"),
+        (f"schema: {'9' * 5_000}", "cannot be read"),
+        ("schema: 1\nmethods: {fedsq: {learning_rate: '\xff'", "cannot be read"),
+        ("3", "cannot be read"),
+        ("schema: 1\nmethods: {fedsq: [1]}", "fedsq needs settings"),
+    ],
+    ids=["aliases", "deep", "many digits", "no text", "a number", "a list"],
+)
+def test_a_file_that_is_no_calibration_is_told_at_once(file: Path, text: str, told: str) -> None:
+    file.write_bytes(text.encode("latin-1"))
+    assert told in complaint(file)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "huge"])
+def test_what_is_no_file_is_no_calibration(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "calibration.yaml"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        file.touch()
+        os.truncate(file, 2**40)
+    assert f"calibration={file}: " in complaint(file)

@@ -16,7 +16,7 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.records.config import read_config, write_config
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.data import ImageFolderData
-from fedsq_flwr.settings.fields import Entry, catalogue
+from fedsq_flwr.settings.fields import Entry, Fact, catalogue
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
@@ -104,7 +104,11 @@ BAD = {
     "backbone.weights=/no/such.safetensors": ("backbone.weights=/no/such.safetensors", "no such file"),
     "backbone.weights=imagenet": (
         "backbone.weights=imagenet",
-        "mnist, random",
+        "imagenet is for efficientnet_lite0, not for resnet20",
+    ),
+    "backbone.weights=imagenet1k": (
+        "backbone.weights=imagenet1k",
+        "mnist, random, imagenet",
         "IMAGENET1K_V1",
         ".safetensors",
         "hf:",
@@ -125,6 +129,7 @@ BAD = {
     "backbone.mean=[0.5,0.5] backbone.std=[1]": ("backbone.mean=[0.5, 0.5]", "each of the 1 channels"),
     "backbone.mean=[nan] backbone.std=[1]": ("backbone.mean=nan", "finite"),
     "backbone.mean=[0.5] backbone.std=[0]": ("backbone.std=[0.0]", "above 0"),
+    "backbone.mean=[0.5] backbone.std=[1e-50]": ("backbone.std=[1e-50]", "above 0"),
     "backbone.mean=auto": ("backbone.mean=auto", "a list"),
     "executor=inprocess executor.workers=2 backbone=alexnet": ("executor.workers=2", "0 or 1", "alexnet", "dropout"),
     "executor.workers=2": ("executor.workers=2", "is a setting of executor=inprocess, not of executor=simulation"),
@@ -342,6 +347,49 @@ def test_every_number_has_a_lower_bound_and_is_refused_beyond_its_bounds(name: s
 
 
 @pytest.mark.parametrize("name", NUMBERS)
+def test_no_number_may_have_more_digits_than_a_computer_counts_with(name: str) -> None:
+    for value in (2**63, -(2**63), 10**400, -(10**5000)):
+        told = told_of(SETTINGS[name], [value] if name in LISTS else value)
+        assert told.startswith(f"{name}=")
+        assert len(told) < 300
+
+
+@pytest.mark.parametrize("word", ["rounds=", "learning_rate=-", "+nope=", "backbone.mean=[0.1,", "data=", "silos=0x"])
+def test_digits_beyond_what_python_reads_are_refused(word: str) -> None:
+    told = complaint(f"{word}1{'0' * 5000}{']' * word.count('[')}")
+    assert told.startswith(word[:4])
+    assert len(told) < 500
+
+
+#: What can be the name of no file, and what is said of it.
+NAMES = {
+    "~nosuchuser/x.pth": "there is no user nosuchuser",
+    f"{'a' * 252}.pth": "at most 255 bytes a part",
+    f"/{'ä' * 126}.pth": "at most 255 bytes a part",
+    f"/{'b/' * 2100}x.pth": "4095 in all",
+    "a\0b.pth": "a character of value 0",
+}
+
+
+@pytest.mark.parametrize("text", NAMES, ids=range(len(NAMES)))
+@pytest.mark.parametrize(
+    "entry", [each for each in SETTINGS.values() if Fact.PATH in each.facts], ids=lambda e: e.name
+)
+def test_no_path_may_be_one_that_no_file_can_have(entry: Entry, text: str) -> None:
+    told = told_of(entry, text)
+    assert told.startswith(f"{entry.name}=")
+    assert NAMES[text] in told
+
+
+@pytest.mark.parametrize("name", ["output", "calibration", "backbone.weights", "partition.file", "data.path"])
+def test_a_path_that_no_file_can_have_is_refused_on_the_command_line(name: str) -> None:
+    group = name.partition(".")[0]
+    variant = {"partition": ["partition=file"], "data": ["data=imagefolder"]}.get(group, [])
+    for text, told in NAMES.items():
+        assert told in complaint(*variant, f"{name}='{text}'")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_no_number_may_be_infinite_or_none(name: str, value: float) -> None:
     whole = [value] if name in LISTS else value
@@ -385,3 +433,11 @@ def test_a_directory_of_many_runs_is_no_partition(tmp_path: Path) -> None:
 def test_a_folder_in_the_place_of_data_is_told_where_folders_go(path: str) -> None:
     assert complaint(f"data={path}").startswith(f"data={path}: allowed are cifar10, ")
     assert complaint(f"data={path}").endswith(f"; a folder of images is data=imagefolder data.path={path}")
+
+
+@pytest.mark.parametrize("executor", ["inprocess", "simulation"])
+@pytest.mark.parametrize("setting", ["reply_fraction=0.5", "reply_grace=1"])
+def test_a_clock_that_leaves_silos_out_is_a_setting_of_real_silos_only(executor: str, setting: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        compose_settings([f"executor={executor}", f"executor.{setting}"])
+    assert str(caught.value).startswith(f"executor.{setting}: is a setting of executor=silos, not of")

@@ -8,7 +8,7 @@ from fedsq_flwr.settings.fields import catalogue
 from fedsq_flwr.settings.reference import help_text, markdown
 from fedsq_flwr.settings.run import RunSettings
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "settings.md"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
 
 def test_the_help_names_every_setting_in_80_columns() -> None:

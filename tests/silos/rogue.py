@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from fedsq_flwr import client_app
 from fedsq_flwr.cli import main
 from fedsq_flwr.federation.packing import PACKED, pack, unpack
-from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, ROUND
+from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, FINGERPRINT, METRICS, ROUND, WEIGHT
 
 #: What an exception's text may hold, and the server must never see.
 PRIVATE = "/data/Mueller_Anna_1970/slice.dcm"
@@ -55,6 +55,37 @@ def nan(reply: Message) -> Message:
     return _with(reply, pack({name: torch.full_like(array, float("nan")) for name, array in state.items()}))
 
 
+def reshape(reply: Message) -> Message:
+    """Send an array of another shape."""
+    state = unpack(reply.content[ARRAYS])
+    name = next(name for name in state if state[name].ndim > 1)
+    return _with(reply, pack({**state, name: state[name].reshape(-1)}))
+
+
+def overweigh(reply: Message) -> Message:
+    """Claim an infinite number of samples."""
+    reply.content[METRICS][WEIGHT] = float("inf")
+    return reply
+
+
+def mistake(reply: Message) -> Message:
+    """Name another structure."""
+    reply.content[CONFIG][FINGERPRINT] = "f" * 64
+    return reply
+
+
+def garbage(reply: Message) -> Message:
+    """Send bytes that are nothing."""
+    packed = reply.content[ARRAYS][PACKED]
+    return _with(reply, ArrayRecord({PACKED: Array(packed.dtype, packed.shape, packed.stype, b"\xff" * 4096)}))
+
+
+def dawdle(reply: Message) -> Message:
+    """Answer when the round is over."""
+    time.sleep(15)
+    return reply
+
+
 def fail(reply: Message) -> Message:
     """Fail over a file whose name is nobody's business."""
     raise OSError(5, "Input/output error", PRIVATE)
@@ -70,7 +101,8 @@ def wait(reply: Message) -> Message:
 
 
 WAYS: dict[str, Callable[[Message], Message]] = {
-    way.__name__: way for way in (honest, replay, oversize, misname, nan, fail, wait)
+    way.__name__: way
+    for way in (honest, replay, oversize, misname, nan, reshape, overweigh, mistake, garbage, dawdle, fail, wait)
 }
 
 
@@ -87,5 +119,11 @@ if __name__ == "__main__":
         way = story[min(message.content[CONFIG][ROUND], len(story)) - 1]
         return WAYS[way](answer_train(client, message))
 
-    client_app.answer_train = answer
+    bound = client_app.service.most_bytes
+
+    def read(context):
+        log.info("the run config says %s", dict(context.run_config))
+        return bound(context)
+
+    client_app.answer_train, client_app.service.most_bytes = answer, read
     sys.exit(main(["silo", *sys.argv[2:]]))

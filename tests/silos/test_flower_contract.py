@@ -35,7 +35,7 @@ PARAMETERS = {
     "flwr.common.serde.message_from_proto": "message_proto",
     "flwr.common.serde.message_to_proto": "message",
     "flwr.common.serde.run_from_proto": "run_proto",
-    "flwr.serverapp.strategy.strategy_utils.aggregate_arrayrecords": "records weighting_metric_name",
+    "flwr.serverapp.strategy.strategy_utils.aggregate_metricrecords": "records weighting_metric_name",
     "flwr.supercore.heartbeat.HeartbeatSender": "heartbeat_fn",
     "flwr.supercore.inflatable.inflatable_object.get_all_nested_objects": "obj",
     "flwr.supercore.inflatable.inflatable_object.get_object_tree": "obj",

@@ -21,6 +21,7 @@ from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.executors.superlink import free_port
 from fedsq_flwr.silos import link as link_module
 from fedsq_flwr.silos.link import Link
+from fedsq_flwr.silos.node import APP_ID, Node
 from fedsq_flwr.silos.transfer import RunOverError
 from tests.silos.fleet import NODE_ID, Fleet
 
@@ -212,6 +213,25 @@ def test_arrays_that_the_last_message_had_are_not_fetched_again(fleet: Fleet) ->
                 np.testing.assert_array_equal(message.content["arrays"]["w"].numpy(), arrays["w"].numpy())
     # Message, contents, settings; the record of arrays, the array, its one chunk.
     assert fetched == [6, 3, 3, 6, 6]
+
+
+def test_a_message_of_more_bytes_than_the_silos_network_has_is_refused_while_it_is_fetched(fleet: Fleet) -> None:
+    """The server is told, and the silo goes on."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, 1, 0
+    large = ArrayRecord({f"w{i}": Array(np.random.default_rng(i).random(2**16)) for i in range(20)})
+    fleet.hand_out(Message(RecordDict({"arrays": large}), NODE_ID, "train"))
+    run = Run.create_empty(RUN_ID)
+    run.fab_id = APP_ID
+    fleet.answers["get-run"] = [run_pb2.GetRunResponse(run=run_to_proto(run))]
+    with connected(fleet) as link:
+        node = Node(link, None, {}, lambda context: 10**6 if context.run_id == RUN_ID else 0)
+        assert node.answer_next()
+        assert not node.answer_next()
+    # Ten megabytes were waiting; no more than two objects above the bound were fetched.
+    assert fleet.asked.count("pull-object") < 10
+    replies = [inflate_object_from_contents(name, dict(fleet.pushed)) for name in fleet.pushed]
+    (reply,) = [each for each in replies if isinstance(each, Message)]
+    assert reply.error.reason == "a message has more than 1,000,000 bytes, which are the most for this silo's network"
 
 
 #: What a run that has ended does to a message, and to the reply, at each step of the way.

@@ -50,8 +50,16 @@ BAD = {
     "data_pth=data": ("data_pth", "no such setting", "did you mean data_path?"),
     "=3": ("no such setting",),
     "nothing.yaml": ("nothing.yaml", "there is no such file"),
-    "data": ("data", "there is no such file"),
+    "data": ("data", "is no file, but a folder"),
     "silo=${nothing}": ("silo", "nothing"),
+    f"silo=1{'0' * 400}": ("silo=a number of many digits", "must be 0 to 1"),
+    f"silo=1{'0' * 5000}": ("silo=", "too many digits"),
+    f"silos=1{'0' * 30}": ("silos=", "below 9223372036854775808"),
+    "data_path=~nosuchuser": ("data_path=~nosuchuser", "there is no user nosuchuser"),
+    "state_dir=~nosuchuser/x": ("state_dir=~nosuchuser/x", "there is no user nosuchuser"),
+    f"private_key={'k' * 256}": ("private_key=", "at most 255 bytes"),
+    f"weights={'k' * 256}.pth": ("weights=", "at most 255 bytes"),
+    f"{'k' * 256}.yaml": (".yaml", "File name too long"),
 }
 
 
@@ -94,8 +102,18 @@ def test_addresses_of_every_kind_are_taken(good: list[str], address: str) -> Non
 
 @pytest.mark.parametrize(
     "content",
-    [b"silo: [unclosed", b"silo: 0\nsilo: 1\n", b"\x00", b"silo: \xff", b"- 1\n- 2\n"],
-    ids=["unclosed", "twice", "a zero byte", "no text", "a list"],
+    [
+        b"silo: [unclosed",
+        b"silo: 0\nsilo: 1\n",
+        b"\x00",
+        b"silo: \xff",
+        b"- 1\n- 2\n",
+        b"silo: 1" + b"0" * 5000,
+        b"silo: " + b"[" * 5000,
+        b"a: &a [1, 1, 1, 1, 1]\nb: &b [*a, *a, *a, *a]\nc: [*b, *b, *b, *b]\n",
+        b"# " + b"x" * 2**21,
+    ],
+    ids=["unclosed", "twice", "a zero byte", "no text", "a list", "digits", "nesting", "aliases", "large"],
 )
 def test_a_file_that_cannot_be_read_as_settings_is_named(good: list[str], content: bytes) -> None:
     Path("silo.yaml").write_bytes(content)

@@ -54,7 +54,7 @@ def test_a_file_of_ones_own_may_say_what_varies(tmp_path):
 
 @pytest.mark.parametrize("override", ["hydra/launcher=nope", "hydra/sweeper=nope"])
 def test_a_plugin_that_is_not_installed_is_told(override):
-    with pytest.raises(ConfigurationError, match=r"=nope: allowed are .*basic.*plugins \(docs/sweeps\.md\)"):
+    with pytest.raises(ConfigurationError, match=r"=nope: allowed are .*basic.*plugins \(docs/how-to/hydra\.md\)"):
         plan_sweep(["seed=0,1", override])
 
 

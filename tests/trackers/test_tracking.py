@@ -141,3 +141,16 @@ def test_a_full_disk_is_one_line(run: Run, monkeypatch) -> None:
     told = r"trackers\.json: cannot be written: No space"
     with pytest.raises(RunFailedError, match=told), run.tracking(one=Recorder()):
         pytest.fail("the run began")
+
+
+def test_a_disk_that_fills_up_ends_no_run_for_a_tracker(run: Run, monkeypatch) -> None:
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    tracker = Recorder()
+    with run.tracking(one=tracker) as tracking:
+        run.round(1)
+        monkeypatch.setattr(Path, "write_bytes", full)
+        tracking.finish(summary())
+    assert [told for told in run.warnings if "trackers.json: cannot be written: No space" in told]
+    assert tracker.calls[-1][0] == "finish"

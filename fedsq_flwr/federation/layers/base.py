@@ -1,12 +1,11 @@
 """A layer of a strategy: it wraps another strategy, and by itself passes everything on to it.
 
-A layer takes the replies of a round one at a time: `Layer.begin`, `Layer.add` for each reply, `Layer.finish`. So a
-strategy at the bottom that sums replies as they come needs to hold none of them. Flower's own strategies want all
-replies at once; `AllAtOnce` collects them.
+A layer takes the replies of a round one at a time: `Layer.begin`, `Layer.add` for each reply, `Layer.finish`. So what
+is at the bottom can sum replies as they come, and need hold none of them; see `one_at_a_time`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -14,30 +13,8 @@ from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
 from fedsq_flwr.federation.asked import Asked
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind, TakesReplies, one_at_a_time
 from fedsq_flwr.federation.protocol import WEIGHT
-from fedsq_flwr.federation.replies import copy_reply
-
-#: What silos are asked for in an exchange of messages.
-Kind = Literal["train", "evaluate"]
-#: What came of an exchange: the new model, which there is after training only, and the metrics of the silos.
-Aggregated = tuple[ArrayRecord | None, MetricRecord | None]
-
-
-@runtime_checkable
-class TakesReplies(Protocol):
-    """What is given the replies of an exchange one at a time."""
-
-    def begin(self, kind: Kind, server_round: int) -> None:
-        """Begin an exchange; what is left of one that was not finished is dropped."""
-        ...
-
-    def add(self, reply: Message) -> None:
-        """Take the next reply."""
-        ...
-
-    def finish(self) -> Aggregated:
-        """Return what came of the replies that were added."""
-        ...
 
 
 @runtime_checkable
@@ -51,37 +28,6 @@ class Remembering(Protocol):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on with what `state` returned after the round before."""
         ...
-
-
-class AllAtOnce:
-    """Gives a strategy all replies of an exchange at once, as Flower's strategies want them.
-
-    The strategy is given copies. Flower refuses a round whose replies do not all have the same metrics. So a metric
-    that one reply lacks, or has as a list of another length, is left out of the copies; no reply is lost over it.
-    """
-
-    def __init__(self, strategy: Strategy) -> None:
-        self._strategy = strategy
-        self._kind: Kind = "train"
-        self._server_round = 0
-        self._replies: list[Message] = []
-
-    def begin(self, kind: Kind, server_round: int) -> None:
-        """See `TakesReplies.begin`."""
-        self._kind, self._server_round, self._replies = kind, server_round, []
-
-    def add(self, reply: Message) -> None:
-        """Keep ``reply`` until the last one is there."""
-        self._replies.append(reply)
-
-    def finish(self) -> Aggregated:
-        """Let the strategy aggregate the replies that were added."""
-        common = _common_metrics(reply for reply in self._replies if reply.has_content())
-        replies = [copy_reply(r, metrics=common) if r.has_content() else r for r in self._replies]
-        self._replies = []
-        if self._kind == "train":
-            return self._strategy.aggregate_train(self._server_round, replies)
-        return None, self._strategy.aggregate_evaluate(self._server_round, replies)
 
 
 class Layer(Strategy):
@@ -110,7 +56,7 @@ class Layer(Strategy):
         self.kind: Kind = "train"
         self.server_round = 0
         self.asked = Asked()
-        self._below: TakesReplies = _takes_replies(inner)
+        self._below: TakesReplies = one_at_a_time(inner)
 
     def configure(
         self, kind: Kind, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -124,7 +70,7 @@ class Layer(Strategy):
         """Begin to take the replies of an exchange, whose messages have been sent."""
         self.kind, self.server_round = kind, server_round
         self.asked = Asked(self.messages.get(kind, ()))
-        self._below = _takes_replies(self.inner)
+        self._below = one_at_a_time(self.inner)
         self._below.begin(kind, server_round)
 
     def add(self, reply: Message) -> None:
@@ -183,17 +129,3 @@ class Layer(Strategy):
         for reply in replies:
             self.add(reply)
         return self.finish()
-
-
-def _takes_replies(strategy: Strategy) -> TakesReplies:
-    return strategy if isinstance(strategy, TakesReplies) else AllAtOnce(strategy)
-
-
-def _common_metrics(replies: Iterable[Message]) -> set[str]:
-    """Return the names of the metrics that all of ``replies`` have, each of one kind."""
-    kinds = [
-        {(name, len(value) if isinstance(value, list) else None) for name, value in record.items()}
-        for reply in replies
-        for record in reply.content.metric_records.values()
-    ]
-    return {name for name, _ in set.intersection(*kinds)} if kinds else set()

@@ -7,7 +7,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedsq_flwr.errors import RunFailedError
-from fedsq_flwr.federation.layers.base import Aggregated, Kind, Layer
+from fedsq_flwr.federation.arrays import record_of
+from fedsq_flwr.federation.layers.base import Layer
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind
 from fedsq_flwr.federation.protocol import HEAD_ONLY
 
 
@@ -61,4 +63,4 @@ class LinearProbing(Layer):
             return averaged, metrics
         body = self._sent.keys() - self.head
         arrays = {name: self._sent[name] if name in body else array for name, array in averaged.items()}
-        return ArrayRecord(arrays), metrics
+        return record_of(arrays), metrics

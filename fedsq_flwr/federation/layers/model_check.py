@@ -1,14 +1,17 @@
 """What comes out of a round of training is a model like the one that went in, or the run ends."""
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.common import NDArray
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.federation.arrays import is_shared, to_arrays, to_shared_arrays, to_tensor
 from fedsq_flwr.federation.faults import describe_arrays
-from fedsq_flwr.federation.layers.base import Aggregated, Kind, Layer
+from fedsq_flwr.federation.layers.base import Layer
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind
 
 
 class ModelCheck(Layer):
@@ -20,13 +23,14 @@ class ModelCheck(Layer):
     def __init__(self, inner: Strategy) -> None:
         super().__init__(inner)
         self._sent: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._shared = False
 
     def configure(
         self, kind: Kind, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """Note what the arrays look like that are sent."""
         if kind == "train":
-            self._sent = describe_arrays(arrays)
+            self._sent, self._shared = describe_arrays(arrays), is_shared(arrays)
         return super().configure(kind, server_round, arrays, config, grid)
 
     def finish(self) -> Aggregated:
@@ -48,11 +52,11 @@ class ModelCheck(Layer):
             raise RunFailedError(f"{where}: {by} changed names or shapes of arrays")
         arrays = {}
         for name, (dtype, _) in self._sent.items():
-            values = _as_dtype(averaged[name].numpy(), dtype)
+            values = _as_dtype(to_tensor(averaged[name]).numpy(), dtype)
             if values is None:
                 raise RunFailedError(f"{where}: the average of array '{name}' by {by} is not finite")
-            arrays[name] = Array(values)
-        return ArrayRecord(arrays), metrics
+            arrays[name] = torch.from_numpy(np.asarray(values))  # numpy makes a number of an array without axes
+        return (to_shared_arrays(arrays) if self._shared else to_arrays(arrays)), metrics
 
 
 def _as_dtype(values: NDArray, dtype: str) -> NDArray | None:

@@ -15,7 +15,8 @@ from flwr.serverapp.strategy import Strategy
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.grid_view import GridView
-from fedsq_flwr.federation.layers.base import Aggregated, Kind, Layer
+from fedsq_flwr.federation.layers.base import Layer
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.learning import derive_seed
 

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvgM
 from torch import Tensor
 
 from fedsq_flwr.errors import RunFailedError
-from fedsq_flwr.federation.layers.base import Aggregated, Kind, Layer
+from fedsq_flwr.federation.arrays import record_of
+from fedsq_flwr.federation.layers.base import Layer
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind, WeightedSum
 from fedsq_flwr.federation.replies import copy_reply
-from fedsq_flwr.flower_internals import FedOpt, aggregate_arrayrecords
+from fedsq_flwr.flower_internals import FedOpt
 
 #: The last parts of the names that torch gives to running statistics.
 STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
@@ -41,7 +43,7 @@ class ServerOptimiser(Layer):
         super().__init__(optimiser)
         self._optimiser = optimiser
         self._names: list[str] = []
-        self._statistics: list[RecordDict] = []  # of the replies: small, unlike the parameters
+        self._statistics = WeightedSum()
         self._loaded: dict[str, Tensor] | None = None  # until the names of the parameters are known
 
     def configure(
@@ -60,7 +62,7 @@ class ServerOptimiser(Layer):
             self._restore(arrays)
             sent = {name: arrays[name] for name in self._parameters()}
             if isinstance(self._optimiser, FedAvgM):
-                self._optimiser.current_arrays = ArrayRecord(sent)
+                self._optimiser.current_arrays = record_of(sent)
             else:
                 self._optimiser.current_arrays = {name: array.numpy() for name, array in sent.items()}
         return messages
@@ -68,12 +70,14 @@ class ServerOptimiser(Layer):
     def begin(self, kind: Kind, server_round: int) -> None:
         """Begin without any statistics."""
         super().begin(kind, server_round)
-        self._statistics = []
+        self._statistics = WeightedSum()
 
     def add(self, reply: Message) -> None:
         """Pass the parameters of a reply to training on, and keep its statistics."""
         if self.kind == "train" and reply.has_content():
-            self._statistics.append(copy_reply(reply, arrays=filter(is_statistic, self._names)).content)
+            (arrays,), (metrics,) = reply.content.array_records.values(), reply.content.metric_records.values()
+            statistics = {name: array for name, array in arrays.items() if is_statistic(name)}
+            self._statistics.add(statistics, float(metrics[self.weight_key]))  # type: ignore[arg-type]
             reply = copy_reply(reply, arrays=self._parameters())
         super().add(reply)
 
@@ -82,10 +86,9 @@ class ServerOptimiser(Layer):
         moved, metrics = super().finish()
         if moved is None:
             return None, metrics
-        averaged = aggregate_arrayrecords(self._statistics, self.weight_key)
-        arrays = {**moved, **averaged}
-        self._statistics = []
-        return ArrayRecord({name: arrays[name] for name in self._names if name in arrays}), metrics
+        arrays = {**moved, **self._statistics.mean()}
+        self._statistics = WeightedSum()
+        return record_of({name: arrays[name] for name in self._names if name in arrays}), metrics
 
     def state(self) -> dict[str, Tensor]:
         """Return what the optimiser remembers: its moments, each array of them by ``moment/name``."""

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from functools import partial
 
-from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedsq_flwr.federation.distribution import StructureDistribution
-from fedsq_flwr.federation.layers.base import Kind, Layer
-from fedsq_flwr.federation.protocol import FINGERPRINT, OWN_RELUS
+from fedsq_flwr.federation.layers.base import Layer
+from fedsq_flwr.federation.layers.one_at_a_time import Kind
+from fedsq_flwr.federation.protocol import FINGERPRINT, OWN_RELUS, SETTINGS
 
 
 class StructureInForce(Layer):
@@ -59,12 +60,15 @@ class StructureInForce(Layer):
         messages = super().configure(kind, server_round, arrays, config, grid)
         if self.structure is not None:
             nodes = [message.metadata.dst_node_id for message in messages]
-            self.distribution.send(grid, nodes, fingerprint, partial(self.structure, server_round))
+            settings = str(config[SETTINGS]) if SETTINGS in config else None
+            self.distribution.send(grid, nodes, fingerprint, partial(self.structure, server_round), settings)
         return messages
 
     def add(self, reply: Message) -> None:
-        """Note that a silo whose reply is an error may have lost the structure."""
+        """Note that a silo whose reply is an error may have lost the structure, and say if it could not take it."""
         node = self.asked.node(reply)
         if reply.has_error() and node is not None:
             self.distribution.forget(node)
+            if (reason := self.distribution.why_not(node)) is not None:
+                reply.error = Error(reply.error.code, f"did not take the structure: {reason}")
         super().add(reply)

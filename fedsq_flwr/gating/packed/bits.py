@@ -1,6 +1,7 @@
-"""ReLU gates as bits, and the arithmetic that applies them without unpacking them into floats.
+"""Gates as bits, and the arithmetic that applies them without unpacking them into floats.
 
-The gates of a sample lie in 32 planes. Of ``n`` activations in memory order, activation ``k * words + j`` is bit
+A bit says whether an activation is in one of its regimes; `layout` says which bits an activation has. The bits of a
+sample lie in 32 planes. Of ``n`` activations in memory order, activation ``k * words + j`` is bit
 ``31 - k`` of word ``j``, where ``words = ceil(n / 32)``. A set bit is a *closed* gate.
 
 Shifting all words left by ``k`` therefore puts the bits of plane ``k`` in the sign bits. ``threshold_backward`` on
@@ -10,6 +11,7 @@ memory. No mask of floats is made, and the backward pass keeps the bits only (ou
 ``scripts/bench``).
 """
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import torch
@@ -30,7 +32,7 @@ def words_for(count: int) -> int:
 
 
 def pack_bits(rectified: Tensor) -> Tensor:
-    """Pack the gates of a ReLU: open where its output is positive, closed where its output is 0 or NaN.
+    """Pack gates: open where a ReLU's output is positive, closed where it is 0 or NaN.
 
     Parameters
     ----------
@@ -63,34 +65,66 @@ def unpack_bits(words: Tensor, count: int) -> Tensor:
     return (words.unsqueeze(1) << _shifts(words.device) >= 0).flatten(1)[:, :count]
 
 
-def gate_bits(values: Tensor, words: Tensor, *, out: Tensor) -> Tensor:
+def gate_bits(
+    values: Tensor | float, words: Tensor, *, out: Tensor, others: Sequence[tuple[Tensor | float, Tensor]] = ()
+) -> Tensor:
     """Write to ``out`` the ``values`` whose gate is open, and +0 where a gate is closed.
 
     Parameters
     ----------
     values, out : Tensor
-        ``(samples, count)``, contiguous, of the same floating-point dtype; they may be the same tensor.
+        ``(samples, count)``, contiguous, of the same floating-point dtype; they may be the same tensor. Or ``values``
+        is a number.
     words : Tensor
         int32 ``(samples, words_for(count))``; the rows need not be adjacent in memory.
+    others : sequence of (Tensor or float, Tensor)
+        What is written where other gates are open: values like ``values`` or a number, and the words of these gates.
+        No activation has two open gates.
     """
-    integers = _INTEGERS[values.element_size()]
-    source = values.view(integers)
-    target = source if out is values else out.view(integers)
-    step = _samples_at_a_time(values)
-    if len(values) <= step:
-        _gate_some(source, words, target)
-    else:
-        for some in zip(*(torch.split(part, step) for part in (source, words, target)), strict=True):
-            _gate_some(*some)
+    target, step = as_integers(out, out), _samples_at_a_time(out)
+    parts = [(as_integers(value, out), gates) for value, gates in ((values, words), *others)]
+    if len(out) <= step:
+        _gate_some(parts, target)
+        return out
+    for begin in range(0, len(out), step):
+        some = slice(begin, begin + step)
+        _gate_some([(value[some] if value.dim() else value, gates[some]) for value, gates in parts], target[some])
     return out
 
 
-def _gate_some(source: Tensor, words: Tensor, target: Tensor) -> None:
-    shifted = words.unsqueeze(1) << _shifts(words.device)
-    signs = _as_signed(shifted, source.dtype).flatten(1)
-    if signs.shape != source.shape:  # the last plane is not full
-        signs = signs[:, : source.shape[1]]
-    torch.ops.aten.threshold_backward.grad_input(source, signs, -1, grad_input=target)
+def _gate_some(parts: Sequence[tuple[Tensor, Tensor]], target: Tensor) -> None:
+    write_open(((value, _signs(words, target)) for value, words in parts), target)
+
+
+def write_open(parts: Iterable[tuple[Tensor, Tensor]], target: Tensor) -> None:
+    """Write to ``target`` the integers of each part where its signs are not negative, and 0 elsewhere.
+
+    Parameters
+    ----------
+    parts : iterable of (Tensor, Tensor)
+        Integers that broadcast to ``target``, and signs of its dtype and shape, which may be overwritten.
+    target : Tensor
+        Integers; it may be the first part.
+    """
+    for place, (source, signs) in enumerate(parts):
+        if place == 0:
+            torch.ops.aten.threshold_backward.grad_input(source, signs, -1, grad_input=target)
+        else:
+            # The result takes the place of the signs, which saves memory that is not in the CPU's cache yet.
+            torch.ops.aten.threshold_backward.grad_input(source.expand_as(signs), signs, -1, grad_input=signs)
+            target.bitwise_or_(signs)
+
+
+def as_integers(value: Tensor | float, like: Tensor) -> Tensor:
+    """Return the bit patterns of floating-point values, a view; or that of a number in the dtype of ``like``."""
+    values = value if isinstance(value, Tensor) else torch.full((), value, dtype=like.dtype, device=like.device)
+    return values.view(_INTEGERS[values.element_size()])
+
+
+def _signs(words: Tensor, target: Tensor) -> Tensor:
+    """Return integers like ``target`` that are negative where a gate is closed."""
+    signs = _as_signed(words.unsqueeze(1) << _shifts(words.device), target.dtype).flatten(1)
+    return signs if signs.shape == target.shape else signs[:, : target.shape[1]]  # the last plane may not be full
 
 
 def _samples_at_a_time(values: Tensor) -> int:

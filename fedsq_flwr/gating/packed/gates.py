@@ -1,16 +1,15 @@
-"""The packed gates of a batch: one bit for each ReLU output, a few bits for each max-pooling winner."""
+"""The packed gates of a batch: one or two bits for each element of an activation, a few bits for each winner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from fedsq_flwr.gating.packed.calls import PackedPool, PackedRelu
-from fedsq_flwr.gating.packed.layout import PoolLayout, ReluLayout
+from fedsq_flwr.gating.packed.calls import PackedActivation, PackedPool
+from fedsq_flwr.gating.packed.layout import ActivationLayout, PoolLayout
 
-Layout = tuple[ReluLayout | PoolLayout, ...]
+Layout = tuple[ActivationLayout | PoolLayout, ...]
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Gates:
     Attributes
     ----------
     layout : tuple
-        The parts of a row: a `ReluLayout` or `PoolLayout` for each gated call, in forward order.
+        The parts of a row: a `ActivationLayout` or `PoolLayout` for each gated call, in forward order.
     rows : Tensor
         uint8 ``(samples, bytes)``: all gates of a sample in one row.
     """
@@ -32,7 +31,7 @@ class Gates:
     rows: Tensor
 
     @classmethod
-    def join(cls, recorded: Sequence[PackedRelu | PackedPool], samples: int) -> "Gates":
+    def join(cls, recorded: Sequence[PackedActivation | PackedPool], samples: int) -> "Gates":
         """Concatenate the gates of all calls of a pass over ``samples`` samples, row by row."""
         none = torch.empty((samples, 0), dtype=torch.uint8)  # a network may have no gates at all
         rows = torch.cat([gate.packed for gate in recorded], 1) if recorded else none
@@ -52,8 +51,16 @@ class Gates:
         return self.rows.numel()
 
     def masks(self) -> list[Tensor]:
-        """Return the masks of the ReLUs in forward order: bool, shape of the activation, True where open."""
-        return [call.mask() for call in self.calls() if isinstance(call, PackedRelu)]
+        """Return the masks of the activations in forward order: bool, True where the gate is open.
+
+        A gate is open in regime 0: where a ReLU passes its input, a ReLU6 is not cut off, a LeakyReLU has slope 1.
+        """
+        return [call.mask() for call in self.calls() if isinstance(call, PackedActivation)]
+
+    def regimes(self) -> list[Tensor]:
+        """Return the regimes of the activations in forward order: uint8, shape of the activation."""
+        calls = (call for call in self.calls() if isinstance(call, PackedActivation))
+        return [call.layout.unpack_regimes(call.packed) for call in calls]
 
     def winners(self) -> list[Tensor]:
         """Return the winners of the max-poolings in forward order: int64 flat indices into the pooled planes."""
@@ -63,8 +70,10 @@ class Gates:
         """Return the gates on ``device``."""
         return Gates(self.layout, self.rows.to(device))
 
-    def calls(self) -> list[PackedRelu | PackedPool]:
+    def calls(self) -> list[PackedActivation | PackedPool]:
         """Return the gates call by call, in forward order, as views of the rows."""
-        ends = accumulate(part.nbytes for part in self.layout)
-        parts = [(part, self.rows[:, end - part.nbytes : end]) for part, end in zip(self.layout, ends, strict=True)]
-        return [PackedRelu(p, row) if isinstance(p, ReluLayout) else PackedPool(p, row) for p, row in parts]
+        parts = torch.split(self.rows, [part.nbytes for part in self.layout], 1)
+        return [
+            PackedActivation(part, packed) if isinstance(part, ActivationLayout) else PackedPool(part, packed)
+            for part, packed in zip(self.layout, parts, strict=True)
+        ]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -9,14 +10,17 @@ from torch import Tensor
 
 from fedsq_flwr.gating.packed import native
 from fedsq_flwr.gating.packed.bits import pack_bits, unpack_bits, words_for
+from fedsq_flwr.gating.packed.regimes import RELU, Regimes
 from fedsq_flwr.gating.packed.winners import WinnerCode
 
 _WORD = 4  # bytes; rows are read as words of 32 bits
 
 
 @dataclass(frozen=True)
-class ReluLayout:
-    """The gates of one ReLU call: one bit for each activation.
+class ActivationLayout:
+    """The gates of one call of an activation: one bit for each element, or two where there are three regimes.
+
+    The first bit is clear where the element is in regime 0, the second, in words of its own, where it is in regime 2.
 
     Attributes
     ----------
@@ -24,26 +28,32 @@ class ReluLayout:
         Shape of the activation of one sample.
     channels_last : bool
         Whether the bits are in the order of a channels-last activation.
+    layer : str or None
+        The layer that made the activation, as far as it is known.
+    regimes : Regimes
+        Slopes and offsets.
     """
 
     shape: tuple[int, ...]
     channels_last: bool
+    layer: str | None = None
+    regimes: Regimes = RELU
 
     @classmethod
-    def of(cls, activation: Tensor) -> "ReluLayout":
+    def of(cls, activation: Tensor, layer: str | None = None, regimes: Regimes = RELU) -> "ActivationLayout":
         """Return the layout that has the memory order of ``activation`` ``(samples, ...)``."""
         channels_last = is_channels_last(activation)
-        return cls(tuple(activation.shape[1:]), channels_last)
+        return cls(tuple(activation.shape[1:]), channels_last, layer, regimes)
 
-    @property
+    @cached_property
     def count(self) -> int:
-        """Number of activations of a sample."""
+        """Number of elements of a sample."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Number of bytes of a sample."""
-        return _WORD * words_for(self.count)
+        return _WORD * words_for(self.count) * self.regimes.bits
 
     def fits(self, value: Tensor) -> bool:
         """Return whether the memory of ``value`` is in the order of the bits."""
@@ -51,28 +61,55 @@ class ReluLayout:
 
     def flat(self, value: Tensor) -> Tensor:
         """Return a view of ``value``, which must fit, as ``(samples, count)`` in the order of the bits."""
-        return self._in_order(value).view(len(value), self.count)
+        return self._in_order(value).view(value.shape[0], self.count)
 
-    def ordered(self, value: Tensor) -> Tensor:
-        """Return a copy of ``value`` in memory that `flat` can view."""
+    def fitting(self, value: Tensor) -> Tensor:
+        """Return ``value`` or, if it does not fit, a copy in memory that `flat` can view."""
+        if self.fits(value):
+            return value
         return value.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
-    def pack(self, rectified: Tensor) -> Tensor:
-        """Pack a ReLU's output into uint8 ``(samples, nbytes)``."""
-        flat = self._in_order(rectified).reshape(len(rectified), self.count)
-        fast = flat.device.type == "cpu" and native.is_loaded()
-        words = torch.ops.fedsq_flwr.pack(flat) if fast else pack_bits(flat)
-        return words.view(torch.uint8)
+    def pack(self, marks: Tensor) -> Tensor:
+        """Pack marks, such as a ReLU's output, into uint8 ``(samples, nbytes)``."""
+        flat = self._in_order(marks).reshape(len(marks), self.count)
+        if self.regimes.bits == 1:
+            return _pack(flat).view(torch.uint8)
+        return torch.cat([_pack(flat > 0), _pack(flat < 0)], 1).view(torch.uint8)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """Return the mask: bool ``(samples, *shape)``, True where the gate is open."""
-        mask = unpack_bits(packed.view(torch.int32), self.count)
+        """Return the mask: bool ``(samples, *shape)``, True where the gate is open, that is in regime 0."""
+        return self._shaped(unpack_bits(self.words(packed.view(torch.int32), 0), self.count))
+
+    def unpack_regimes(self, packed: Tensor) -> Tensor:
+        """Return the regime of each element: uint8 ``(samples, *shape)``."""
+        regimes = (~self.unpack(packed)).to(torch.uint8)
+        if self.regimes.bits == 2:
+            regimes += self._shaped(unpack_bits(self.words(packed.view(torch.int32), 2), self.count))
+        return regimes
+
+    def words(self, words: Tensor, regime: int) -> Tensor:
+        """Return the words whose bits are clear where an element is in ``regime``."""
+        if self.regimes.bits == 1:
+            return words if regime == 0 else ~words
+        size = words.shape[1] // 2
+        if regime == 1:
+            return ~(words[:, :size] & words[:, size:])
+        return words[:, :size] if regime == 0 else words[:, size:]
+
+    def _shaped(self, flat: Tensor) -> Tensor:
         if not self.channels_last:
-            return mask.reshape(len(packed), *self.shape)
-        return mask.reshape(len(packed), *self.shape[1:], self.shape[0]).movedim(-1, 1)
+            return flat.reshape(len(flat), *self.shape)
+        return flat.reshape(len(flat), *self.shape[1:], self.shape[0]).movedim(-1, 1)
 
     def _in_order(self, value: Tensor) -> Tensor:
         return value.movedim(1, -1) if self.channels_last else value
+
+
+def _pack(marks: Tensor) -> Tensor:
+    """Return words whose bits are clear where marks ``(samples, count)`` are positive."""
+    fast = marks.device.type == "cpu" and native.is_loaded()
+    words: Tensor = torch.ops.fedsq_flwr.pack(marks) if fast else pack_bits(marks)
+    return words
 
 
 @dataclass(frozen=True)
@@ -87,11 +124,14 @@ class PoolLayout:
         Spatial size of the pooling's input.
     code : WinnerCode
         How winners are encoded.
+    layer : str or None
+        The layer that made the pooling's input, as far as it is known.
     """
 
     shape: tuple[int, ...]
     plane: tuple[int, ...]
     code: WinnerCode
+    layer: str | None = None
 
     @property
     def count(self) -> int:

@@ -5,6 +5,7 @@ room for it.
 """
 
 import logging
+import os
 import zlib
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 _CHECKSUM = 4  # bytes in front of a row on disk
+_PIECE = 2**20  # bytes that are written at once
 _SUFFIX = ".gates"
 _PREFIX = 16  # digits of the structural fingerprint in a file's name
 
@@ -75,21 +77,26 @@ class MemoryRows:
 class DiskRows:
     """Rows in a memory-mapped file, each with a checksum over its bytes and its sample number.
 
-    The file is sparse and safe to delete. Several processes may use it at once, since all of them write the
-    same bytes. A row that is missing, half written or damaged does not match its checksum and counts as not
-    stored, so a truncated file is filled again.
+    The file is safe to delete. Several processes may use it at once, since all of them write the same bytes. A row
+    that is missing, half written or damaged does not match its checksum and counts as not stored, so a truncated
+    file is filled again.
+
+    The disk gives all of the file's space at once: a disk that is full when a row is written would kill the process.
+    Where it has not got the space, or cannot be written, the rows are in memory, and a warning says so.
     """
 
     def __init__(self, path: Path, capacity: int, row_bytes: int) -> None:
         self.capacity = capacity
         self.nbytes = capacity * self.stride(row_bytes)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > self.nbytes:
-            path.unlink()  # not truncated: another process may have it mapped
-        with path.open("ab") as file:
-            if file.tell() < self.nbytes:
-                file.truncate(self.nbytes)
-        self._file = np.memmap(path, np.uint8, "r+", shape=(capacity, self.stride(row_bytes)))
+        shape = capacity, self.stride(row_bytes)
+        self._file: npt.NDArray[np.uint8]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _allocate(path, self.nbytes)
+            self._file = np.memmap(path, np.uint8, "r+", shape=shape)
+        except OSError as error:
+            log.warning("gate cache: %s: %s; its rows are kept in memory", path, error.strerror or error)
+            self._file = np.zeros(shape, np.uint8)
         self._is_known = torch.zeros(capacity, dtype=torch.bool)  # checked by this process
 
     @staticmethod
@@ -118,12 +125,37 @@ class DiskRows:
 
     def forget(self) -> None:
         """Drop all rows."""
-        self._file[:, :_CHECKSUM] ^= 0xFF  # no checksum holds any more
+        self._file[:, :_CHECKSUM] = 0  # however often, by whomever: no row has this checksum
         self._is_known.zero_()
 
 
 def _checksum(sample: int, row: npt.NDArray[np.uint8]) -> bytes:
-    return zlib.crc32(row.tobytes(), sample & 0xFFFFFFFF).to_bytes(_CHECKSUM, "little")
+    """Return the checksum of a row; it is never 0, which is that of a row that was not written or is forgotten."""
+    return (zlib.crc32(row.tobytes(), sample & 0xFFFFFFFF) or 1).to_bytes(_CHECKSUM, "little")
+
+
+def _allocate(path: Path, nbytes: int) -> None:
+    """Have the disk give a file all of its space; what is in the file stays.
+
+    Raises
+    ------
+    OSError
+        If the disk has not got it; then no file is begun.
+    """
+    if path.exists() and (path.stat().st_size > nbytes or not path.is_file()):
+        path.unlink()  # not truncated: another process may have it mapped
+    with path.open("ab") as file:
+        before = file.tell()
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, nbytes)
+            else:  # macOS has no such call
+                for start in range(before, nbytes, _PIECE):
+                    file.write(bytes(min(_PIECE, nbytes - start)))
+        except OSError:
+            if before == 0:
+                path.unlink(missing_ok=True)  # not truncated, see above
+            raise
 
 
 def file_of(directory: Path, fingerprint: str, key: str) -> Path:

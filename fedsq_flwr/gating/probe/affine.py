@@ -2,37 +2,35 @@
 
 Under fixed gates a ReLU network is affine in its images, and each of its layers is affine in each of its
 parameters. Therefore f((a + b) / 2) = (f(a) + f(b)) / 2. Other operations (``x * x``, ``1 / x``, ``x * (x > 0)``, a
-ReLU inside a kernel, a normalised weight) break this equation.
+ReLU inside a kernel, a normalised weight) break this equation. The network must also compute the same in all
+circumstances (see `circumstances`), or the gates of the structural copy would not be its own.
 
 The probe demands slightly more than the theory: a product of two branches is affine in each layer alone but not in
 the images, and is refused. The probe tests random directions, so it gives evidence and no proof. The probe is our
 choice; the abstract of FedSQ has no such check.
 """
 
-import copy
-import math
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedsq_flwr.gating.dual import DualCopy
-from fedsq_flwr.gating.packed.calls import Gate
+from fedsq_flwr.gating.probe.circumstances import (
+    check_batches,
+    check_calls,
+    check_gradients,
+    check_memory,
+    check_training,
+)
 from fedsq_flwr.gating.probe.layers import check_parameters
-from fedsq_flwr.gating.probe.sketch import Event, all_between, watched
-from fedsq_flwr.gating.record import record
-from fedsq_flwr.gating.replay import GateMismatchError, Replaying
-from fedsq_flwr.gating.support import refusal
-
-#: How far an image is moved: out of every linear regime, or only a little if the network then takes another branch.
-_STEPS = (100.0, 1e-3)
+from fedsq_flwr.gating.probe.passes import Passes
+from fedsq_flwr.models.copying import copied
 
 
 def check_affine(dual: DualCopy, images: Tensor) -> None:
     """Refuse a network that is not affine under fixed gates, or whose gates depend on more than the image.
 
-    Use it once, before you train a network of your own. It costs about a dozen forward passes of two images in
-    double precision, on a copy on the CPU. ``dual`` and torch's generator are not changed.
+    Use it once, before you train a network of your own. It costs about 20 forward passes of two images in double
+    precision, on a copy on the CPU. ``dual`` and torch's generator are not changed.
 
     Parameters
     ----------
@@ -45,77 +43,34 @@ def check_affine(dual: DualCopy, images: Tensor) -> None:
     ------
     UnsupportedActivationError
         Names the innermost layer whose output is not affine in its input or in a parameter, mixes the
-        images of a batch, draws random numbers, or differs from call to call.
+        images of a batch, draws random numbers, differs from call to call, or is computed otherwise in training
+        mode, with gradients or in another batch.
     ValueError
         If there are fewer than two images, or they are not finite.
     """
     if len(images) < 2 or not images[:2].isfinite().all():
         raise ValueError(f"images: {tuple(images.shape)}; the probe needs at least two, with finite values")
-    pair = images[:2].detach().to("cpu", torch.float64)
+    pair = images[:2].detach().cpu()
+    twin = copied(dual).cpu().eval()
+    # Winners are fixed here even if `pool_gates` is off: then pooling is not affine by the user's choice.
+    twin.pool_gates = True
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        # Winners are fixed here even if `pool_gates` is off: then pooling is not affine by the user's choice.
-        gates, _ = record(_exact(dual.structural), pair.clone(), pool_gates=True)
-        network = _exact(dual.quantitative)
-        start = _run(network, gates, pair)
-        _check_chance(start, _run(network, gates, pair))
-        end, middle = _moved_runs(network, gates, pair, start)
-        _check_batch(start, end)
-        for a, b, half in zip(start, end, middle, strict=True):
-            if not all_between(a.sketches, b.sketches, half.sketches):
-                raise refusal(a.layer, "is not affine in its input once its gates are fixed")
-        check_parameters(network, pair)
-
-
-def _exact(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).to("cpu", torch.float64).eval()
-
-
-def _run(network: nn.Module, gates: Sequence[Gate], images: Tensor) -> list[Event]:
-    with watched(network) as events, Replaying(gates, pool_gates=True):
-        network(images.clone())
-    return events
-
-
-def _moved_runs(
-    network: nn.Module, gates: Sequence[Gate], pair: Tensor, start: Sequence[Event]
-) -> tuple[list[Event], list[Event]]:
-    """Run with the second image moved, and moved half as far. The unmoved first image shows whether images mix."""
-    noise = torch.randn(pair.shape[1:], generator=torch.Generator().manual_seed(0), dtype=pair.dtype)
-    for step in _STEPS:
-        moved = torch.stack([pair[0], pair[1] + step * noise])
-        try:
-            end, middle = (_run(network, gates, images) for images in (moved, (pair + moved) / 2))
-        except GateMismatchError:
-            continue
-        if _form(start) == _form(end) == _form(middle):
-            return end, middle
-    raise refusal(
-        type(network).__name__, f"takes another branch when an image is moved by {_STEPS[-1]}, so it cannot be probed"
-    )
-
-
-def _form(events: Sequence[Event]) -> list[tuple[str, int]]:
-    return [(event.layer, len(event.sketches)) for event in events]
-
-
-def _check_chance(start: Sequence[Event], again: Sequence[Event]) -> None:
-    for a, b in zip(start, again, strict=False):
-        if a.drawn:
-            raise refusal(a.layer, "draws random numbers in evaluation mode, so that gates would depend on chance")
-        if not all(math.isfinite(sketch.scale) for sketch in a.sketches):
-            raise refusal(a.layer, "gives values that are not finite")
-        if _form([a]) != _form([b]) or not all_between(a.sketches, a.sketches, b.sketches):
-            raise refusal(
-                a.layer, "differs from call to call in evaluation mode, so that gates would depend on chance"
-            )
-
-
-def _check_batch(start: Sequence[Event], end: Sequence[Event]) -> None:
-    mixed = [
-        a.layer
-        for a, b in zip(start, end, strict=True)
-        if not all(x.first_agrees(y) for x, y in zip(a.sketches, b.sketches, strict=True))
-    ]
-    # The first dimension of an inner layer's output need not be that of the images; that of the logits is.
-    if mixed and not all(x.first_agrees(y) for x, y in zip(start[-1].sketches, end[-1].sketches, strict=True)):
-        raise refusal(mixed[0], "mixes the images of a batch, so that an image's gates would depend on its batch")
+        # First as it is: the precision suffices, and what is not registered stays behind in a conversion.
+        tensors = (*twin.parameters(), *twin.buffers())
+        dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), pair.dtype)
+        check_batches(twin, pair[:1].to(dtype))
+        dual.head_fault = twin.head_fault
+        exact, pair = twin.double(), pair.double()
+        gates, _ = exact.calls(pair)
+        passes = Passes(exact.quantitative, gates, pair)
+        learning = [parameter for parameter in exact.parameters() if parameter.requires_grad]
+        exact.requires_grad_(False)
+        start = passes.run()
+        check_calls(passes, start)
+        passes.check_affine(start)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        check_parameters(exact.quantitative, pair)
+        check_memory(exact, pair)
+        check_gradients(passes, start)
+        check_training(passes, start)

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fedsq_flwr.gating.activations import ACTIVATIONS
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.packed.gates import Gates
 from fedsq_flwr.gating.record import record_packed
-from fedsq_flwr.gating.replay import GateMismatchError
-from fedsq_flwr.gating.support import MAX_POOLS, RELUS, calling_layer
+from fedsq_flwr.gating.support import MAX_POOLS, GateMismatchError, calling_layer
 from fedsq_flwr.models.quantitative import QuantitativeCopy
 
 RELU = "relu"
@@ -36,20 +36,20 @@ MAX_POOL = "max_pool"
 
 @dataclass(frozen=True)
 class LayerGates:
-    """The gates of one ReLU or max-pooling call, over all images of the probe set.
+    """The gates of one call of an activation or a max-pooling, over all images of the probe set.
 
     Attributes
     ----------
     layer : str
         The layer that makes the call; the name of a second call of the same layer ends in ``#2``.
     kind : {"relu", "max_pool"}
-        Kind of the call.
+        Kind of the call; "relu" stands for every activation.
     gates : int
-        Number of gates of one image: activations of a ReLU, outputs of a max-pooling.
+        Number of gates of one image: elements of an activation, outputs of a max-pooling.
     flip_rate : float
         Fraction of the network's own gates that differ from the fixed gates, 0 to 1.
     density, own_density : float or None
-        Fraction of open gates among the fixed gates, and among the network's own; None for max-pooling.
+        Fraction of open gates (regime 0) among the fixed gates, and among the network's own; None for max-pooling.
     """
 
     layer: str
@@ -68,14 +68,14 @@ def own_gates(model: QuantitativeCopy, images: Tensor, *, pool_gates: bool = Tru
     model : QuantitativeCopy
         Alone or dual; the structural copy is not used.
     images : Tensor
-        ``(N, C, H, W)`` on the model's device, used as one batch; at least 8 images (see docs/method.md).
+        ``(N, C, H, W)`` on the model's device, used as one batch; at least 8 images (see docs/explanation/gates.md).
     pool_gates : bool
         Whether max-pooling winners are gates.
 
     Raises
     ------
     UnsupportedActivationError
-        If the network calls an activation without binary gates.
+        If the network calls an activation without fixed linear regimes.
     """
     return _plain_pass(model, images, pool_gates=pool_gates)[0]
 
@@ -107,16 +107,16 @@ def gate_flips(model: QuantitativeCopy, images: Tensor, fixed: Gates) -> tuple[L
         If the fixed gates are those of another network, or of another number of images.
     """
     own, calls = _plain_pass(model, images, pool_gates=bool(fixed.winners()))
-    masks = _pairs(own.masks(), fixed.masks())
+    regimes = _pairs(own.regimes(), fixed.regimes())
     winners = _pairs(own.winners(), fixed.winners())
     return tuple(
-        _compare(layer, kind, *(masks if kind == RELU else winners).pop(0))
+        _compare(layer, kind, *(regimes if kind == RELU else winners).pop(0))
         for layer, kind in zip(_numbered([layer for layer, _ in calls]), (kind for _, kind in calls), strict=True)
     )
 
 
 def flip_rate(layers: Sequence[LayerGates]) -> float:
-    """Return the fraction of all ReLU signs that differ, over all activations; 0 without any ReLU."""
+    """Return the fraction of all regimes that differ, over all elements of activations; 0 without any activation."""
     relus = [layer for layer in layers if layer.kind == RELU]
     total = sum(layer.gates for layer in relus)
     return sum(layer.gates * layer.flip_rate for layer in relus) / total if total else 0.0
@@ -133,8 +133,8 @@ class _Naming(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in RELUS or func in MAX_POOLS:
-            self.calls.append((calling_layer(self._network), RELU if func in RELUS else MAX_POOL))
+        if func in ACTIVATIONS or func in MAX_POOLS:
+            self.calls.append((calling_layer(self._network), RELU if func in ACTIVATIONS else MAX_POOL))
         return func(*args, **(kwargs or {}))
 
 
@@ -164,8 +164,8 @@ def _compare(layer: str, kind: str, own: Tensor, fixed: Tensor) -> LayerGates:
         kind=kind,
         gates=own[0].numel(),
         flip_rate=_share(own != fixed),
-        density=_share(fixed) if kind == RELU else None,
-        own_density=_share(own) if kind == RELU else None,
+        density=_share(fixed == 0) if kind == RELU else None,
+        own_density=_share(own == 0) if kind == RELU else None,
     )
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fedsq_flwr.gating.probe.sketch import Sketch, all_between, tensors_of
+from fedsq_flwr.gating.probe.sketch import Sketch, all_between
 from fedsq_flwr.gating.record import Recording
 from fedsq_flwr.gating.replay import Replaying
-from fedsq_flwr.gating.support import refusal
+from fedsq_flwr.gating.support import refusal, tensors_of
 
 
 def check_parameters(network: nn.Module, pair: Tensor) -> None:
@@ -23,7 +23,7 @@ def check_parameters(network: nn.Module, pair: Tensor) -> None:
     Parameters
     ----------
     network : nn.Module
-        In evaluation mode and double precision. Its parameters are moved and put back, up to rounding.
+        In evaluation mode and double precision. Its parameters are moved and put back.
     pair : Tensor
         Images ``(N, C, H, W)`` for one pass, in double precision.
 
@@ -41,9 +41,10 @@ def check_parameters(network: nn.Module, pair: Tensor) -> None:
 
     def probe(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         nonlocal busy
-        if not busy and module in waiting:
+        if not busy and module in waiting and torch._C._functorch.maybe_current_level() is None:
             busy = True  # the layers within this one are tested later, in the pass itself
-            _check_layer(module, waiting.pop(module), args, kwargs)
+            with torch.no_grad():  # whatever the network has switched on
+                _check_layer(module, waiting.pop(module), args, kwargs)
             busy = False
 
     handles = [module.register_forward_pre_hook(probe, prepend=True, with_kwargs=True) for module in waiting]
@@ -79,9 +80,10 @@ def _moves(parameter: Tensor) -> Iterator[None]:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(parameter.shape[:1], generator=generator, dtype=parameter.dtype)
     rest = torch.randn(parameter.shape[1:], generator=generator, dtype=parameter.dtype)
+    kept = parameter.clone()
     size = 1 + float(torch.linalg.vector_norm(parameter)) / math.sqrt(max(1, parameter.numel()))
     columns = rows.reshape([*rows.shape, *[1] * rest.ndim])
     for part in (1.0, -0.5):
         parameter.addcmul_(columns, rest, value=part * size)
         yield
-    parameter.addcmul_(columns, rest, value=-0.5 * size)
+    parameter.copy_(kept)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedsq_flwr.gating.support import tensors_of
+
 _GOLDEN_RATIO = 0.6180339887498949  # its multiples, modulo 1, have no period, unlike strides and shapes
 
 
@@ -81,18 +83,6 @@ class Event:
     layer: str
     sketches: tuple[Sketch, ...]
     drawn: bool
-
-
-def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yield the floating-point tensors within lists, tuples and dicts, in order."""
-    if isinstance(value, Tensor):
-        if value.is_floating_point():
-            yield value
-    elif isinstance(value, dict):
-        yield from tensors_of(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from tensors_of(each)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Several runs side by side: what differs between methods, and what of it so few seeds can tell."""
+"""Comparison of runs: differences between methods, with their uncertainty over seeds."""
 
 from fedsq_flwr.report.comparison.analysis import compare
 from fedsq_flwr.report.comparison.collecting import collect, is_run

@@ -22,7 +22,7 @@ def title(comparison: Comparison) -> str:
 
 
 def common(comparison: Comparison) -> list[str]:
-    """Write what the runs have in common, or how many of it there are, for the line under the heading."""
+    """Write the line under the heading: what the runs share, or how many values there are."""
     settings = [run.settings for run in runs(comparison)]
     distributed = [run.settings for run in _distributed(comparison)]
     told: dict[str, list[str]] = {
@@ -67,7 +67,7 @@ def seeds(comparison: Comparison) -> str:
 
 
 def target(section: Section, comparison: Comparison) -> str:
-    """Say what the target is and where it is from."""
+    """Describe the target and its origin."""
     if comparison.target_given:
         return f"{section.target:g}, as asked for"
     return f"{numerals.accuracy(section.target)}, {100 * TARGET_SHARE:.0f} % of the best method's mean"
@@ -122,7 +122,7 @@ def about_tables(comparison: Comparison) -> str:
 
 
 def about_baseline(comparison: Comparison) -> str:
-    """Say why there are no differences; empty where there are."""
+    """Explain why there are no differences; empty if there are some."""
     if comparison.baseline is not None:
         return ""
     return "No run is of fedavg, so no differences are shown; --baseline NAME compares with another method."

@@ -1,4 +1,4 @@
-"""Finding the runs below directories, whatever state they are in: none is left out without a word."""
+"""Finding the runs below directories. Unfinished and damaged runs are listed too."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ MARKS = (CONFIG, HISTORY, SUMMARY, FAILURE, ".hydra/config.yaml")
 
 
 class State(Enum):
-    """How far a run came; only finished runs are averaged."""
+    """The state of a run; only finished runs are averaged."""
 
     FINISHED = "finished"
     UNFINISHED = "unfinished"
@@ -117,6 +117,6 @@ def _read(directory: Path, name: str) -> Entry:
 
 
 def _has_rounds(directory: Path) -> bool:
-    """Whether there is something to read: before its first round a run has no history, which is no defect."""
+    """Whether the run has a history; before its first round it has none, which is no error."""
     history = directory / HISTORY
     return (directory / SUMMARY).exists() or (history.exists() and history.stat().st_size > 0)

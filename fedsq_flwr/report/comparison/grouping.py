@@ -1,4 +1,4 @@
-"""From runs to cells: the runs of one method at one setting under one condition, one a seed."""
+"""Groups runs into cells: one method at one tuned value under one condition, one run for each seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ from fedsq_flwr.report.run import Run
 
 @dataclass(frozen=True)
 class Arm:
-    """A method: its name, and what else than its tuned settings tells it from others."""
+    """A method: its name, and its other settings that are not tuned."""
 
     method: str
     choices: Chosen
@@ -33,7 +33,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Condition:
-    """What all arms have to cope with alike."""
+    """Settings that all arms face alike."""
 
     chosen: Chosen
     label: str
@@ -52,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Groups:
-    """All runs, sorted out.
+    """All runs, grouped.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ class Measure:
 
 
 def rounds_to(run: Run, target: float) -> float:
-    """Return the first round at the target, or one more than all rounds of a run that never reaches it."""
+    """Return the first round that reaches the target; for a run that never does, its rounds plus one."""
     reached = first_reached([(line.round, line.accuracy) for line in run.rounds], target)
     return float(reached if reached is not None else run.rounds[-1].round + 1)
 
@@ -71,6 +71,6 @@ SPLITS = {"validation": "Validation", "test": "Test", "silos": "Silos' own sampl
 
 
 def read(measure: Measure, run: Run, target: float) -> float | None:
-    """Read a figure; None if it was not measured or has run away."""
+    """Read a figure; None if it was not measured or is not finite."""
     value = within_reach(measure.read(run, target))
     return None if value is None else float(value)

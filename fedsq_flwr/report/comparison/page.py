@@ -85,7 +85,7 @@ def shared_settings(comparison: Comparison) -> list[tuple[str, object]]:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """Return the sentences that say how the figures are to be read."""
+    """Return the notes that explain the figures."""
     runs = captions.runs(comparison)
     told = [captions.about_choice(comparison), captions.about_tables(comparison), captions.about_baseline(comparison)]
     told += [run_captions.about_batch_norm(run.settings.batch_norm) for run in runs]
@@ -100,7 +100,7 @@ def _breakable(text: str) -> Markup:
 
 
 def _link(entry: Entry, output: Path) -> str:
-    """Return the way from the page to a run's own; empty if it has none."""
+    """Return the relative link from the page to a run's own page; empty if there is none."""
     page = entry.directory / REPORT_NAME
     if not page.is_file():
         return ""

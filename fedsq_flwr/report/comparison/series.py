@@ -1,4 +1,4 @@
-"""How the methods look in every figure of a page: colour, line and marker together, and their legend."""
+"""Colour, line and marker of each method in every figure of a page, and the legend."""
 
 import textwrap
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 BAND = 0.13  # opacity
 FEW_BANDS = 6  # more of them would be one grey
 LABEL = 34  # characters of a line of the legend
-MANY, SHORT_LABEL = 8, 20  # from so many methods on lines are shorter, to have three columns
+MANY, SHORT_LABEL = 8, 20  # with this many methods, lines are shorter, for three columns
 WIDE = 92  # characters of a row of the legend, handles among them
 HANDLE = 6  # characters that a handle takes
 
@@ -35,7 +35,7 @@ class Look:
 
 
 def looks(arms: Sequence[Arm]) -> dict[Arm, Look]:
-    """Give each method its look."""
+    """Assign a style to each method."""
     return {
         arm: Look(COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], MARKERS[place % len(MARKERS)])
         for place, arm in zip(count(), arms, strict=False)
@@ -56,12 +56,12 @@ def plot(axes: Axes, xs: Sequence[float], ys: Sequence[float], look: Look, label
 
 
 def band(axes: Axes, xs: Sequence[float], low: Sequence[float], high: Sequence[float], look: Look) -> None:
-    """Draw what lies between two lines."""
+    """Fill the area between two lines."""
     axes.fill_between(xs, low, high, color=look.colour, alpha=BAND, linewidth=0, zorder=1)
 
 
 def label_of(arm: Arm, arms: int) -> str:
-    """Break a long label into lines that suit a legend of so many methods."""
+    """Break a long label into lines that fit a legend of ``arms`` entries."""
     return textwrap.fill(arm.label, LABEL if arms < MANY else SHORT_LABEL, break_on_hyphens=False)
 
 

@@ -1,6 +1,7 @@
 """The settings of runs, told apart: what is not compared, what makes a condition, what makes an arm.
 
-What is known of a setting stands on its field: see `fedsq_flwr.settings.fields.Fact` and docs/report.md.
+The facts of a setting are declared on its field: see `fedsq_flwr.settings.fields.Fact` and
+docs/reference/comparison.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,12 +54,12 @@ def pick(values: Values, names: Sequence[str]) -> Chosen:
 
 
 def is_condition(name: str) -> bool:
-    """Whether a setting is part of what all methods have to cope with alike."""
+    """Whether a setting is a condition, which all methods face alike."""
     return Fact.CONDITION in facts_of(RunSettings, name)
 
 
 def is_of_sharing(name: str) -> bool:
-    """Whether a setting tells how samples and rounds are shared among silos, and nothing else."""
+    """Whether a setting only says how samples and rounds are distributed among silos."""
     return Fact.SHARING in facts_of(RunSettings, name)
 
 
@@ -96,5 +97,5 @@ def _hashable(value: Any) -> Any:
 
 
 def _told_apart(value: Any) -> tuple[type, Any]:
-    """Keep 1 and true apart, which are equal in Python."""
+    """Distinguish 1 from true, which are equal in Python."""
     return type(value), value

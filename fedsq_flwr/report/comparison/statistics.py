@@ -1,4 +1,4 @@
-"""What can be said of a few seeds: mean and std, and differences of pairs with a bootstrap interval."""
+"""Statistics over seeds: mean and std, paired differences with a bootstrap interval."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ SEED = 0  # of the resampling: the same runs give the same interval
 
 
 class Outcome(Enum):
-    """How a method compares with another one, going by the interval of the paired differences."""
+    """How a method compares with another one, by the interval of the paired differences."""
 
     AHEAD = "ahead"
     BEHIND = "behind"
@@ -42,7 +42,7 @@ class Difference:
     n: int
 
     def outcome(self, *, higher_is_better: bool = True) -> Outcome:
-        """Tell who is ahead: nobody, unless the interval leaves 0 out."""
+        """Return which method is ahead; neither, unless the interval excludes 0."""
         if self.low is None or self.high is None:
             return Outcome.TOO_FEW
         if self.low <= 0 <= self.high:
@@ -51,7 +51,7 @@ class Difference:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Return mean and std; None of no values."""
+    """Return mean and std; None if there are no values."""
     if not values:
         return None
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -14,7 +14,7 @@ from fedsq_flwr.report.comparison.statistics import Difference, Outcome
 
 @dataclass(frozen=True)
 class Figure:
-    """A table's cell: mean and std, and below them the difference to the baseline, or another remark."""
+    """A cell: mean and std, and below them the difference to the baseline or a remark."""
 
     value: str
     std: str = ""

@@ -42,7 +42,7 @@ def print_comparison(comparison: Comparison, paths: list[Path], console: Console
         if len(comparison.incomplete) > LISTED:
             console.print(f"  and {len(comparison.incomplete) - LISTED} more, in the report", highlight=False)
     for path in paths:
-        # Paths are never broken or cut: they are there to be copied.
+        # Paths are never broken or cut, so that they can be copied.
         console.print(Text(str(path)), soft_wrap=True, highlight=False)
 
 

@@ -20,7 +20,7 @@ def verdict(section: Section, comparison: Comparison) -> list[tuple[str, list[st
 
 
 def on_seeds(comparison: Comparison) -> str:
-    """Say what an interval of so many seeds is worth."""
+    """Explain how much an interval over the seeds at hand can show."""
     rows = [row for section in comparison.sections for row in section.best]
     seeds = max((row.n for row in rows), default=0)
     most = max((difference.n for row in rows for difference in row.differences.values()), default=seeds)

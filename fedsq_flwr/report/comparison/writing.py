@@ -1,4 +1,4 @@
-"""What a comparison leaves behind: the page, all figures of each run as CSV, the tables as Markdown."""
+"""The files of a comparison: the page, all figures of each run as CSV, the tables as Markdown."""
 
 import csv
 import io

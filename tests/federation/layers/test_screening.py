@@ -62,7 +62,32 @@ def failing(content):
     raise ValueError("disk is full")
 
 
+def of_many_samples(content):
+    content["metrics"]["num-examples"] = 2**63 - 1
+
+
+def of_another_record(content):
+    content["weights"] = content.pop("arrays")
+
+
+def measured_elsewhere(content):
+    content["measures"] = content.pop("metrics")
+
+
+def with_an_empty_text(content):
+    content["config"]["note"] = ""
+
+
+def of_a_network_that_cannot_be(content):
+    content["metrics"]["train_loss"] = 1e308
+
+
 BAD = {
+    of_many_samples: "has weight 9223372036854775807 under 'num-examples', above max_examples=10000000",
+    of_another_record: "has no array record of name 'arrays'",
+    measured_elsewhere: "has no metric record of name 'metrics'",
+    with_an_empty_text: "has an empty value under 'note' in record 'config'",
+    of_a_network_that_cannot_be: "has 1e+308 under 'train_loss', not 0 to 3.40282e+38",
     not_a_number: "array 'w' holds values that are not finite",
     broadcastable: "array 'w' has shape (1, 3), not (2, 3)",
     nameless: "lacks array 'w'",
@@ -290,3 +315,105 @@ def test_an_exchange_that_was_not_finished_leaves_nothing_to_the_next(make_grid,
     averaged, _ = strategy.aggregate_train(1, replies)
     assert is_mean_of(averaged, 0, 1, 2, 3)
     assert strategy.training.dropped == {}
+
+
+@everywhere(alone, whole)
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_names_that_are_known_are_not_voted_on(make_grid, arrays, make, loop, kind):
+    """Three silos that agree on a name and on the lack of another do not win over the one that is right."""
+
+    def spoil(silo, content):
+        metrics = content["metrics"]
+        if silo != 3 and bool(content.array_records) == (kind == "train"):
+            metrics["mine"] = metrics.pop("train_seconds" if kind == "train" else "accuracy")
+
+    strategy = make(metrics=MEASURED)
+    loop(strategy, make_grid(toy_app(spoil)), arrays)
+    exchange = strategy.training if kind == "train" else strategy.evaluation
+    assert list(exchange.metrics) == [3]
+    assert "mine" not in exchange.metrics[3]
+
+
+@everywhere(alone, whole)
+@pytest.mark.parametrize("value", [1e308, 10**400, float("nan"), [1e308], [10**400, 1], []])
+def test_a_metric_that_is_not_known_is_ignored_whatever_it_is(make_grid, arrays, make, loop, value):
+    def spoil(silo, content):
+        content["metrics"].__dict__["_data"]["mine"] = value if silo == 2 else 1.0
+
+    for metrics in ({}, MEASURED):
+        strategy = make(metrics=metrics)
+        assert is_mean_of(loop(strategy, make_grid(toy_app(spoil)), arrays), 0, 1, 2, 3)
+        assert strategy.training.dropped == strategy.evaluation.dropped == {}
+
+
+def test_the_weights_of_a_round_have_a_largest_sum(make_grid, arrays):
+    """In order: what comes first fills the sum."""
+
+    def spoil(silo, content):
+        content["metrics"]["num-examples"] = 2**53 if silo == 1 else 1
+
+    strategy = whole(max_examples=2**53)
+    averaged, _ = train_round(strategy, make_grid(toy_app(spoil)), arrays)
+    assert list(strategy.training.dropped) == [1]
+    assert "exceed 2^53" in strategy.training.dropped[1]
+    assert averaged["w"].numpy()[0, 0] == pytest.approx(5 / 3)
+
+
+@pytest.mark.parametrize("most", [0, -1, 2**53 + 1])
+@pytest.mark.parametrize("make", [alone, whole])
+def test_max_examples_must_be_a_number_of_samples(make, most):
+    with pytest.raises(ValueError, match="max_examples="):
+        make(max_examples=most)
+
+
+@everywhere(alone, whole)
+def test_a_silo_weighs_what_it_named_when_it_joined(make_grid, arrays, make, loop):
+    """Silo 1 names fewer samples than it trains on; silo 2 names some held-out ones, and answers that it has none."""
+    from fedsq_flwr.federation import answer_query
+
+    def spoil(silo, content):
+        if silo == 2 and not content.array_records:
+            content["metrics"]["num-examples"] = 0
+
+    app = toy_app(spoil)
+
+    def query(message, context):
+        silo = context.node_config["partition-id"]
+        return answer_query(message, context, examples=(silo + (silo != 1), silo))
+
+    app._registered_funcs["query.default"] = query
+    strategy = make()
+    assert is_mean_of(loop(strategy, make_grid(app), arrays), 0, 2, 3)
+    assert strategy.training.dropped == {1: "has weight 2 under 'num-examples', and named 1 when it joined"}
+    assert strategy.evaluation.dropped == {2: "has weight 0 under 'num-examples', not above 0"}
+
+
+@everywhere(alone, whole)
+def test_a_loss_that_is_no_number_does_not_hide_the_others(make_grid, arrays, make, loop, caplog):
+    def spoil(silo, content):
+        if silo == 2 and not content.array_records:
+            content["metrics"]["loss"] = float("nan")
+
+    strategy = make(metrics=MEASURED)
+    grid = make_grid(toy_app(spoil))
+    averaged = loop(strategy, grid, arrays)
+    assert strategy.evaluation.dropped == {}
+    assert "silo 2 has loss nan, which is not averaged" in caplog.text
+    questions = strategy.configure_evaluate(2, averaged, ConfigRecord(), grid)
+    metrics = strategy.aggregate_evaluate(2, grid.send_and_receive(questions))
+    assert dict(metrics) == {"loss": 1.0, "accuracy": pytest.approx((0.1 * 1 + 0.3 * 3) / 4)}
+
+
+def test_the_record_is_called_as_the_inner_strategy_calls_it(make_grid, arrays):
+    app = toy_app(lambda silo, content: content.__setitem__("weights", content.pop("arrays")) if silo else None)
+    train = app._registered_funcs["train.default"]
+
+    def renamed(message, context):
+        message.content["arrays"] = message.content["weights"]
+        return train(message, context)
+
+    app._registered_funcs["train.default"] = renamed
+    app._registered_funcs.pop("evaluate.default")
+    strategy = FedSQ(FedAvg(arrayrecord_key="weights", fraction_evaluate=0.0, **sampling()))
+    assert is_mean_of(flowers_loop(strategy, make_grid(app), arrays), 1, 2, 3)
+    assert strategy.training.dropped == {0: "has no array record of name 'weights'"}

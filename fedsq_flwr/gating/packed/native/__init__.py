@@ -1,6 +1,6 @@
 """Optional C++ kernels for packed gates on a CPU: the operations of ``bits.py``, each in one pass over memory.
 
-The kernels save time where activations are large and convolutions small (docs/results.md has the figures). They
+The kernels save time where activations are large and convolutions small (figures: docs/explanation/results.md). They
 change no bit of the results. torch's own extension builder compiles them on the machine that uses them, for which
 it needs a C++ compiler and ninja. Without the kernels everything works in pure torch.
 """
@@ -49,7 +49,7 @@ def load(directory: Path) -> None:
         cpp_extension.load_inline(  # type: ignore[no-untyped-call]
             name="fedsq_gate_bits",
             cpp_sources=[SOURCE],
-            extra_cflags=["-O3"],
+            extra_cflags=["-O3", "-ffp-contract=off"],
             build_directory=str(build),
             is_python_module=False,
             no_implicit_headers=True,

@@ -1,0 +1,254 @@
+"""The collection of replies over a network: each is looked for by itself, and none is waited for too long."""
+
+import logging
+import math
+import queue
+import statistics
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import httpx
+from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from fedsq_flwr.federation.protocol import CONFIG, STRUCTURE, TRAIN_EXAMPLES, round_of
+from fedsq_flwr.federation.waiting import ALL, Patience, waits
+from fedsq_flwr.flower_internals import ErrorCode, give_message_id
+
+log = logging.getLogger(__name__)
+
+_SIDE_BY_SIDE = 10  # silos whose replies are looked for as often as they can be; with more each is less often
+
+
+@dataclass
+class _Sent:
+    """A message that was sent, and when, on the monotonic clock."""
+
+    message: Message
+    at: float
+
+    @property
+    def node(self) -> int:
+        return self.message.metadata.dst_node_id
+
+    @property
+    def kind(self) -> str:
+        """What is asked for; a query that brings a structure takes its own time."""
+        brings = STRUCTURE in self.message.content.array_records
+        return STRUCTURE if brings else self.message.metadata.message_type
+
+    def __str__(self) -> str:
+        return f"{self.kind}{round_of(self.message)}"
+
+
+@dataclass
+class _Exchange:
+    """An exchange of messages in progress."""
+
+    asked: int
+    started: float
+    waiting: dict[str, _Sent]
+    failed: int = 0
+    answered: list[int] = field(default_factory=list)  # nodes
+    sufficed: float | None = None  # seconds after which enough had answered
+    due: dict[str, float] = field(default_factory=dict)  # when the wait for each of the others is over
+    replies: list[Message] = field(default_factory=list)
+
+    def take_replies(self) -> list[Message]:
+        """Return the replies that are there, and forget them."""
+        found, self.replies = self.replies, []
+        return found
+
+
+class Collector:
+    """Sends messages and collects the replies, over a grid that a network lies behind.
+
+    A reply is looked for by a thread of its own. So a reply that cannot be read costs one reply, and one that arrives
+    slowly holds up no other.
+
+    A node that does not answer in time owes an answer. It works on one message after the other, so it is sent no
+    other message until it has answered, late, or has answered a query that was sent behind the message: then the
+    message was lost. A late answer is named in the log, and used for nothing but the time that the node took.
+
+    Parameters
+    ----------
+    grid : Grid
+        Carries the messages.
+    poll : float
+        The most seconds between two looks for a reply.
+    patience : Patience, optional
+        How long the last replies are waited for; by default until the timeout.
+
+    Attributes
+    ----------
+    name : callable
+        What the log calls a node.
+    waited : dict of int to float
+        How many seconds longer each node was waited for than until enough others had answered. Whoever reads it
+        empties it.
+    unsent : set of str
+        Ids of those messages of the last exchange that were not sent.
+    """
+
+    def __init__(self, grid: Grid, poll: float, patience: Patience = ALL) -> None:
+        self.name: Callable[[int], str] = lambda node: f"node {node}"
+        self.waited: dict[int, float] = {}
+        self.unsent: set[str] = set()
+        self._grid = grid
+        self._poll = poll
+        self._patience = patience
+        self._arrived: queue.SimpleQueue[tuple[str, list[Message] | Exception, float]] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._owed: dict[str, _Sent] = {}
+        self._pings: dict[str, int] = {}  # queries behind what a node owes, and their nodes
+        self._final: set[str] = set()  # what a node owes, and has nothing more to say to
+        self._seconds: dict[tuple[str, int], float] = {}  # by kind and node, of the last answer
+        self._examples: dict[int, int] = {}  # samples to train with, by node, as it says before it trains
+
+    def stop(self) -> None:
+        """Look for no more replies."""
+        self._stopped.set()
+
+    def exchange(self, messages: Iterable[Message], timeout: float | None) -> Iterator[Message]:
+        """Send ``messages`` to the nodes that owe nothing; return an iterator over the replies that come in time.
+
+        A node that owes an answer, and one that is left out, has an error reply that says so.
+        """
+        while self._take(None, 0.0):  # what came since the last exchange
+            pass
+        self.unsent = set()
+        busy = {sent.node: sent for sent in self._owed.values()}
+        asked, refused = [], []
+        for message in messages:
+            if (sent := busy.get(message.metadata.dst_node_id)) is None:
+                asked.append(message)
+            else:
+                give_message_id(message, uuid.uuid4().hex)
+                self.unsent.add(message.metadata.message_id)
+                refused.append(_error(message, f"was not asked: still at work on {sent}"))
+        now = time.monotonic()
+        ids = list(self._grid.push_messages(asked)) if asked else []
+        sent_now = {name: _Sent(m, now) for name, m in zip(ids, asked, strict=False) if name}
+        going = _Exchange(len(asked), now, sent_now, failed=len(asked) - len(sent_now), replies=refused)
+        for name in sent_now:
+            self._listen(name, len(sent_now))
+        return self._collect(going, math.inf if timeout is None else now + timeout)
+
+    def _collect(self, going: _Exchange, end: float) -> Iterator[Message]:
+        yield from going.take_replies()
+        while going.waiting:
+            if going.sufficed is None and self._patience.suffices(len(going.answered), going.asked - going.failed):
+                going.sufficed = enough = time.monotonic() - going.started
+                going.due = {name: self._due(going, sent, enough) for name, sent in going.waiting.items()}
+            until = min([end, *(going.due[name] for name in going.waiting if name in going.due)])
+            if self._take(going, until - time.monotonic()):
+                yield from going.take_replies()
+                continue
+            now = time.monotonic()
+            for name, sent in list(going.waiting.items()):
+                if going.due.get(name, math.inf) <= now:
+                    self._leave_out(going, sent, now)
+                elif end > now:
+                    continue
+                del going.waiting[name]
+                self._owed[name] = sent
+                self._ping(sent.node)
+            yield from going.take_replies()
+
+    def _due(self, going: _Exchange, sent: _Sent, sufficed: float) -> float:
+        """Return when the wait for the answer to ``sent`` is over, now that enough have answered."""
+        others = [self._examples[node] for node in going.answered if self._examples.get(node)]
+        own = self._examples.get(sent.node)
+        share = own / statistics.median(others) if own and others else 1.0
+        last = self._seconds.get((sent.kind, sent.node))
+        return going.started + self._patience.seconds(sufficed, last, share)
+
+    def _leave_out(self, going: _Exchange, sent: _Sent, now: float) -> None:
+        took, enough = now - sent.at, going.sufficed or 0.0
+        last = self._seconds.get((sent.kind, sent.node))
+        before = "" if last is None else f"; its last answer took {last:.0f} s"
+        others = f"{len(going.answered)} of {going.asked} had answered in {enough:.0f} s{before}"
+        self.waited[sent.node] = self.waited.get(sent.node, 0.0) + took - enough
+        going.replies.append(_error(sent.message, f"did not answer in time: left out after {took:.0f} s; {others}"))
+
+    def _take(self, going: _Exchange | None, seconds: float) -> bool:
+        """Wait for the next arrival, and take it in; tell whether there was one."""
+        try:
+            name, found, at = self._arrived.get(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
+        except queue.Empty:
+            return False
+        sent = None if going is None else going.waiting.pop(name, None)
+        if isinstance(found, httpx.HTTPError) and sent is not None:
+            raise found
+        if isinstance(found, Exception):
+            told = f"sends what cannot be read ({type(found).__name__}: {' '.join(str(found).split())[:200]})"
+            asked = sent or self._owed.get(name)
+            found = [] if asked is None else [_error(asked.message, told)]
+        right = [reply for reply in found if reply.metadata.reply_to_message_id == name]
+        for reply in [reply for reply in found if reply not in right] + right[1:]:
+            node = reply.metadata.src_node_id
+            log.warning("node %d answered what it was not asked, or twice", node)
+        if going is not None and sent is not None:
+            reply = right[0] if right else _error(sent.message, "answers what it was not asked")
+            self._note(sent, reply, at)
+            if reply.has_content():
+                going.answered.append(sent.node)
+            else:
+                going.failed += 1
+            if going.sufficed is not None and (more := at - going.started - going.sufficed) > 0:
+                self.waited[sent.node] = self.waited.get(sent.node, 0.0) + more
+            going.replies.append(reply)
+        else:
+            self._take_late(name, right[0] if right else None, at)
+        return True
+
+    def _take_late(self, name: str, reply: Message | None, at: float) -> None:
+        if (sent := self._owed.pop(name, None)) is not None:
+            who, took = self.name(sent.node), at - sent.at
+            if reply is not None and reply.has_content():
+                self._note(sent, reply, at)
+                log.warning("%s answered %s too late, after %.0f s: its answer is not used", who, sent, took)
+            else:
+                reason = "the message was lost" if reply is None else reply.error.reason
+                log.warning("%s gave no late answer to %s, after %.0f s: %s", who, sent, took, reason)
+        elif (node := self._pings.pop(name, None)) is not None:
+            self._final.update(owed for owed, sent in self._owed.items() if sent.node == node)
+
+    def _note(self, sent: _Sent, reply: Message, at: float) -> None:
+        if not reply.has_content():
+            return
+        self._seconds[sent.kind, sent.node] = at - sent.at
+        examples = reply.content.config_records.get(CONFIG, ConfigRecord()).get(TRAIN_EXAMPLES)
+        if sent.kind == MessageType.QUERY and type(examples) is int:
+            self._examples[sent.node] = examples
+
+    def _ping(self, node: int) -> None:
+        """Send a query behind what ``node`` owes: its answer says that the node is done with that."""
+        for name in self._grid.push_messages([Message(RecordDict(), node, MessageType.QUERY)]):
+            if name:
+                self._pings[name] = node
+                self._listen(name, 1)
+
+    def _listen(self, name: str, beside: int) -> None:
+        longest = self._poll * max(1.0, beside / _SIDE_BY_SIDE)
+        threading.Thread(target=self._look, args=(name, longest), daemon=True, name=f"reply {name[:8]}").start()
+
+    def _look(self, name: str, longest: float) -> None:
+        for seconds in waits(longest):
+            last = name in self._final
+            try:
+                found: list[Message] | Exception = list(self._grid.pull_messages([name]))
+            except Exception as error:  # noqa: BLE001 - told to the thread that waits
+                found = error
+            if found or last:
+                self._arrived.put((name, found, time.monotonic()))
+                return
+            if self._stopped.wait(seconds):
+                return
+
+
+def _error(message: Message, reason: str) -> Message:
+    return Message(Error(ErrorCode.UNKNOWN, reason), reply_to=message)

@@ -1,0 +1,37 @@
+"""How long a run waits for its silos, and for how many, by its executor."""
+
+import pytest
+
+from fedsq_flwr.apps import federation
+from fedsq_flwr.apps.federation import POLL_SECONDS, wire_of
+from fedsq_flwr.executors.grid import InProcessGrid
+from fedsq_flwr.federation.waiting import Patience
+from fedsq_flwr.settings.composition import compose_settings
+
+REAL = ("executor=silos", "data=imagefolder", "silos=3")
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (["executor=inprocess", "silos=3"], 3),
+        (["executor=simulation", "silos=3"], 3),
+        (["executor=inprocess", "silos=3", "min_available_silos=1"], 1),
+        # All must be there when a run of real silos begins. One that has left holds up no later round.
+        ([*REAL], 2),
+        ([*REAL, "executor.reply_fraction=1"], 3),
+        ([*REAL, "executor.reply_fraction=0.1"], 1),
+        ([*REAL, "min_available_silos=3"], 3),
+    ],
+)
+def test_a_round_of_real_silos_needs_as_many_as_it_would_wait_for(words: list[str], needed: int) -> None:
+    assert federation._sampling(compose_settings(words))["min_available_nodes"] == needed
+
+
+def test_a_clock_leaves_out_real_silos_only() -> None:
+    with InProcessGrid(None, silos=1) as grid:
+        for executor in ("inprocess", "simulation"):
+            assert wire_of(grid, compose_settings([f"executor={executor}", "wire_dtype=bfloat16"])).collector is None
+        wire = wire_of(grid, compose_settings([*REAL, "min_replies=2", "executor.reply_grace=7"]))
+    assert wire.collector is not None
+    assert (wire.collector._poll, wire.collector._patience) == (POLL_SECONDS, Patience(0.5, 7.0, 2))
