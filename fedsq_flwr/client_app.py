@@ -7,6 +7,7 @@ from flwr.clientapp import ClientApp
 
 from fedsq_flwr.apps.silo_service import SiloService
 from fedsq_flwr.federation import answer_evaluate, answer_query, answer_train
+from fedsq_flwr.federation.contents import metric_records
 from fedsq_flwr.federation.protocol import METRICS, UNREADABLE
 from fedsq_flwr.settings.silo import read_site
 
@@ -31,7 +32,7 @@ def train(message: Message, context: Context) -> Message:
         reply = answer_train(client, message)
     if read_site(context.node_config).is_real:
         data = service.data(service.settings(message, context), context)
-        reply.content.metric_records[METRICS][UNREADABLE] = data.unreadable
+        metric_records(reply.content)[METRICS][UNREADABLE] = data.unreadable
     return reply
 
 

@@ -20,6 +20,7 @@ from fedsq_flwr.assembly.model import build_silo_model, gate_cache, load_kernels
 from fedsq_flwr.assembly.network import network_bytes
 from fedsq_flwr.data import FederatedData, ServerData, SiloData
 from fedsq_flwr.federation import FedSQClient
+from fedsq_flwr.federation.contents import array_records, config_records
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.packing import check_packed
 from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, NUM_PARTITIONS, PARTITION_ID, SETTINGS
@@ -96,7 +97,7 @@ class SiloService:
             device = choose_device(settings.executor.device)
             train, held_out = data.train.to(device), data.held_out.to(device)
             if read_site(context.node_config).is_real:
-                check_packed(message.content.array_records[ARRAYS], models.first.quantitative_state())
+                check_packed(array_records(message.content)[ARRAYS], models.first.quantitative_state())
             with models.borrow(device) as model:
                 yield FedSQClient(
                     model,
@@ -111,12 +112,12 @@ class SiloService:
 
     def settings(self, message: Message, context: Context) -> RunSettings:
         """Return the settings in ``message``, as they apply at the silo of ``context``."""
-        told, site = str(message.content.config_records[CONFIG][SETTINGS]), read_site(context.node_config)
+        told, site = str(config_records(message.content)[CONFIG][SETTINGS]), read_site(context.node_config)
         return self._settings.get((told, site), lambda: at_site(RunSettings.from_json(told), site))
 
     def examples(self, message: Message, context: Context) -> tuple[int, int] | None:
         """Return how many samples the silo trains on and holds out; None if ``message`` does not tell the run."""
-        if SETTINGS not in message.content.config_records.get(CONFIG, {}):
+        if SETTINGS not in config_records(message.content).get(CONFIG, {}):
             return None
         settings = self.settings(message, context)
         with torch_threads(settings.executor.threads):
@@ -154,7 +155,7 @@ class SiloService:
         FedSQError
             As `client`.
         """
-        if SETTINGS not in message.content.config_records[CONFIG]:
+        if SETTINGS not in config_records(message.content)[CONFIG]:
             raise ValueError("a structure comes without the settings of its run")
         settings = self.settings(message, context)
         with torch_threads(settings.executor.threads):

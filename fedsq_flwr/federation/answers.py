@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fedsq_flwr.federation.arrays import is_shared, to_arrays, to_shared_arrays, to_state
 from fedsq_flwr.federation.client import FedSQClient
+from fedsq_flwr.federation.contents import array_records, config_records
 from fedsq_flwr.federation.packing import check_packed, dtype_of, is_packed, pack, unpack
 from fedsq_flwr.federation.protocol import (
     ARRAYS,
@@ -60,11 +61,11 @@ def answer_query(
     answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
     if examples is not None:
         answer[TRAIN_EXAMPLES], answer[EVALUATE_EXAMPLES] = examples
-    named = message.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
+    named = config_records(message.content).get(CONFIG, ConfigRecord()).get(FINGERPRINT)
     if named is not None:
         kept = structures or ContextStructures(context)
-        if STRUCTURE in message.content.array_records:
-            record = message.content.array_records[STRUCTURE]
+        if STRUCTURE in array_records(message.content):
+            record = array_records(message.content)[STRUCTURE]
             if expected is not None:
                 check_packed(record, expected())
             kept.keep(str(named), unpack(record) if is_packed(record) else to_state(record))

@@ -14,6 +14,7 @@ import httpx
 from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from fedsq_flwr.federation.contents import array_records, config_records
 from fedsq_flwr.federation.protocol import CONFIG, STRUCTURE, TRAIN_EXAMPLES, round_of
 from fedsq_flwr.federation.waiting import ALL, Patience, waits
 from fedsq_flwr.flower_internals import ErrorCode, give_message_id
@@ -37,7 +38,7 @@ class _Sent:
     @property
     def kind(self) -> str:
         """What is asked for; a query that brings a structure takes its own time."""
-        brings = STRUCTURE in self.message.content.array_records
+        brings = STRUCTURE in array_records(self.message.content)
         return STRUCTURE if brings else self.message.metadata.message_type
 
     def __str__(self) -> str:
@@ -221,7 +222,7 @@ class Collector:
         if not reply.has_content():
             return
         self._seconds[sent.kind, sent.node] = at - sent.at
-        examples = reply.content.config_records.get(CONFIG, ConfigRecord()).get(TRAIN_EXAMPLES)
+        examples = config_records(reply.content).get(CONFIG, ConfigRecord()).get(TRAIN_EXAMPLES)
         if sent.kind == MessageType.QUERY and type(examples) is int:
             self._examples[sent.node] = examples
 

@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_state
+from fedsq_flwr.federation.contents import array_records, metric_records
 from fedsq_flwr.federation.protocol import WEIGHT
 from fedsq_flwr.gating import (
     AveragingGap,
@@ -96,5 +97,5 @@ class Examiner:
 
 def _states(replies: Sequence[RecordDict]) -> Iterator[tuple[float, dict[str, Tensor]]]:
     for reply in replies:
-        (arrays,), (metrics,) = reply.array_records.values(), reply.metric_records.values()
+        (arrays,), (metrics,) = array_records(reply).values(), metric_records(reply).values()
         yield float(metrics[WEIGHT]), to_state(arrays)  # type: ignore[arg-type]

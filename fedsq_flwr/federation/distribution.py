@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedsq_flwr.federation.asked import Asked
+from fedsq_flwr.federation.contents import array_records, config_records
 from fedsq_flwr.federation.protocol import CONFIG, FINGERPRINT, SETTINGS, STRUCTURE
 
 log = logging.getLogger(__name__)
@@ -86,8 +87,8 @@ class StructureDistribution:
                 self._refusals[node] = reply.error.reason or "failed without a reason"
                 log.warning("node %d did not take the structure: %s", node, self._refusals[node])
                 continue
-            kept = reply.content.config_records.get(CONFIG, ConfigRecord()).get(FINGERPRINT)
+            kept = config_records(reply.content).get(CONFIG, ConfigRecord()).get(FINGERPRINT)
             if isinstance(kept, str):
                 self._fingerprints[node] = kept
-            elif STRUCTURE in content.array_records:
+            elif STRUCTURE in array_records(content):
                 self._refusals[node] = "did not keep the structure that it was sent"

@@ -9,6 +9,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.common import NDArray
 
 from fedsq_flwr.federation.arrays import read_values
+from fedsq_flwr.federation.contents import array_records, config_records, metric_records
 from fedsq_flwr.federation.npy import squared_distance
 from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, FINGERPRINT, LOSS, METRICS, ROUND, WEIGHT
 from fedsq_flwr.federation.ranges import LARGEST_INTEGER, RANGES, in_range, is_number, shown
@@ -105,7 +106,7 @@ def in_one_line(text: str) -> str:
 
 def abstains(reply: Message, weight_key: str) -> bool:
     """Tell whether a silo answers an evaluation with weight 0: it holds nothing out, and that is no fault."""
-    records = [] if reply.has_error() else list(reply.content.metric_records.values())
+    records = [] if reply.has_error() else list(metric_records(reply.content).values())
     weight = records[0].get(weight_key) if len(records) == 1 else None
     return is_number(weight) and weight == 0
 
@@ -120,11 +121,11 @@ def _examine(reply: Message, expected: Expectation) -> Finding:
 
 
 def _find_wrong_context(content: RecordDict, expected: Expectation) -> str | None:
-    for name, record in content.config_records.items():
+    for name, record in config_records(content).items():
         for key, value in record.items():
             if isinstance(value, str | bytes | list) and len(value) == 0:  # Flower cannot count the bytes of these
                 return f"has an empty value under '{key}' in record '{name}'"
-    echo = content.config_records.get(CONFIG) or ConfigRecord()
+    echo = config_records(content).get(CONFIG) or ConfigRecord()
     answered, fingerprint = echo.get(ROUND), echo.get(FINGERPRINT, "")
     if type(answered) is not int or answered != expected.server_round:
         return f"answers round {shown(answered)}, not {expected.server_round}"
@@ -135,7 +136,7 @@ def _find_wrong_context(content: RecordDict, expected: Expectation) -> str | Non
 
 
 def _find_bad_metrics(content: RecordDict, expected: Expectation) -> str | None:
-    records = content.metric_records
+    records = metric_records(content)
     if len(records) != 1:
         return f"has {len(records)} metric records, not 1"
     if METRICS not in records:
@@ -184,7 +185,7 @@ def _find_wrong_record(records: Mapping[str, ArrayRecord], expected: Expectation
 
 
 def _examine_arrays(content: RecordDict, expected: Expectation) -> Finding:
-    records = content.array_records
+    records = array_records(content)
     if (fault := _find_wrong_record(records, expected)) is not None:
         return Finding(fault)
     arrays = records[expected.array_key]

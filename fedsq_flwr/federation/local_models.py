@@ -9,6 +9,7 @@ from flwr.serverapp.strategy import FedAvg
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.contents import array_records
 from fedsq_flwr.federation.registry import NodeRegistry
 
 
@@ -50,7 +51,7 @@ class LocalModels(FedAvg):
         """Keep each silo's model; what is returned is their mean, which no silo is sent."""
         replies = list(replies)
         for reply in replies:
-            (arrays,) = reply.content.array_records.values()
+            (arrays,) = array_records(reply.content).values()
             self.models[self._registry.silo(reply.metadata.src_node_id)] = arrays
         return super().aggregate_train(server_round, replies)
 

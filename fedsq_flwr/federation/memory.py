@@ -9,6 +9,7 @@ from flwr.app import Context
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.contents import array_records
 from fedsq_flwr.federation.structures import ContextStructures, Structures
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 
@@ -37,7 +38,7 @@ class SiloMemory:
 
     def load_local(self, model: QuantitativeCopy) -> None:
         """Give ``model`` this silo's own batch norm: as it last kept it, else the start's."""
-        kept = self._records.array_records.get(self._batch_norm)
+        kept = array_records(self._records).get(self._batch_norm)
         model.load_local_state(self._start.local_state() if kept is None else to_state(kept))
 
     def keep_local(self, model: QuantitativeCopy) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 
 from fedsq_flwr.federation.arrays import TensorArray
+from fedsq_flwr.federation.contents import config_records
 from fedsq_flwr.settings import silo
 
 # Records.
@@ -74,5 +75,5 @@ def _bytes_of_value(value: Any) -> int:
 
 def round_of(message: Message) -> str:
     """Return ``", round N"``, or nothing for a message that is of no round: for logs."""
-    number = message.content.config_records.get(CONFIG, ConfigRecord()).get(ROUND)
+    number = config_records(message.content).get(CONFIG, ConfigRecord()).get(ROUND)
     return f", round {number}" if isinstance(number, int) else ""

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.asked import Asked
+from fedsq_flwr.federation.contents import config_records
 from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.protocol import (
     CONFIG,
@@ -271,7 +272,7 @@ def _identity_in(reply: Message) -> tuple[int, int]:
     KeyError, TypeError
         If it does not say so.
     """
-    identity = reply.content.config_records[CONFIG]
+    identity = config_records(reply.content)[CONFIG]
     silo, silos = identity[PARTITION_ID], identity[NUM_PARTITIONS]
     for key in (PARTITION_ID, NUM_PARTITIONS):
         if type(identity[key]) is not int:
@@ -281,6 +282,6 @@ def _identity_in(reply: Message) -> tuple[int, int]:
 
 def _examples_in(reply: Message) -> dict[str, int]:
     """Return the numbers of samples that an answer names: all or none, and none if one of them is no number."""
-    told: Mapping[str, Any] = {} if reply.has_error() else reply.content.config_records.get(CONFIG, ConfigRecord())
+    told: Mapping[str, Any] = {} if reply.has_error() else config_records(reply.content).get(CONFIG, ConfigRecord())
     found = {"train": told.get(TRAIN_EXAMPLES), "evaluate": told.get(EVALUATE_EXAMPLES)}
     return found if all(type(number) is int and number >= 0 for number in found.values()) else {}  # type: ignore

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 
 from fedsq_flwr.federation.arrays import record_of
+from fedsq_flwr.federation.contents import array_records, metric_records
 
 
 def copy_reply(
@@ -29,10 +30,10 @@ def copy_reply(
         A metric and the value that it is given.
     """
     records: dict[str, ArrayRecord | MetricRecord] = {}
-    for name, record in reply.content.array_records.items():
+    for name, record in array_records(reply.content).items():
         names = record if arrays is None else [key for key in arrays if key in record]
         records[name] = record_of({key: record[key] for key in names})
-    for name, measured in reply.content.metric_records.items():
+    for name, measured in metric_records(reply.content).items():
         kept = {key: value for key, value in measured.items() if metrics is None or key in metrics}
         records[name] = MetricRecord(kept | ({weight[0]: weight[1]} if weight else {}))
     copied = copy.copy(reply)

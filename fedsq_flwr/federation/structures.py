@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.contents import array_records
 from fedsq_flwr.models.weights import read_weights, save_weights
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class ContextStructures:
 
     def load(self, fingerprint: str) -> dict[str, Tensor] | None:
         """Return the state called ``fingerprint``, or None."""
-        kept = self._records.array_records.get(_PREFIX + fingerprint)
+        kept = array_records(self._records).get(_PREFIX + fingerprint)
         return None if kept is None else to_state(kept)
 
     def keep(self, fingerprint: str, state: Mapping[str, Tensor]) -> None:

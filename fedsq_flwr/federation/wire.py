@@ -17,6 +17,7 @@ from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import to_shared_arrays, to_state
 from fedsq_flwr.federation.asked import Asked
 from fedsq_flwr.federation.collecting import Collector
+from fedsq_flwr.federation.contents import array_records
 from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
@@ -150,7 +151,9 @@ class Wire(GridView):
                     raise RunFailedError(f"wire_dtype={dtype}: {error}") from error
             return packed[id(record)]
 
-        return [_with_arrays(m, {name: of(name, r) for name, r in m.content.array_records.items()}) for m in messages]
+        return [
+            _with_arrays(m, {name: of(name, r) for name, r in array_records(m.content).items()}) for m in messages
+        ]
 
     def _check(self, reply: Message, sent: Message, original: Message) -> Message:
         """Return ``reply`` unpacked, or the error reply that it is or becomes."""
@@ -159,10 +162,10 @@ class Wire(GridView):
         try:
             if reply.metadata.src_node_id != sent.metadata.dst_node_id:
                 raise ValueError(f"was answered for by node {reply.metadata.src_node_id}")
-            records = reply.content.array_records
+            records = array_records(reply.content)
             if self._dtype is None or not records:
                 return reply
-            start = to_state(original.content.array_records[ARRAYS])
+            start = to_state(array_records(original.content)[ARRAYS])
             arrays = {n: to_shared_arrays(_unpacked(record, start, self._dtype)) for n, record in records.items()}
         except ValueError as error:
             return Message(Error(ErrorCode.UNKNOWN, in_one_line(str(error))), reply_to=sent)

@@ -1,6 +1,8 @@
 """Shared arrays refer to tensors of the process, and look like Flower's arrays to everybody else."""
 
+import gc
 import hashlib
+import weakref
 
 import numpy as np
 import pytest
@@ -59,7 +61,7 @@ def federation(inner, shared: bool, workers: int) -> tuple[list[str], list[int],
     )
     models = [QuantitativeCopy(model.quantitative) for _ in range(4)]
     images, labels = torch.randn(4, 6, 1, 2, 2), torch.randint(3, (4, 6))
-    app = ClientApp()
+    app, sent = ClientApp(), list[weakref.ref[Array]]()
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
@@ -75,6 +77,7 @@ def federation(inner, shared: bool, workers: int) -> tuple[list[str], list[int],
         reply = answer_train(client, message)
         assert digest(message.content["arrays"]) == before  # nobody wrote to the global model
         assert is_shared(reply.content["arrays"]) == shared
+        sent.extend(map(weakref.ref, reply.content["arrays"].values()))
         return reply
 
     start = model.quantitative_state()
@@ -97,6 +100,7 @@ def federation(inner, shared: bool, workers: int) -> tuple[list[str], list[int],
         ):
             models_.append(digest(finished.arrays))
             bytes_ += [finished.bytes_up, finished.bytes_down]
+            assert [array for array in sent if array() is not None] == []  # no cycle holds a reply
             kinds.add(is_shared(finished.arrays))
     return models_, bytes_, kinds == {True}
 
@@ -106,9 +110,13 @@ def test_shared_arrays_change_no_number_and_no_count_of_bytes(make) -> None:
     def sampled():
         return make(fraction_evaluate=0.0, min_available_nodes=4, min_train_nodes=4, min_evaluate_nodes=0)
 
-    plain, plain_bytes, _ = federation(sampled(), shared=False, workers=1)
-    for workers in (1, 2):
-        shared, shared_bytes, stay_shared = federation(sampled(), shared=True, workers=workers)
+    gc.disable()
+    try:
+        plain, plain_bytes, _ = federation(sampled(), shared=False, workers=1)
+        results = [federation(sampled(), shared=True, workers=workers) for workers in (1, 2)]
+    finally:
+        gc.enable()
+    for shared, shared_bytes, stay_shared in results:
         assert shared == plain
         assert shared_bytes == plain_bytes
         assert stay_shared

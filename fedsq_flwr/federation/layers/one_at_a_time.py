@@ -14,6 +14,7 @@ from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Strategy
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_shared_arrays, to_tensor
+from fedsq_flwr.federation.contents import array_records, metric_records
 from fedsq_flwr.federation.replies import copy_reply
 from fedsq_flwr.flower_internals import aggregate_metricrecords
 
@@ -103,7 +104,7 @@ class MeanOfReplies(AllAtOnce):
     def add(self, reply: Message) -> None:
         """Add the arrays of a reply to training to the sum, and keep the rest of it."""
         if self._kind == "train" and reply.has_content():
-            (arrays,) = reply.content.array_records.values()
+            (arrays,) = array_records(reply.content).values()
             self._sum.add(arrays, _weight(reply, self._key))
             reply = copy_reply(reply, arrays=())
         super().add(reply)
@@ -115,7 +116,7 @@ class MeanOfReplies(AllAtOnce):
             return super().finish()
         mean = copy.copy(replies[0])
         records = replies[0].content
-        (arrays_key,), (metrics_key,) = records.array_records, records.metric_records
+        (arrays_key,), (metrics_key,) = array_records(records), metric_records(records)
         total = MetricRecord({self._key: self._sum.weight})
         mean.content = RecordDict({arrays_key: self._sum.mean(), metrics_key: total})
         self._sum = WeightedSum()
@@ -160,7 +161,7 @@ class WeightedSum:
 
 
 def _weight(reply: Message, key: str) -> float:
-    (metrics,) = reply.content.metric_records.values()
+    (metrics,) = metric_records(reply.content).values()
     weight: Any = metrics[key]
     return float(weight)
 
@@ -170,6 +171,6 @@ def _common_metrics(replies: Iterable[Message]) -> set[str]:
     kinds = [
         {(name, len(value) if isinstance(value, list) else None) for name, value in record.items()}
         for reply in replies
-        for record in reply.content.metric_records.values()
+        for record in metric_records(reply.content).values()
     ]
     return {name for name, _ in set.intersection(*kinds)} if kinds else set()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import is_fortran_ordered, read_values
+from fedsq_flwr.federation.contents import array_records, config_records, metric_records
 from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.faults import Expectation, abstains, describe_arrays, examine
 from fedsq_flwr.federation.layers.base import Layer
@@ -110,7 +111,7 @@ class Screening(Layer):
         )
         if kind == "train":
             self._sent = {
-                m.metadata.dst_node_id: next(iter(m.content.array_records.values()), arrays) for m in messages
+                m.metadata.dst_node_id: next(iter(array_records(m.content).values()), arrays) for m in messages
             }
         return messages
 
@@ -120,7 +121,7 @@ class Screening(Layer):
         self.exchanges[kind] = self._open_exchange(kind)
         self._unanswered = set(self.exchanges[kind].sampled)
         self._weights = 0
-        told = [config for m in self.messages.get(kind, ()) for config in m.content.config_records.values()]
+        told = [config for m in self.messages.get(kind, ()) for config in config_records(m.content).values()]
         self._bound.begin("head" if any(config.get(HEAD_ONLY) for config in told) else "all")
 
     def add(self, reply: Message) -> None:
@@ -190,7 +191,7 @@ class Screening(Layer):
 
     def _find_excess(self, reply: Message, norm: float) -> str | None:
         """Return whether a reply that is right by itself is too much beside others: its weight, or its update."""
-        (record,) = reply.content.metric_records.values()
+        (record,) = metric_records(reply.content).values()
         weight: Any = record[self.weight_key]
         if self._weights + weight > LARGEST_INTEGER:
             return f"has weight {weight} under '{self.weight_key}', with which the weights of the round exceed 2^53"
@@ -209,7 +210,7 @@ class Screening(Layer):
 
     def _known_metrics(self, reply: Message) -> dict[str, Any]:
         """Return the metrics of a usable reply that are used: those that are named, or all that can be averaged."""
-        (record,) = reply.content.metric_records.values()
+        (record,) = metric_records(reply.content).values()
         named = self.metrics.get(self.kind)
         known = {name: record[name] for name in named} if named else dict(record)
         usable = {name: value for name, value in known.items() if named or can_be_averaged(name, value)}

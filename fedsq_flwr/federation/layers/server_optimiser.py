@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import record_of
+from fedsq_flwr.federation.contents import array_records, metric_records
 from fedsq_flwr.federation.layers.base import Layer
 from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind, WeightedSum
 from fedsq_flwr.federation.replies import copy_reply
@@ -75,7 +76,7 @@ class ServerOptimiser(Layer):
     def add(self, reply: Message) -> None:
         """Pass the parameters of a reply to training on, and keep its statistics."""
         if self.kind == "train" and reply.has_content():
-            (arrays,), (metrics,) = reply.content.array_records.values(), reply.content.metric_records.values()
+            (arrays,), (metrics,) = array_records(reply.content).values(), metric_records(reply.content).values()
             statistics = {name: array for name, array in arrays.items() if is_statistic(name)}
             self._statistics.add(statistics, float(metrics[self.weight_key]))  # type: ignore[arg-type]
             reply = copy_reply(reply, arrays=self._parameters())
