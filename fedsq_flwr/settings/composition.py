@@ -34,6 +34,7 @@ CONFIG_NAME = "config"
 #: What the experiment is called where a primary file of a user's own takes none.
 NO_PRESET = "none"
 #: Providers of configuration that are not the user's: Hydra, this package, and the defaults of the classes.
+_LONGEST_NAME = 255  # characters of the name of a group's file
 _SHIPPED = ("hydra", "main", "schema")
 
 
@@ -187,6 +188,8 @@ def _check_words(overrides: Sequence[str]) -> None:
     groups = {folder.relative_to(conf_directory()).as_posix() for folder in conf_directory().rglob("*/")}
     parser = OverridesParser.create()
     for given in overrides:
+        if "\0" in given:
+            raise ConfigurationError(f"{written(given)}: has a character of value 0")
         try:
             (override,) = parser.parse_overrides([given])
             value = None if override.is_sweep_override() else override.value()
@@ -197,8 +200,9 @@ def _check_words(overrides: Sequence[str]) -> None:
             raise ConfigurationError(f"{word}: needs a setting's name before its =")
         if override.is_delete() and not override.is_hydra_override():
             raise ConfigurationError(f"{word}: a setting cannot be left out; NAME=VALUE gives it another value")
-        if key in groups and not override.is_sweep_override() and not isinstance(value, str):
-            raise ConfigurationError(f"{word}: allowed are {', '.join(_files(key))}")
+        named = isinstance(value, str) and len(value) <= _LONGEST_NAME
+        if key in groups and not override.is_sweep_override() and not named:
+            raise ConfigurationError(f"{written(word)}: allowed are {', '.join(_files(key))}")
 
 
 def _files(group: str) -> list[str]:

@@ -381,6 +381,12 @@ def test_no_path_may_be_one_that_no_file_can_have(entry: Entry, text: str) -> No
     assert NAMES[text] in told
 
 
+@pytest.mark.parametrize("value", ["'a\0b'", 300 * "x", 3000 * "b/" + "x"], ids=["zero", "long", "deep"])
+@pytest.mark.parametrize("group", ["data", "experiment", "partition"])
+def test_a_name_that_no_file_of_a_group_can_have_is_refused(group: str, value: str) -> None:
+    assert complaint(f"{group}={value}").startswith(f"{group}=")
+
+
 @pytest.mark.parametrize("name", ["output", "calibration", "backbone.weights", "partition.file", "data.path"])
 def test_a_path_that_no_file_can_have_is_refused_on_the_command_line(name: str) -> None:
     group = name.partition(".")[0]
