@@ -1,4 +1,4 @@
-"""Fixed binary gates: the dual copy, the cache of its gates, and measurements on both.
+"""Fixed gates: the dual copy, the cache of its gates, and measurements on both.
 
 This package and `fedsq_flwr.models` use torch, numpy and safetensors, and work without Flower.
 """

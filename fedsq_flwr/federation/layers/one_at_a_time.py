@@ -149,10 +149,8 @@ class WeightedSum:
         for name, array in arrays.items():
             values = to_tensor(array)
             if name not in self._sums:
-                wide = (
-                    torch.float32 if values.dtype in (torch.float32, torch.float16, torch.bfloat16) else torch.float64
-                )
-                self._sums[name] = torch.zeros(values.shape, dtype=wide)
+                narrow = values.is_floating_point() and values.itemsize <= torch.float32.itemsize
+                self._sums[name] = torch.zeros(values.shape, dtype=torch.float32 if narrow else torch.float64)
             self._sums[name].add_(values, alpha=weight)
 
     def mean(self) -> ArrayRecord:
