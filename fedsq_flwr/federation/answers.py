@@ -48,8 +48,8 @@ def answer_query(
 
     Node ids are random in every run. Sampling and summing are ordered by partition ids. A structure that the message
     brings is kept in ``structures`` (by default in the context), and its fingerprint said back. A fingerprint without
-    a structure is said back if that structure is kept. ``expected`` returns a structure of this silo's network: one of
-    other names, shapes or size is not kept.
+    a structure is said back if that structure is kept. ``expected`` returns a structure of this silo's network: one
+    of other names, shapes or size is not kept.
 
     Raises
     ------
