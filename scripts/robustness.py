@@ -1,4 +1,4 @@
-"""What some bad silos of ten do to a run, by what stands against them: the table of ``docs/results.md``.
+"""What some bad silos of ten do to a run, by what stands against them: the table of ``docs/explanation/results.md``.
 
 Usage: ``python -m scripts.robustness [--rounds N] [--seeds N]``. 700 of the UCI digits, FedAvg's network, ten silos
 in one process. Bad silos multiply their update. They begin in the second round, unless it is said otherwise: in the

@@ -1,6 +1,6 @@
 """The grid of a calibration, as a sweep over methods, settings and seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,8 @@ def plan_grid(
     if not all(methods) or len(set(methods)) < len(methods):
         raise ConfigurationError(f"--methods {','.join(methods)}: must be methods that differ, joined by commas")
     given = {key_of(override) for override in overrides}
-    lines = {name: line for name, line in _default_grid().items() if _owner(name, methods, sources) is None}
+    alone = {name: compose_settings([f"{_METHOD}={name}"], sources) for name in dict.fromkeys((_PLAIN, *methods))}
+    lines = {name: line for name, line in _default_grid().items() if _owner(name, alone) is None}
     defaults = [*CENTRALISED, *lines.values(), f"output={quoted(str(directory))}"]
     kept = [override for override in defaults if key_of(override) not in given]
     plan = plan_sweep([f"{_METHOD}={','.join(methods)}", *kept, *overrides], sources)
@@ -90,7 +91,7 @@ def plan_grid(
             raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
         for each in composed:
             value_of(each, name)
-        if (owner := _owner(name, methods, sources)) is not None:
+        if (owner := _owner(name, alone)) is not None:
             raise ConfigurationError(f"{name}: is set by {owner} itself, and would make another method of it")
     return Grid(plan, settings)
 
@@ -114,16 +115,20 @@ def value_of(settings: RunSettings, name: str) -> Value:
     raise ConfigurationError(unknown(RunSettings, name))
 
 
-def _owner(name: str, methods: Sequence[str], sources: Sources) -> str | None:
-    """Return the first method that defines ``name``; a method's own settings may be tuned and do not count."""
+def _owner(name: str, alone: Mapping[str, RunSettings]) -> str | None:
+    """Return the first method that defines ``name``; a method's own settings may be tuned and do not count.
+
+    Parameters
+    ----------
+    name : str
+        Of a setting.
+    alone : mapping of str to RunSettings
+        The settings of each method when nothing else is told, those of `_PLAIN` among them.
+    """
     if name.startswith(f"{_METHOD}."):
         return None
-
-    def value(method: str) -> Value:
-        return value_of(compose_settings([f"{_METHOD}={method}"], sources), name)
-
-    default = value(_PLAIN)
-    return next((method for method in methods if value(method) != default), None)
+    default = value_of(alone[_PLAIN], name)
+    return next((method for method, settings in alone.items() if value_of(settings, name) != default), None)
 
 
 def _default_grid() -> dict[str, str]:

@@ -33,8 +33,8 @@ from fedsq_flwr.settings.variants import drop_other_variants
 CONFIG_NAME = "config"
 #: What the experiment is called where a primary file of a user's own takes none.
 NO_PRESET = "none"
-#: Providers of configuration that are not the user's: Hydra, this package, and the defaults of the classes.
 _LONGEST_NAME = 255  # characters of the name of a group's file
+#: Providers of configuration that are not the user's: Hydra, this package, and the defaults of the classes.
 _SHIPPED = ("hydra", "main", "schema")
 
 
