@@ -1,5 +1,7 @@
 """The gate cache: a hit equals a recomputation to the bit, and nothing wrong is ever handed out."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,43 @@ def test_a_later_process_finds_what_an_earlier_one_kept(tmp_path: Path) -> None:
     for batch in ALL.split(8):
         assert torch.equal(kept.of(batch, images[batch]).rows, dual.gates(images)[batch].rows)
     assert (later.hits, later.misses) == (COUNT - 8, 8)  # the first batch is computed, and compared
+
+
+#: Fills file after file, each from the last batch to the first, as soon as it is told to begin.
+FILL = """
+import sys, torch
+from tests.gating.test_gate_cache import ALL, fill
+made = torch.load(sys.argv[2], weights_only=False)
+print("ready", flush=True)
+sys.stdin.readline()
+fill(*made, sys.argv[1], ALL.flip(0))
+"""
+
+
+def fill(network: nn.Module, images: Tensor, directory: str, order: Tensor) -> None:
+    dual = DualCopy(network)
+    fresh, cache = dual.gates(images), GateCache(directory=directory)
+    for turn in range(60):
+        kept = cache.bind(dual, data=f"images {turn}", samples=COUNT)
+        for batch in order.split(8):
+            assert torch.equal(kept.of(batch, images[batch]).rows, fresh[batch].rows)
+
+
+def test_two_processes_may_fill_one_file_at_the_same_time(tmp_path: Path) -> None:
+    """As actors of Ray do that share a folder: neither ever gets a row that the other has half written."""
+    network = build("residual add")
+    images, _ = batch_for(network, count=COUNT)
+    made, directory = tmp_path / "made.pt", str(tmp_path / "gates")
+    torch.save((network, images), made)
+    command = [sys.executable, "-c", FILL, directory, str(made)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        other.stdin.write("begin\n")
+        other.stdin.flush()
+        fill(network, images, directory, ALL)
+        other.communicate()
+    assert other.returncode == 0
 
 
 @pytest.mark.parametrize("harm", ["cut short", "emptied", "a byte turned", "rows swapped", "longer"])
