@@ -72,7 +72,7 @@ def test_a_silo_that_answers_wrongly_is_named_and_left_out_and_the_run_goes_on(
     assert server
     assert not [path for path in server if rogue.PRIVATE.encode() in path.read_bytes()]
 
-    # As docs/explanation/security.md says: through Flower's GetRun a silo reads all settings, with paths and addresses.
+    # As the page on security says: through Flower's GetRun a silo reads all settings, with paths and addresses.
     for told in (f'"output": "{output}"', f'"superlink": "{federation.superlink.address}"'):
         assert told in silos[BAD].said()
 
