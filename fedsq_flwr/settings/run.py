@@ -68,7 +68,8 @@ class RunSettings(Settings):
     evaluate_every: Annotated[Count, Fact.CONDITION] = 1
     """Rounds after which silos evaluate; silos evaluate after the last round in any case."""
     min_available_silos: Annotated[Count | None, Fact.CONDITION, Fact.SHARING, Fact.RESUMABLE] = None
-    """Fewest silos that must be connected before a round begins; null: all of them."""
+    """Fewest silos that must be connected before a round begins; null: all before the first round, and later, of real
+    silos, ``executor.reply_fraction`` of them."""
     min_replies: Annotated[Count, Fact.CONDITION, Fact.SHARING] = 1
     """Fewest usable replies of a round of training; with fewer the run ends."""
     max_examples: Annotated[int, Field(ge=1, le=2**53), Fact.CONDITION, Fact.SHARING, Fact.RESUMABLE] = MAX_EXAMPLES
