@@ -21,6 +21,8 @@ from fedsq_flwr.records.history import HISTORY, WAY_OUT, History, Line, best_lin
 from fedsq_flwr.records.results import line_of, partition_of, plain_figures, summary_of
 from fedsq_flwr.records.status import LAST, holds_run
 from fedsq_flwr.records.summary import FAILURE, SUMMARY, Failure, total
+from fedsq_flwr.settings.base import flat
+from fedsq_flwr.settings.mistakes import written
 from fedsq_flwr.settings.partition_file import PARTITION
 from fedsq_flwr.settings.resuming import changes
 from fedsq_flwr.settings.run import RunSettings
@@ -107,7 +109,8 @@ class RunDirectory:
         before = read_config(self.path / CONFIG)
         for name in changes(before, settings):
             raise ConfigurationError(
-                f"{name}: differs from the run in output={settings.output}; to resume it, settings that change no "
+                f"{name}: differs from the run in output={settings.output}, which has "
+                f"{written(flat(before.plain()).get(name))}; to resume it, settings that change no "
                 "number may change, and rounds (with a constant learning rate), diagnostics, min_available_silos"
             )
         done = len(self.history.read())

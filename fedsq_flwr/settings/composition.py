@@ -25,6 +25,7 @@ from fedsq_flwr.settings.fields import MISSING, Fact, catalogue, defaults, facts
 from fedsq_flwr.settings.files import check_files
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.job_names import register_job_names
+from fedsq_flwr.settings.method import MethodSettings
 from fedsq_flwr.settings.mistakes import unknown, written
 from fedsq_flwr.settings.overrides import key_of
 from fedsq_flwr.settings.run import RunSettings
@@ -159,6 +160,11 @@ def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequenc
         if own.calibration is not None:
             _calibrate(own, told)
         plain: Any = OmegaConf.to_container(own, resolve=True)
+    if isinstance(plain.get("experiment"), dict):
+        file = f"experiment/{choices.get('experiment')}.yaml"
+        raise ConfigurationError(f"{file}: needs the line  # @package _global_  at its top")
+    if plain["method"]["name"] == MethodSettings().name and "method.name" not in told and choices.get("method"):
+        plain["method"]["name"] = choices["method"].rpartition("/")[2]  # of a file that states no name
     if OmegaConf.select(own, "method.pooled") is True:  # a sweep may say how the silos of other methods differ
         told = {name for name in told if Fact.SHARING not in facts_of(RunSettings, name)}
     chosen = drop_other_variants(_given(plain), told)

@@ -35,7 +35,8 @@ def _chosen_variants(data: dict[str, Any], model: Model, prefix: str, told: Coll
         level, below = (kept, prefix) if flat_field else (kept.get(field), f"{prefix}{field}.")
         if not variants or not isinstance(level, dict):
             continue
-        chosen = next((each for each in variants if tag is None or level.get(tag) in tags_of(each, tag)), None)
+        told_tag = level.get(tag, getattr(info.default, tag, None)) if tag else None
+        chosen = next((each for each in variants if tag is None or told_tag in tags_of(each, tag)), None)
         if chosen is None:  # an unknown name, which the validation names
             continue
         others = {name for each in variants for name in each.model_fields} - chosen.model_fields.keys()

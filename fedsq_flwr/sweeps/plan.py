@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.calibrated import calibrated_values
-from fedsq_flwr.settings.composition import Sources, composing
+from fedsq_flwr.settings.composition import Sources, composing, resolve
 from fedsq_flwr.settings.files import check_output
 from fedsq_flwr.settings.job_names import digest_of, names_job
 from fedsq_flwr.settings.overrides import key_of, quoted
@@ -102,6 +102,8 @@ def plan_sweep(overrides: Sequence[str], sources: Sources = Sources()) -> Plan: 
         for override in params:
             _check(override)
         swept = {each.get_key_element(): each for each in [*params, *parsed] if each.is_sweep_override()}
+        if not swept:  # one job, whose mistakes are better told now
+            resolve(composed, composed.hydra.runtime.choices, fixed)
         for words in _for_each_method(fixed, swept.get("method")):
             _check_files(output, compose(words))
         total = _total(options, swept.values())

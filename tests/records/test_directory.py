@@ -114,7 +114,7 @@ def test_another_run_is_not_written_over(settings, directory) -> None:
     keep(directory, 1)
     for asked, told in (
         (settings, "holds a run already"),
-        (settings.changed(resume=True, momentum=0.5), "momentum: differs from the run"),
+        (settings.changed(resume=True, momentum=0.5), "momentum: differs from the run in output=.*, which has 0.9;"),
     ):
         with pytest.raises(ConfigurationError, match=told):
             RunDirectory(settings.output).open(asked, TASK)

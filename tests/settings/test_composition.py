@@ -202,3 +202,71 @@ def test_settings_load_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+BROKEN = {
+    b"name: x\n\tgates: none\n": "FILE: line 2 is not YAML: found character '\\t'",
+    b"name: [x\n": "FILE: line 2 is not YAML: expected ',' or ']'",
+    b"a: *nothing\n": "FILE: line 1 is not YAML: found undefined alias 'nothing'",
+    b"name: a\nname: b\n": "FILE: line 2 is not YAML: found duplicate key name",
+    b"name: !!python/object:os.system x\n": "FILE: line 1 is not YAML: could not determine a constructor",
+    b"name: a\n---\nname: b\n": "FILE: line 2 is not YAML: expected a single document in the stream but found",
+    b"name: a\x00b\n": "FILE: is not YAML: unacceptable character #x0000",
+    b"name: caf\xe9\n": "a YAML file of the settings is not UTF-8 text",
+    b"- a\n- b\n": "method/own.yaml: must hold lines of NAME: VALUE",
+    b"hello\n": "method.hello: there is no such setting",
+    b"defaults: 3\n": "Invalid defaults list in 'method/own'",
+    b"defaults: [3]\n": "Unsupported type in defaults",
+    b"defaults: [own]\n": "YAML files of the settings refer to each other in a circle",
+    b"a: "
+    + b"[" * 3000
+    + b"]" * 3000: "YAML files of the settings refer to each other in a circle, or hold",
+    b"name: ${nothing}\n": "method.name: Interpolation key 'nothing' not found",
+    b"name: ${\n": "a value of the settings: no viable alternative",
+}
+
+
+@pytest.mark.parametrize(("content", "told"), BROKEN.items(), ids=lambda value: str(value)[:20])
+def test_a_broken_file_of_ones_own_is_told_in_one_line(tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "method" / "own.yaml"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError) as refused:
+        compose_settings(["method=own"], Sources(config_dir=str(tmp_path)))
+    assert str(refused.value).startswith(told.replace("FILE", str(file)))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("rounds: 3\n", "experiment/own.yaml: needs the line  # @package _global_  at its top"),
+        (
+            "# @package _global_\ndefaults:\n  - /method: fedavg\n",
+            "method: a file chooses it for a second time; its defaults list needs  - override /method: fedavg",
+        ),
+    ],
+)
+def test_what_an_experiment_of_ones_own_lacks_is_told(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "own.yaml").write_text(content)
+    with pytest.raises(ConfigurationError) as refused:
+        compose_settings(["experiment=own"], Sources(config_dir=str(tmp_path)))
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize("content", ["", "gates: none\n", "aggregation: fedprox\n"])
+def test_a_method_of_ones_own_that_states_no_name_has_its_files(tmp_path: Path, content: str) -> None:
+    """Reports would otherwise take it for the shipped fedsq, whose name is the default."""
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "own.yaml").write_text(content)
+    sources = Sources(config_dir=str(tmp_path))
+    assert compose_settings(["method=own"], sources).method.name == "own"
+    assert compose_settings(["method=own", "method.name=fedsq"], sources).method.name == "fedsq"
+
+
+def test_a_name_that_is_nearly_an_options_is_told() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^method=fedsq_relased: .*; did you mean fedsq_released\?$"
+    ):
+        compose_settings(["method=fedsq_relased"])
