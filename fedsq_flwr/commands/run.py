@@ -8,7 +8,8 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fedsq_flwr.commands.hydra_main import hand_to_hydra, parse_words, sources_of
+from fedsq_flwr.commands.going_on import resuming, telling_how_to_go_on
+from fedsq_flwr.commands.hydra_main import choices_of, hand_to_hydra, parse_words, sources_of
 from fedsq_flwr.errors import ConfigurationError, FedSQError, RunFailedError
 from fedsq_flwr.records.lock import hold
 from fedsq_flwr.settings.composition import compose_settings, composing, resolve
@@ -29,16 +30,19 @@ def run(words: list[str]) -> None:
         If a setting is wrong, or a job fails.
     """
     chosen = parse_words(words)
-    asks = (chosen.hydra_help, chosen.info, chosen.shell_completion, chosen.cfg not in (None, "job"))
+    if chosen.shell_completion:
+        raise ConfigurationError('--shell-completion: is  eval "$(fedsq completion bash)"  here')
+    asks = (chosen.hydra_help, chosen.info, chosen.cfg not in (None, "job"))
     if chosen.help:
-        print(help_text())  # noqa: T201 - the help is the output
+        print(help_text(choices_of(chosen)))  # noqa: T201 - the help is the output
     elif any(asks):
         with one_line_errors():
             hand_to_hydra(_job, words)
     elif chosen.multirun or "hydra.mode=MULTIRUN" in chosen.overrides:
         from fedsq_flwr.commands.sweep import sweep
 
-        sweep(chosen)
+        with telling_how_to_go_on(["run", *words]):
+            sweep(chosen)
     elif chosen.cfg == "job":
         settings = compose_settings(chosen.overrides, sources_of(chosen))
         print(yaml.safe_dump(settings.plain(), sort_keys=False), end="")  # noqa: T201 - the settings are the output
@@ -56,6 +60,10 @@ def _run_one(chosen: Namespace) -> None:
     if _HYDRAS in told:
         with composing(sources_of(chosen)) as compose:
             output = Path(str(compose(overrides).hydra.run.dir))
+    goes_on = telling_how_to_go_on(
+        ["run", *sources_of(chosen).options(), *resuming(chosen.overrides, str(output))],
+        can_resume=settings.batch_norm != "local",
+    )
     output = _made(output)
     if _HYDRAS in told:
         overrides.append(f"{_HYDRAS}={quoted(str(output))}")  # as above
@@ -70,7 +78,7 @@ def _run_one(chosen: Namespace) -> None:
             failed.append(error)
             return float("nan")
 
-    with hold(output), one_line_errors():
+    with hold(output), one_line_errors(), goes_on:
         try:
             hand_to_hydra(job, [*sources_of(chosen).options(), *overrides])
         except OSError as error:
