@@ -243,7 +243,8 @@ def _rehearse(chosen: argparse.Namespace) -> None:
 def _completion(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     from fedsq_flwr.commands.completion import completion
 
-    print("\n".join(completion(chosen.line, parser)))  # noqa: T201 - the script, or what bash asked for
+    for line in completion(chosen.line, parser):
+        print(line)  # noqa: T201 - of the script, or what bash asked for
 
 
 def _certs(chosen: argparse.Namespace) -> None:

@@ -111,6 +111,8 @@ def _values(entry: Entry) -> list[str]:
 
 def _own(words: Sequence[str]) -> dict[str, list[str]]:
     """Return what the user's own files add; nothing as long as the line names no folder that can be read."""
+    if not any(word.startswith(("-c", "--config", "hydra.searchpath")) for word in words):
+        return {}
     with suppress(FedSQError, SystemExit):
         chosen, _ = get_args_parser().parse_known_intermixed_args(words)
         return choices_of(chosen)

@@ -16,6 +16,7 @@ from fedsq_flwr.settings.composition import compose_settings, composing, resolve
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.overrides import key_of, quoted
 from fedsq_flwr.settings.reference import help_text
+from fedsq_flwr.settings.run import RunSettings
 
 #: Hydra's own name of the directory of a run; its default is ``output``.
 _HYDRAS = "hydra.run.dir"
@@ -45,6 +46,7 @@ def run(words: list[str]) -> None:
             sweep(chosen)
     elif chosen.cfg == "job":
         settings = compose_settings(chosen.overrides, sources_of(chosen))
+        settings = settings.changed(output=_output(chosen, settings))
         print(yaml.safe_dump(settings.plain(), sort_keys=False), end="")  # noqa: T201 - the settings are the output
     else:
         _run_one(chosen)
@@ -56,15 +58,12 @@ def _run_one(chosen: Namespace) -> None:
     told = {key_of(override) for override in overrides}
     if not {"output", _HYDRAS} & told:
         overrides.append(f"output={quoted(settings.output)}")  # it holds the time, which goes on
-    output = Path(settings.output)
-    if _HYDRAS in told:
-        with composing(sources_of(chosen)) as compose:
-            output = Path(str(compose(overrides).hydra.run.dir))
+    named = _output(chosen, settings)
     goes_on = telling_how_to_go_on(
-        ["run", *sources_of(chosen).options(), *resuming(chosen.overrides, str(output))],
+        ["run", *sources_of(chosen).options(), *resuming(chosen.overrides, named)],
         can_resume=settings.batch_norm != "local",
     )
-    output = _made(output)
+    output = _made(Path(named))
     if _HYDRAS in told:
         overrides.append(f"{_HYDRAS}={quoted(str(output))}")  # as above
     failed: list[FedSQError] = []
@@ -89,6 +88,14 @@ def _run_one(chosen: Namespace) -> None:
             raise RunFailedError(f"{place}: cannot be written: {error.strerror or error}") from error
     if failed:
         raise failed[0]
+
+
+def _output(chosen: Namespace, settings: RunSettings) -> str:
+    """Return the directory of a run, by the name that Hydra has for it if the command line uses that."""
+    if _HYDRAS not in map(key_of, chosen.overrides):
+        return settings.output
+    with composing(sources_of(chosen)) as compose:
+        return str(compose(chosen.overrides).hydra.run.dir)
 
 
 def _made(output: Path) -> Path:

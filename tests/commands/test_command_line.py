@@ -4,11 +4,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fedsq_flwr import __version__
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.run import RunSettings
 
 TAKE_OVERRIDES = ("run", "calibrate", "rehearse", "partition")
 
@@ -70,15 +72,13 @@ def interrupted(tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("command", [["run"], ["rehearse", "2"]], ids=" ".join)
 @pytest.mark.parametrize(
-    "words",
+    ("command", "words"),
     [
-        (),
-        ("seed=3",),
-        ("output=here", "resume=false", "seed=3"),
-        ("output='a b'", "method=fedavg"),
-        ("output='it\\'s; $HOME'", "data.classes=['1', \"a'b\"]"),
+        (["run"], ()),
+        (["run"], ("output=here", "resume=false", "seed=3")),
+        (["run"], ("output='it\\'s; $HOME'", "data.classes=['1', \"a'b\"]")),
+        (["rehearse", "2"], ("output='a b'", "method=fedavg")),
     ],
     ids=str,
 )
@@ -89,7 +89,6 @@ def test_the_command_that_goes_on_resumes_the_same_run(interrupted, command, wor
     assert resumed.resume
     assert "output=here" not in words or resumed.output == "here"
     assert resumed.changed(resume=False, output="x") == given.changed(resume=False, output="x")
-    assert interrupted(*following) == following
     assert Path(resumed.output).is_dir()
 
 
@@ -121,3 +120,36 @@ def test_the_same_sweep_goes_on(interrupted, words):
 @pytest.mark.parametrize("command", [["run"], ["rehearse", "2"]], ids=" ".join)
 def test_what_cannot_be_resumed_names_no_command(interrupted, command):
     assert interrupted(*command, "batch_norm=local") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        (["seed=4", "method=fedavg", "output=here"], "here"),
+        (["seed=4", "experiment=paper/alexnet_cifar100_iid", "backbone.weights=random", "output=here"], "here"),
+        (["seed=4", "hydra.run.dir=runs/${seed}"], "runs/4"),
+    ],
+    ids=str,
+)
+def test_cfg_job_shows_what_would_run_and_runs_nothing(words, output, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--cfg", "job", *words]) == 0
+    shown = RunSettings.parse(yaml.safe_load(capsys.readouterr().out))
+    assert shown == compose_settings(words).changed(output=output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_names_the_choices_that_a_users_files_add(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for file in ("experiment/hospital", "clinic/north", "hydra/launcher/mine", "study"):
+        (tmp_path / "mine" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / f"{file}.yaml").write_text("defaults: [config, _self_]\n" * (file == "study"))
+    for words in (["--config-dir", "mine"], ["hydra.searchpath=[file://mine]", "method=nope"]):
+        assert main(["run", "--help", *words]) == 0
+        told = capsys.readouterr().out.partition("Choices of your own:\n")[2].partition("\n\n")[0]
+        assert [line.split() for line in told.splitlines()] == [
+            ["+clinic", "north"],
+            ["experiment", "hospital"],
+            ["hydra/launcher", "mine"],
+            ["primary", "--config-name", "study"],
+        ]

@@ -24,7 +24,7 @@ def complete(tmp_path, monkeypatch, capsys):
 
     def ask(line: str) -> list[str]:
         assert main(["completion", "bash", line]) == 0
-        return [found for found in capsys.readouterr().out.split("\n") if found]
+        return capsys.readouterr().out.splitlines()
 
     return ask
 
