@@ -10,11 +10,18 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fedsq_flwr import __version__
+from fedsq_flwr.commands.going_on import InterruptedWorkError
 from fedsq_flwr.errors import FedSQError
 
+WRONG_USAGE = 2  # argparse's own status for a command line that it does not know
 INTERRUPTED = 130  # what shells report after Ctrl-C
 #: Commands that hand what argparse does not know on, as overrides.
 _TAKE_OVERRIDES = ("run", "calibrate", "rehearse", "partition")
+_OVERRIDES = (
+    "Each OVERRIDE is NAME=VALUE; fedsq run --help lists the names. --config-dir DIR adds YAML files of your own; "
+    "--config-name NAME makes one of them the primary file."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,10 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if it did what was asked; 1 after an error, told in one line; 130 after Ctrl-C.
+        0 if it did what was asked; 1 after an error, told in one line; 2 without a command; 130 after Ctrl-C.
     """
     parser = _parser()
     chosen, rest = parser.parse_known_args(arguments)
+    if chosen.command is None and not rest:
+        parser.print_help(sys.stderr)
+        return WRONG_USAGE
+    if chosen.command is None:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if chosen.command in _TAKE_OVERRIDES:
         chosen.overrides = rest
     elif rest:
@@ -34,17 +46,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen.action(chosen)
     except FedSQError as error:
-        Console(stderr=True).print(f"fedsq: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _complain(str(error))
         return 1
+    except InterruptedWorkError as interrupt:
+        _complain("interrupted; finished rounds are kept, and this command goes on:")
+        print(interrupt.command, file=sys.stderr)  # noqa: T201 - whole, however long, to be pasted
+        return INTERRUPTED
     except KeyboardInterrupt:
-        Console(stderr=True).print("fedsq: interrupted; finished rounds are kept", style="red")
+        _complain("interrupted")
         return INTERRUPTED
     return 0
 
 
+def _complain(line: str) -> None:
+    Console(stderr=True).print(f"fedsq: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fedsq", description="Federated fine-tuning under fixed ReLU gates.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"fedsq {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser(
         "run", help="run a federation; takes Hydra overrides (fedsq run --help)", add_help=False
     )
@@ -62,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--output", type=Path, required=True, metavar="FILE.yaml", help="where to write")
     calibrate.set_defaults(action=_calibrate)
     partition = commands.add_parser(
-        "partition", help="show how the data would be shared out; takes Hydra overrides, as run"
+        "partition", help="show how samples are distributed among silos; takes Hydra overrides, as run"
     )
     partition.add_argument(
         "--output", type=Path, metavar="FILE", help="write the picture (.png, .svg), or a partition.file (.json)"
@@ -71,6 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_report_command(commands)
     _add_model_commands(commands)
     _add_silo_commands(commands)
+    completion = commands.add_parser("completion", help='tab completion for bash: eval "$(fedsq completion bash)"')
+    completion.add_argument("shell", choices=("bash",), help="the shell whose script is printed")
+    completion.add_argument("line", nargs="?", help=argparse.SUPPRESS)  # the script itself asks with it
+    completion.set_defaults(action=lambda chosen: _completion(chosen, parser))
+    for name in _TAKE_OVERRIDES:
+        usage = commands.choices[name].format_usage().removeprefix("usage: ").rstrip()
+        commands.choices[name].usage = f"{usage} [OVERRIDE ...]"
+        commands.choices[name].epilog = _OVERRIDES
     return parser
 
 
@@ -84,7 +113,10 @@ def _add_report_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
         help="a run; or a directory with runs below it; or several",
     )
     report.add_argument(
-        "--output", type=Path, metavar="DIR", help="where a comparison is written (default: the one DIR)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where a comparison is written (default: the one DIR; of several, a new directory runs/comparison)",
     )
     report.add_argument(
         "--target",
@@ -206,6 +238,13 @@ def _rehearse(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.rehearse import rehearse
 
     rehearse(chosen.silos, chosen.overrides)
+
+
+def _completion(chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    from fedsq_flwr.commands.completion import completion
+
+    for line in completion(chosen.line, parser):
+        print(line)  # noqa: T201 - of the script, or what bash asked for
 
 
 def _certs(chosen: argparse.Namespace) -> None:

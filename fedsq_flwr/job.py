@@ -2,6 +2,8 @@
 
 import logging
 import math
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +23,7 @@ from fedsq_flwr.models import locate_weights
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.records.lock import outlast_server
+from fedsq_flwr.records.results import versions
 from fedsq_flwr.records.summary import read_summary
 from fedsq_flwr.report import RoundTable, print_summary, report_run
 from fedsq_flwr.settings.backbone import is_run
@@ -59,6 +62,7 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
     directory = RunDirectory(output)
     directory.check(settings)
     with RoundTable(settings.rounds, settings.silos, console) as table, _logging(output, table.status):
+        _log_start(settings)
         parts = _load_parts(settings)
         if settings.executor.name in _STARTING:
             table.status(_STARTING[settings.executor.name])
@@ -80,6 +84,14 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
             tracking.finish(summary)
     print_summary(summary, output, console)
     return math.nan if summary.best_accuracy is None else summary.best_accuracy
+
+
+def _log_start(settings: RunSettings) -> None:
+    """Begin the log with what makes the run again: the command line, the versions, the settings."""
+    program, *words = sys.argv
+    log.info("command: %s %s", Path(program).name, shlex.join(words))
+    log.info("versions: %s", ", ".join(f"{name} {version}" for name, version in versions().items()))
+    log.info("settings: %s", settings.to_json())
 
 
 def _load_parts(settings: RunSettings) -> Parts | None:

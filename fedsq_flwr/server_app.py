@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedsq_flwr.apps.callbacks import Callback, Diagnose, Keep, Report
 from fedsq_flwr.apps.federation import Federation, connect, wire_of
+from fedsq_flwr.apps.flower_log import log_failure, log_results, log_round, log_start
 from fedsq_flwr.assembly.parts import Parts, load_parts
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.learning.threads import torch_threads
@@ -28,17 +30,23 @@ def main(grid: Grid, context: Context) -> None:
     Raises
     ------
     FedSQError
-        With one line; the line is also kept in the run's directory, where the executor finds it.
+        With one line; the line is also in Flower's log, and in the run's directory, where the executor finds it.
     """
-    settings = settings_of(context)
-    directory = RunDirectory(settings.output)
     try:
-        run_federation(grid, settings, directory)
-    except OccupiedError:
-        raise  # to write the line down would be to write into another run
+        settings = settings_of(context)
+        log_start(settings)
+        directory = RunDirectory(settings.output)
+        try:
+            run_federation(grid, settings, directory, partial(log_round, settings=settings))
+        except OccupiedError:
+            raise  # to write the line down would be to write into another run
+        except FedSQError as error:
+            directory.write_failure(str(error))
+            raise
     except FedSQError as error:
-        directory.write_failure(str(error))
+        log_failure(str(error))
         raise
+    log_results(directory)
 
 
 def run_federation(

@@ -3,23 +3,35 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from flwr.app import Context, RecordDict
+from flwr.app.user_config import UserConfigValue
 
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.run_config import SETTINGS, settings_of
+from fedsq_flwr.run_config import KEYS, SETTINGS, place_of, settings_of
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.files import with_absolute_paths
 from fedsq_flwr.settings.run import MAX_JSON, RunSettings
 
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+#: The run config that `flwr run` sends where nothing is told.
+DEFAULTS = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]["config"]
 
-def told(**run_config: str) -> RunSettings:
-    return settings_of(Context(1, 1, {}, RecordDict(), run_config))
+
+@pytest.fixture(autouse=True)
+def flower_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
-def complaint(**run_config: str) -> str:
+def told(**run_config: UserConfigValue) -> RunSettings:
+    return settings_of(Context(1, 1, {}, RecordDict(), {**DEFAULTS, **run_config}))
+
+
+def complaint(**run_config: UserConfigValue) -> str:
     with pytest.raises(ConfigurationError) as caught:
         told(**run_config)
     assert "\n" not in str(caught.value)
@@ -27,7 +39,7 @@ def complaint(**run_config: str) -> str:
 
 
 def composed(*overrides: str) -> RunSettings:
-    return with_absolute_paths(compose_settings([*overrides, "output=run"]))
+    return with_absolute_paths(compose_settings([*overrides, f"output='{place_of('run')}'"]))
 
 
 @pytest.mark.parametrize(
@@ -50,10 +62,92 @@ def test_plain_flwr_run_reaches_every_setting_by_two_keys(run_config: dict, over
     assert told(**run_config) == composed(*overrides)
 
 
-def test_paths_are_absolute_since_the_apps_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_keys_of_flowers_users_are_settings() -> None:
+    told_by_keys = told(
+        **{
+            "experiment": "paper/alexnet_cifar100_iid",
+            "num-server-rounds": 7,
+            "fraction-train": 0.5,
+            "fraction-evaluate": 1,
+            "local-epochs": 2,
+            "learning-rate": 0.05,
+            "batch-size": 16,
+            "overrides": "output=run seed=3",
+        }
+    )
+    assert told_by_keys == composed(
+        *(
+            "experiment=paper/alexnet_cifar100_iid",
+            "rounds=7",
+            "fraction_train=0.5",
+            "fraction_evaluate=1.0",
+            "local_epochs=2",
+        ),
+        *("local_epochs=2", "learning_rate=0.05", "batch_size=16", "seed=3"),
+    )
+
+
+def test_each_key_is_in_the_run_config_and_its_default_leaves_the_setting_as_in_conf() -> None:
+    assert DEFAULTS.keys() == {*KEYS, "overrides"}
+    assert told(overrides="output=run") == composed()
+    assert told(**{"fraction-evaluate": 0}).fraction_evaluate == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "override", "used"),
+    [
+        ("experiment", "digits", "experiment=cifar10_halves", "experiment=cifar10_halves"),
+        ("num-server-rounds", 5, "rounds=3", "rounds=3"),
+        ("fraction-train", 0.5, "fraction_train=1", "fraction_train=1.0"),
+        ("fraction-evaluate", 0, "fraction_evaluate=0.5", "fraction_evaluate=0.5"),
+        ("local-epochs", 2, "local_epochs=1", "local_epochs=1"),
+        ("learning-rate", 0.05, "learning_rate=0.1", "learning_rate=0.1"),
+        ("batch-size", 16, "batch_size=8", "batch_size=8"),
+    ],
+)
+def test_a_key_and_an_override_must_agree(key: str, value: UserConfigValue, override: str, used: str) -> None:
+    line = f"{key}={value}: disagrees with {used} in overrides; give one of them"
+    assert complaint(**{key: value, "overrides": override}) == line
+
+
+def test_a_key_and_an_override_may_say_the_same() -> None:
+    said_twice = told(**{"num-server-rounds": 5, "overrides": "rounds=5 output=run"})
+    assert said_twice == composed("rounds=5")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("learning-rate", "abc", "learning_rate=abc: must be a number"),
+        ("learning-rate", "0.1 rounds=3", "learning_rate=0.1 rounds=3: must be a number"),
+        ("num-server-rounds", 2.5, "rounds=2.5: must be a whole number"),
+        ("num-server-rounds", True, "rounds=true: must be a whole number"),
+        ("num-server-rounds", False, "rounds=false: must be a whole number"),
+        ("num-server-rounds", -1, "rounds=-1: must be at least 1"),
+        ("fraction-train", 1.5, "fraction_train=1.5: must be above 0 and at most 1"),
+        ("batch-size", float("nan"), "batch_size=nan: must be "),
+    ],
+)
+def test_a_bad_value_of_a_key_is_one_line(key: str, value: UserConfigValue, line: str) -> None:
+    assert complaint(**{key: value}).startswith(line)
+
+
+def test_a_relative_output_lies_in_flowers_home_whatever_the_working_directory_is(
+    tmp_path: Path, flower_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = told(overrides="output=here executor.gate_cache_dir=gates")
-    assert (settings.output, settings.executor.gate_cache_dir) == (f"{tmp_path}/here", f"{tmp_path}/gates")
+    assert told(overrides="output=here").output == str(flower_home / "fedsq" / "here")
+    assert told(overrides=f"output={tmp_path}/there").output == f"{tmp_path}/there"
+    assert told(overrides="output='~/there'").output == str(Path("~/there").expanduser())
+    monkeypatch.delenv("FLWR_HOME")
+    assert place_of("here") == Path.home() / ".flwr" / "fedsq" / "here"
+
+
+def test_other_paths_are_absolute_since_the_apps_run_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told(overrides="executor.gate_cache_dir=gates").executor.gate_cache_dir == f"{tmp_path}/gates"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from rich.text import Text
 from fedsq_flwr.calibration.choice import Try, choose, diverged, doubts, gather
 from fedsq_flwr.calibration.file import check_file, write_file
 from fedsq_flwr.calibration.grid import plan_grid
+from fedsq_flwr.commands.going_on import telling_how_to_go_on
 from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.sweep import carry_out, introduce, refuse_failures
 from fedsq_flwr.errors import RunFailedError
@@ -42,7 +43,8 @@ def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> N
     console = Console()
     introduce(grid.plan, console)
     progress = ValidationProgress(grid.plan.total, grid.plan.label, console)
-    carry_out(grid.plan, progress)
+    with telling_how_to_go_on(["calibrate", "--methods", ",".join(methods), "--output", str(file), *overrides]):
+        carry_out(grid.plan, progress)
     refuse_failures(progress, except_for=diverged)
     known = len(progress.over)
     if grid.plan.total is not None and known < grid.plan.total:

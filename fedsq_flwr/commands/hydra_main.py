@@ -10,7 +10,8 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.settings.composition import CONFIG_NAME, Sources, conf_directory, register
+from fedsq_flwr.settings.composition import CONFIG_NAME, Sources, composing, conf_directory, own_choices, register
+from fedsq_flwr.settings.overrides import key_of
 
 #: Hydra's options that say where files are; all others say what to do.
 _PLACES = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
@@ -50,6 +51,18 @@ def parse_overrides(words: Sequence[str]) -> tuple[list[str], Sources]:
 def sources_of(chosen: Namespace) -> Sources:
     """Return where a command line has Hydra look for files."""
     return Sources(chosen.config_name or CONFIG_NAME, chosen.config_dir, chosen.config_path)
+
+
+def choices_of(chosen: Namespace) -> dict[str, list[str]]:
+    """Return what the folders that a command line names add to each group, see `own_choices`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a folder is missing, or Hydra cannot read what is in it.
+    """
+    with composing(sources_of(chosen)) as compose:
+        return own_choices(compose([word for word in chosen.overrides if key_of(word) == "hydra.searchpath"]))
 
 
 def hand_to_hydra(job: Callable[[DictConfig], float | None], words: Sequence[str]) -> None:

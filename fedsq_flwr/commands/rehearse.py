@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fedsq_flwr.assembly.data import load_server_data
 from fedsq_flwr.assembly.network import load_start
+from fedsq_flwr.commands.going_on import resuming, telling_how_to_go_on
 from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.shares import lay_out_data, silo_name
 from fedsq_flwr.errors import ConfigurationError
@@ -61,7 +62,11 @@ def rehearse(silos: int, overrides: Sequence[str]) -> None:
     output = Path(settings.output).expanduser().absolute()
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
-    with hold(output):
+    goes_on = telling_how_to_go_on(
+        ["rehearse", str(silos), *sources.options(), *resuming(told, settings.output)],
+        can_resume=settings.batch_norm != "local",
+    )
+    with hold(output), goes_on:
         if not settings.resume:  # a run that is resumed is compared when it is known where its images are
             RunDirectory(output).check(settings)
         _rehearse(settings, output)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,8 @@ from rich.console import Console
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.report import write_report
 from fedsq_flwr.report.comparison import collect, compare, is_run, print_comparison, write_comparison
+
+_COMPARISON = Path("runs", "comparison")
 
 
 def report(
@@ -24,7 +27,8 @@ def report(
     directories : Sequence[Path]
         One run, one directory with runs below it, or several of either.
     output : Path or None
-        Where a comparison goes; None is the directory itself, if there is but one.
+        Where a comparison goes. By default, the comparison of one directory goes there, and that of several into a
+        new directory: ``runs/comparison``, or ``runs/comparison-2`` and so on where that exists.
     target : float or None
         The validation accuracy of rounds-to-target, from 0 to 1.
     baseline : str or None
@@ -45,14 +49,19 @@ def report(
                 raise ConfigurationError(f"{name}={value}: is for comparisons, but {directories[0]} is a single run")
         console.print(str(write_report(directories[0])), soft_wrap=True, highlight=False, markup=False)
         return
-    if output is None and len(directories) > 1:
-        raise ConfigurationError("--output: say in which directory the comparison of several shall be written")
-    goal = output or directories[0]
+    goal = output or (directories[0] if len(directories) == 1 else _new_directory())
     if is_run(goal):
         raise ConfigurationError(f"--output={goal}: is a run's directory, whose own report would be lost")
     comparison = compare(collect(directories), target, baseline)
-    paths = write_comparison(comparison, goal, _command(directories, output, target, baseline))
+    told = goal if len(directories) > 1 else output
+    paths = write_comparison(comparison, goal, _command(directories, told, target, baseline))
     print_comparison(comparison, paths, console)
+
+
+def _new_directory() -> Path:
+    """Return the path of a directory that does not exist yet: no comparison is written over."""
+    numbered = (_COMPARISON.with_name(f"{_COMPARISON.name}-{number}") for number in count(2))
+    return next(path for path in chain((_COMPARISON,), numbered) if not path.exists())
 
 
 def _command(directories: Sequence[Path], output: Path | None, target: float | None, baseline: str | None) -> str:

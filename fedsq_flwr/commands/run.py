@@ -8,13 +8,15 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fedsq_flwr.commands.hydra_main import hand_to_hydra, parse_words, sources_of
+from fedsq_flwr.commands.going_on import resuming, telling_how_to_go_on
+from fedsq_flwr.commands.hydra_main import choices_of, hand_to_hydra, parse_words, sources_of
 from fedsq_flwr.errors import ConfigurationError, FedSQError, RunFailedError
 from fedsq_flwr.records.lock import hold
 from fedsq_flwr.settings.composition import compose_settings, composing, resolve
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.overrides import key_of, quoted
 from fedsq_flwr.settings.reference import help_text
+from fedsq_flwr.settings.run import RunSettings
 
 #: Hydra's own name of the directory of a run; its default is ``output``.
 _HYDRAS = "hydra.run.dir"
@@ -29,18 +31,22 @@ def run(words: list[str]) -> None:
         If a setting is wrong, or a job fails.
     """
     chosen = parse_words(words)
-    asks = (chosen.hydra_help, chosen.info, chosen.shell_completion, chosen.cfg not in (None, "job"))
+    if chosen.shell_completion:
+        raise ConfigurationError('--shell-completion: is  eval "$(fedsq completion bash)"  here')
+    asks = (chosen.hydra_help, chosen.info, chosen.cfg not in (None, "job"))
     if chosen.help:
-        print(help_text())  # noqa: T201 - the help is the output
+        print(help_text(choices_of(chosen)))  # noqa: T201 - the help is the output
     elif any(asks):
         with one_line_errors():
             hand_to_hydra(_job, words)
     elif chosen.multirun or "hydra.mode=MULTIRUN" in chosen.overrides:
         from fedsq_flwr.commands.sweep import sweep
 
-        sweep(chosen)
+        with telling_how_to_go_on(["run", *words]):
+            sweep(chosen)
     elif chosen.cfg == "job":
         settings = compose_settings(chosen.overrides, sources_of(chosen))
+        settings = settings.changed(output=_output(chosen, settings))
         print(yaml.safe_dump(settings.plain(), sort_keys=False), end="")  # noqa: T201 - the settings are the output
     else:
         _run_one(chosen)
@@ -52,11 +58,12 @@ def _run_one(chosen: Namespace) -> None:
     told = {key_of(override) for override in overrides}
     if not {"output", _HYDRAS} & told:
         overrides.append(f"output={quoted(settings.output)}")  # it holds the time, which goes on
-    output = Path(settings.output)
-    if _HYDRAS in told:
-        with composing(sources_of(chosen)) as compose:
-            output = Path(str(compose(overrides).hydra.run.dir))
-    output = _made(output)
+    named = _output(chosen, settings)
+    goes_on = telling_how_to_go_on(
+        ["run", *sources_of(chosen).options(), *resuming(chosen.overrides, named)],
+        can_resume=settings.batch_norm != "local",
+    )
+    output = _made(Path(named))
     if _HYDRAS in told:
         overrides.append(f"{_HYDRAS}={quoted(str(output))}")  # as above
     failed: list[FedSQError] = []
@@ -70,7 +77,7 @@ def _run_one(chosen: Namespace) -> None:
             failed.append(error)
             return float("nan")
 
-    with hold(output), one_line_errors():
+    with hold(output), one_line_errors(), goes_on:
         try:
             hand_to_hydra(job, [*sources_of(chosen).options(), *overrides])
         except OSError as error:
@@ -81,6 +88,14 @@ def _run_one(chosen: Namespace) -> None:
             raise RunFailedError(f"{place}: cannot be written: {error.strerror or error}") from error
     if failed:
         raise failed[0]
+
+
+def _output(chosen: Namespace, settings: RunSettings) -> str:
+    """Return the directory of a run, by the name that Hydra has for it if the command line uses that."""
+    if _HYDRAS not in map(key_of, chosen.overrides):
+        return settings.output
+    with composing(sources_of(chosen)) as compose:
+        return str(compose(chosen.overrides).hydra.run.dir)
 
 
 def _made(output: Path) -> Path:

@@ -119,7 +119,7 @@ def summary_of(settings: RunSettings, task: ServerData, lines: Sequence[Line], f
         "batch_norm": settings.batch_norm,
         **figures(lines),
         "per_silo": per_silo,
-        "versions": _versions(),
+        "versions": versions(),
     }
     return Summary.model_validate(summary | found)
 
@@ -174,6 +174,7 @@ def _latest(lines: Sequence[Line], name: str) -> dict[int, int]:
     return {silo: value for line in lines for silo, value in getattr(line, name).items()}
 
 
-def _versions() -> dict[str, str]:
-    packages = {"fedsq_flwr": "fedsq-flwr", "torch": "torch", "flwr": "flwr", "ray": "ray"}
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a run's numbers depend on."""
+    packages = {"fedsq_flwr": "fedsq-flwr", "torch": "torch", "flwr": "flwr", "ray": "ray", "hydra": "hydra-core"}
     return {"python": platform.python_version(), **{name: version(dist) for name, dist in packages.items()}}

@@ -180,13 +180,29 @@ def refuse_shadows(composed: DictConfig) -> None:
         Names the file.
     """
     shipped = {file.relative_to(conf_directory()) for file in conf_directory().rglob("*.yaml")}
+    for folder, name in _own_files(composed):
+        if name in shipped:
+            raise ConfigurationError(
+                f"{folder / name}: has the name of the shipped conf/{name}; give it another name"
+            )
+
+
+def own_choices(composed: DictConfig) -> dict[str, list[str]]:
+    """Return the names that a user's YAML files add to each group; the group of primary files is empty."""
+    groups: dict[str, set[str]] = {}
+    for _, name in _own_files(composed):
+        parts = name.with_suffix("").parts
+        depth = min(2 if parts[0] == "hydra" else 1, len(parts) - 1)
+        groups.setdefault("/".join(parts[:depth]), set()).add("/".join(parts[depth:]))
+    return {group: sorted(names) for group, names in sorted(groups.items())}
+
+
+def _own_files(composed: DictConfig) -> Iterator[tuple[Path, Path]]:
+    """Give each YAML file of the user's folders: the folder, and the path of the file in it."""
     for source in composed.hydra.runtime.config_sources:
         folder = Path(source.path)
-        if source.schema != "file" or source.provider in _SHIPPED or folder == conf_directory():
-            continue
-        for file in sorted(folder.rglob("*.yaml")):
-            if (name := file.relative_to(folder)) in shipped:
-                raise ConfigurationError(f"{file}: has the name of the shipped conf/{name}; give it another name")
+        if source.schema == "file" and source.provider not in _SHIPPED and folder != conf_directory():
+            yield from ((folder, file.relative_to(folder)) for file in sorted(folder.rglob("*.yaml")))
 
 
 def _check_words(overrides: Sequence[str]) -> None:

@@ -60,7 +60,7 @@ def allowed_values(entry: Entry) -> str:
     """Return in words what a setting may be: its choices or its bounds."""
     field = next(iter(entry.fields.values()))
     kinds = [field.annotation, *field.metadata]
-    words = [word for kind in kinds for word in _choices(kind)]
+    words = [word for kind in kinds for word in choices(kind)]
     limits = " and ".join(f"{_SIGNS[sign]} {limit:g}" for sign, limit in dict(_limits(kinds)).items())
     names = {"int": "whole number", "float": "number", "bool": "true or false", "tuple": "list", "str": "text"}
     kind = next((names[each] for each in names if each in str(field.annotation)), "")
@@ -141,12 +141,13 @@ def _allowed(error: Any, owner: Model, name: str) -> str:
     return kind.replace("must be ", f"must be {null}", 1)
 
 
-def _choices(annotation: Any) -> Iterator[str]:
+def choices(annotation: Any) -> Iterator[str]:
+    """Give the values that an annotation lists."""
     if get_origin(annotation) is Literal:
         yield from map(str, get_args(annotation))
     elif get_origin(annotation) in (Annotated, Union, UnionType, tuple):
         for each in get_args(annotation):
-            yield from _choices(each)
+            yield from choices(each)
 
 
 def _limits(metadata: Sequence[Any]) -> Iterator[tuple[str, float]]:

@@ -1,7 +1,8 @@
 """The help of ``fedsq run`` and the reference of settings, written from the classes."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from fedsq_flwr.settings.composition import conf_directory
 from fedsq_flwr.settings.fields import MISSING, Entry, catalogue
@@ -13,28 +14,54 @@ _WIDTH = 80
 _COLUMN = 32
 
 _USAGE = """\
-usage: fedsq run [OVERRIDE ...]            one run; each OVERRIDE is NAME=VALUE
-       fedsq run -m [OVERRIDE ...]         a sweep: NAME=VALUE,VALUE,...
-       fedsq run --cfg job [OVERRIDE ...]  show the settings, and run nothing
+usage: fedsq run [options] [OVERRIDE ...]
 
-Overrides are Hydra's (https://hydra.cc). --config-dir DIR adds YAML files of
-your own, --config-name NAME makes one of them the primary file, and
---hydra-help lists Hydra's other options.
+Each OVERRIDE is NAME=VALUE, in Hydra's grammar (https://hydra.cc).
+
+options:
+  -m                  a sweep over all combinations: NAME=VALUE,VALUE,...
+  --cfg job           show the settings that would run, and run nothing
+  --config-dir DIR    add YAML files of your own
+  --config-name NAME  make one of these files the primary one
+  --help              show this help, with the choices that --config-dir adds
+  --hydra-help        show Hydra's other options
+"""
+
+_OWN = """\
+A file DIR/GROUP/NAME.yaml adds the choice GROUP=NAME with --config-dir DIR, or
++GROUP=NAME if the group is not listed above. A file that sets what lies outside
+its group begins with the line "# @package _global_".
 """
 
 
-def help_text() -> str:
-    """Return what ``fedsq run --help`` prints, in 80 columns."""
+def help_text(own: Mapping[str, Sequence[str]] = MappingProxyType({})) -> str:
+    """Return what ``fedsq run --help`` prints, in 80 columns.
+
+    Parameters
+    ----------
+    own : mapping of str to sequence of str
+        The names that the user's own files add to each group; the group of primary files is empty.
+    """
     lines = [_USAGE, "Choices, GROUP=NAME:"]
     for group in GROUPS:
-        names = ", ".join(files_of(group))
-        lines += textwrap.wrap(f"{group:<12}{names}", _WIDTH, initial_indent="  ", subsequent_indent=" " * 14)
-    lines += ["", "Settings, NAME=VALUE, with their defaults:"]
+        lines += _choices(group, files_of(group))
+    lines += ["", "Choices of your own:"]
+    for group, names in own.items():
+        if group:
+            lines += _choices(group if group in GROUPS or "/" in group else f"+{group}", names)
+    if own.get(""):
+        lines += _choices("primary", [f"--config-name {name}" for name in own[""]])
+    lines += [*([""] if own else []), _OWN, "Settings, NAME=VALUE, with their defaults:"]
     for group, entries in _grouped():
         lines += [] if not group else ["", f"{group}:"]
         for entry in entries:
             lines += _entry(entry)
     return "\n".join(lines)
+
+
+def _choices(group: str, names: Sequence[str]) -> list[str]:
+    text = f"{group:<12}{'' if len(group) < 12 else ' '}{', '.join(names)}"
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent=" " * 14, break_on_hyphens=False)
 
 
 def markdown() -> str:
@@ -68,7 +95,7 @@ def _grouped() -> Iterator[tuple[str, list[Entry]]]:
 
 def _entry(entry: Entry) -> list[str]:
     head = f"  {entry.name}={_default(entry)}"
-    told = f"{entry.description}{_only(entry)}".replace("``", "")
+    told = f"{entry.description}{_only(entry)} [{allowed_values(entry)}]".replace("``", "")
     wrapped = textwrap.wrap(told, _WIDTH - _COLUMN) or [""]
     rest = [" " * _COLUMN + line for line in wrapped]
     if len(head) < _COLUMN - 1:

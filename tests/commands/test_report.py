@@ -37,10 +37,13 @@ def test_a_directory_of_runs_gets_a_comparison_and_the_runs_keep_theirs(run, cap
     assert main(["report", str(run.parent)]) == 0  # its own files are in nobody's way
 
 
-def test_several_runs_are_compared_where_one_says(run, tmp_path, capsys):
+def test_several_runs_are_compared_where_one_says_or_in_a_new_directory(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     other = shutil.copytree(run, tmp_path / "other")
-    assert main(["report", str(run), str(other)]) == 1
-    assert "--output: say in which directory" in capsys.readouterr().err
+    for place in ("runs/comparison", "runs/comparison-2"):
+        assert main(["report", str(run), str(other)]) == 0
+        assert lines(capsys)[-3:] == [f"{place}/{name}" for name in ("report.html", "report.csv", "report.md")]
+        assert f"fedsq report {run} {other} --output {place}" in Path(place, "report.html").read_text()
     goal = tmp_path / "new" / "goal"
     assert main(["report", str(run), str(other), "--output", str(goal), "--target", "0.5"]) == 0
     assert f"fedsq report {run} {other} --output {goal} --target 0.5" in (goal / "report.html").read_text()

@@ -1,17 +1,17 @@
 """The commands of a shell block, and a check of each without running it."""
 
-import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from flwr.app import UserConfig
+from flwr.common.config import parse_config_args
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.hydra_main import parse_words, sources_of
 from fedsq_flwr.settings.composition import compose_settings
-from fedsq_flwr.settings.overrides import split_overrides
 
 #: Each command, and the function that does it.
 ACTIONS = {
@@ -77,12 +77,11 @@ def compose_all(words: list[str]) -> None:
         compose_settings(picked, sources_of(chosen), files=False)
 
 
-def flower_overrides(words: list[str]) -> list[str] | None:
-    """Return the overrides that a `flwr run` gives this app; None where it gives none, or is of another app."""
+def flower_config(words: list[str]) -> UserConfig | None:
+    """Return the run config that a `flwr run` gives this app; None where it gives none, or is of another app."""
     if words[:3] != ["flwr", "run", "."]:
         return None
-    config = dict(re.findall(r'([\w-]+)="([^"]*)"', words[words.index("--run-config") + 1]))
-    return [f"experiment={config['experiment']}", *split_overrides(config["overrides"])]
+    return parse_config_args([words[words.index("--run-config") + 1]])
 
 
 def _of_a_plugin(word: str) -> bool:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from flwr.app import Context, RecordDict
 from PIL import Image
 
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.settings.composition import compose_settings
-from tests.docs.commands import check, fedsq_words, flower_overrides, lines_of, runner
+from fedsq_flwr.run_config import settings_of
+from tests.docs.commands import check, fedsq_words, flower_config, lines_of, runner
 from tests.docs.pages import DOCS, PAGES, blocks, name_of
 
 LANGUAGES = ("bash", "python", "yaml", "text")
@@ -47,8 +48,8 @@ def test_commands_are_understood(page: Path, tmp_path: Path, monkeypatch: pytest
             told = fedsq_words(words)
             if told is not None:
                 check(told, monkeypatch, compose=not block.mark.startswith("not checked"))
-            elif (overrides := flower_overrides(words)) is not None:
-                compose_settings(overrides, files=False)
+            elif (config := flower_config(words)) is not None:
+                settings_of(Context(1, 1, {}, RecordDict(), config))
 
 
 @pytest.mark.parametrize("page", RUNNING, ids=name_of)
@@ -70,7 +71,8 @@ def test_the_tutorial_and_what_follows_it(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def run_all(page: Path) -> None:
-    """Run the blocks of a page in order, in one folder and one namespace."""
+    """Run the blocks of a page in order, in one folder, with its files, and one namespace."""
+    write_files(page, Path.cwd())
     names: dict[str, object] = {"__name__": "snippet"}
     for block in blocks(page):
         if block.language == "python" and not block.mark:

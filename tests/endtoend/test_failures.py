@@ -1,6 +1,7 @@
 """Bad input and failed runs: one clear line on stderr, a non-zero status, nothing lost."""
 
 import resource
+import shlex
 
 import pytest
 
@@ -92,7 +93,10 @@ def test_finished_rounds_are_kept_when_a_run_is_interrupted(run, monkeypatch, ca
     assert len((directory / "history.jsonl").read_text().splitlines()) == 1
     assert main(["report", str(directory)]) == 0
     monkeypatch.setattr(FedSQ, "aggregate_train", aggregate)
-    run("rounds=3", "resume=true")
+    program, *words = shlex.split(capsys.readouterr().err.splitlines()[-1])
+    assert program == "fedsq"
+    assert main(words) == 0
+    assert len((directory / "history.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_bad_page_costs_a_finished_run_nothing(run, monkeypatch, capsys):

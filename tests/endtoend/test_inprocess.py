@@ -3,6 +3,7 @@ from pathlib import Path
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.executors.inprocess import run_inprocess
+from fedsq_flwr.settings.run import RunSettings
 from tests.endtoend.conftest import SMALL, few_digits, read_history, read_summary
 
 PROMISED_LINE = {"round", "train_loss", "loss", "accuracy", "test_accuracy", "seconds", "replies"}
@@ -29,6 +30,11 @@ def test_a_run_leaves_what_is_promised(run):
     assert all(line.keys() >= PROMISED_LINE for line in lines)
     assert summary.keys() >= PROMISED_SUMMARY
     assert [silo["silo"] for silo in summary["per_silo"]] == [0, 1, 2]
+    command, versions, settings = (directory / "run.log").read_text().splitlines()[:3]
+    assert "command: fedsq run executor=inprocess silos=3 " in command
+    assert all(f"{name} {version}" in versions for name, version in summary["versions"].items())
+    assert {"python", "fedsq_flwr", "flwr", "torch", "hydra"} <= summary["versions"].keys()
+    assert RunSettings.from_json(settings.partition("settings: ")[2]).silos == 3
 
 
 def test_the_methods_differ(run):

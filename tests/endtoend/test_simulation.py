@@ -72,9 +72,8 @@ def test_a_run_in_which_every_silo_fails_ends_non_zero_with_the_reason(tmp_path)
 
 def test_plain_flwr_run_in_a_checkout_does_the_same_job(tmp_path, run_all_digits):
     output = tmp_path / "plain"
-    overrides = " ".join(
-        [*(o for o in SMALL if not o.startswith(("executor", "silos"))), "method=fedavg", f"output={output}"]
-    )
+    by_keys = ("executor", "silos", "rounds", "learning_rate")
+    overrides = " ".join([*(o for o in SMALL if not o.startswith(by_keys)), "method=fedavg", f"output={output}"])
     with RunLog(tmp_path / "log") as log, LocalSuperLink(log, {}) as link:
         flwr = link.run(
             CHECKOUT,
@@ -82,11 +81,13 @@ def test_plain_flwr_run_in_a_checkout_does_the_same_job(tmp_path, run_all_digits
                 "--federation-config",
                 "num-supernodes=3 client-resources-num-cpus=1",
                 "--run-config",
-                f'experiment="digits" overrides="{overrides}"',
+                f'experiment="digits" num-server-rounds=2 learning-rate=0.02 overrides="{overrides}"',
             ),
         )
         flwr.wait(timeout=200)
         assert link.run_status() == "finished:completed", (tmp_path / "log").read_text()[-3000:]
+        told = (tmp_path / "log").read_text()
+    assert all(f"fedsq: {what}" in told for what in ("round 1/2: ", "round 2/2: ", f"results are in {output}; "))
     summary = read_summary(output)
     assert (summary["method"], summary["silos"]) == ("fedavg", 3)
     assert summary["weights_sha256"] == read_summary(run_all_digits("method=fedavg", name="here"))["weights_sha256"]

@@ -2,9 +2,11 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -112,10 +114,13 @@ def test_the_wheel_holds_code_settings_and_type_marker_and_nothing_else(wheel: P
     assert settings_in(wheel / "fedsq_flwr" / "conf") == SETTINGS
 
 
-def test_the_sdist_holds_what_a_wheel_is_built_of(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+def test_the_sdist_holds_the_repository_and_a_wheel_is_built_of_it(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     assert settings_in(sdist / "conf") == SETTINGS
-    assert {"pyproject.toml", "LICENSE", "README.md", "PKG-INFO"} <= held(sdist)
-    assert not any(name.startswith(("tests/", "scripts/", "runs/")) for name in held(sdist))
+    listed = subprocess.run(["git", "ls-files"], cwd=CHECKOUT, capture_output=True, text=True, check=False).stdout
+    there = {name for name in listed.splitlines() if (CHECKOUT / name).exists()}
+    assert there | {"PKG-INFO", "pyproject.toml", "scripts/venv", "tests/packaging/test_wheel.py"} <= held(sdist)
+    assert not any(name.startswith(("runs/", ".venv/")) for name in held(sdist))
+    assert os.access(sdist / "scripts" / "test", os.X_OK)
     again = unpacked(build("wheel", sdist, tmp_path / "wheel"))
     assert held(again) == held(wheel)
 
@@ -123,8 +128,12 @@ def test_the_sdist_holds_what_a_wheel_is_built_of(sdist: Path, wheel: Path, tmp_
 def test_flowers_bundle_holds_code_and_settings_at_its_root(bundle: Path) -> None:
     assert settings_in(bundle / "conf") == SETTINGS
     code = {p.relative_to(CHECKOUT).as_posix() for p in (CHECKOUT / "fedsq_flwr").rglob("*.py")}
-    assert code | {"pyproject.toml", "LICENSE"} <= held(bundle)
-    assert sum(file.stat().st_size for file in bundle.rglob("*")) < 8 * 2**20  # of the 10 MiB that Flower takes
+    kept = {"pyproject.toml", "LICENSE", "README.md", "fedsq_flwr/report/templates/comparison.md", ".info/CONTENT"}
+    assert held(bundle) == code | kept | {f"conf/{name}" for name in SETTINGS}
+    app = tomllib.loads((bundle / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["flwr"]["app"]
+    pinned = re.search(r"^flwr==(.+)$", (CHECKOUT / "constraints.txt").read_text(encoding="utf-8"), re.M)
+    assert pinned is not None
+    assert (app["fab-format-version"], app["flwr-version-target"]) == (1, pinned[1])
 
 
 def test_settings_are_real_files() -> None:

@@ -62,7 +62,7 @@ def test_ctrl_c_ends_jobs_side_by_side(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told.endswith("fedsq: interrupted; finished rounds are kept\n")
+    assert "fedsq: interrupted; finished rounds are kept, and this command goes on:\nfedsq run -m " in told
     assert not list(out.glob("*/failure.json"))
 
 
