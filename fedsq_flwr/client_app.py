@@ -6,9 +6,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedsq_flwr.apps.silo_service import SiloService
-from fedsq_flwr.federation import answer_evaluate, answer_query, answer_train
+from fedsq_flwr.federation import answer_evaluate, answer_query, answer_statistics, answer_train
 from fedsq_flwr.federation.contents import metric_records
-from fedsq_flwr.federation.protocol import METRICS, UNREADABLE
+from fedsq_flwr.federation.protocol import METRICS, STATISTICS, UNREADABLE
 from fedsq_flwr.settings.silo import read_site
 
 # Flower looks for a plain assignment, and pickles functions that are not at a module's top level by value.
@@ -23,6 +23,13 @@ def query(message: Message, context: Context) -> Message:
     expected = partial(service.structure, message, context) if read_site(context.node_config).is_real else None
     examples = service.examples(message, context)
     return answer_query(message, context, service.structures(context), examples, expected)
+
+
+@app.query(STATISTICS)
+def statistics(message: Message, context: Context) -> Message:
+    """Sum up what enters each batch norm over this silo's training samples."""
+    with service.client(message, context) as client:
+        return answer_statistics(client, message)
 
 
 @app.train()

@@ -59,8 +59,8 @@ class Keep(Callback):
 
     def after_round(self, finished: Round) -> None:
         """Write checkpoints and the line of the history; then pass the line on."""
-        model, strategy = self._federation.model, self._federation.strategy
-        line = self._directory.keep(finished, model.state(), model.structure(), strategy.state() or None)
+        model = self._federation.model
+        line = self._directory.keep(finished, model.state(), model.structure(), self._federation.state() or None)
         self._on_round(line)
 
     def after_run(self) -> None:

@@ -1,12 +1,15 @@
 """The federation of a run at the server: the model, the strategy, and the rounds."""
 
 import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
+from torch import Tensor
 
 from fedsq_flwr.assembly.model import gate_cache, load_kernels, model_of, structure_schedule
 from fedsq_flwr.assembly.parts import Parts
@@ -20,10 +23,13 @@ from fedsq_flwr.federation.protocol import SETTINGS, UNREADABLE
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.rounds import MEASURED, Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
+from fedsq_flwr.federation.statistics import ask_statistics
 from fedsq_flwr.federation.waiting import Patience
 from fedsq_flwr.federation.wire import Wire, is_within_process
 from fedsq_flwr.learning import Evaluation
+from fedsq_flwr.learning.batch_norm_moments import values_of_one_image
 from fedsq_flwr.learning.precision import choose_device
+from fedsq_flwr.models.batch_norm import batch_norms
 from fedsq_flwr.records.directory import Start
 from fedsq_flwr.settings.executor import RealSilos
 from fedsq_flwr.settings.run import RunSettings
@@ -31,6 +37,8 @@ from fedsq_flwr.settings.silo import for_real_silos
 
 #: The most seconds between two looks for the replies of real silos; a look costs the SuperLink milliseconds.
 POLL_SECONDS = 0.5
+#: How the re-estimated statistics are called beside what the strategy remembers.
+_STATISTICS = "statistics/"
 
 
 @dataclass
@@ -53,6 +61,7 @@ class Federation:
     model: ServerModel
     strategy: FedSQ
     examiner: Examiner | None
+    _statistics: dict[str, Tensor] = field(default_factory=dict)  # of batch norm, where they were re-estimated
 
     @classmethod
     def build(cls, settings: RunSettings, parts: Parts, registry: NodeRegistry) -> "Federation":
@@ -104,18 +113,33 @@ class Federation:
         """
         if start.state is None:
             return
+        server = start.server or {}
+        statistics = {n.removeprefix(_STATISTICS): t for n, t in server.items() if n.startswith(_STATISTICS)}
         try:
-            self.strategy.load_state(start.server or {})
+            if self._reestimates:
+                if not statistics:
+                    raise ValueError("it lacks the statistics of batch norm")
+                self._start_from(statistics)
+            self.strategy.load_state({n: t for n, t in server.items() if not n.startswith(_STATISTICS)})
             self.model.resume(start.round - 1, start.state, start.structure)
         except ValueError as error:
             raise WeightsError(f"{self.settings.output}: the checkpoint is of another network: {error}") from error
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what the server remembers beside the model, for a run that goes on; empty if nothing."""
+        return {**self.strategy.state(), **{f"{_STATISTICS}{name}": t for name, t in self._statistics.items()}}
+
     def rounds(self, wire: Wire, first: int) -> Iterator[Round]:
-        """Run the rounds from ``first`` on; see `run_rounds`."""
+        """Run the rounds from ``first`` on; see `run_rounds`. What comes before round 1 counts as a part of it."""
         self.strategy.summary()
         settings = self.settings
         told = for_real_silos(settings) if settings.has_real_silos else settings
-        return run_rounds(
+        config = ConfigRecord({SETTINGS: told.to_json()})
+        seconds, up, down = time.perf_counter(), wire.bytes_up, wire.bytes_down
+        if first == 1 and self._reestimates:
+            self._reestimate(wire, config)
+        seconds, up, down = time.perf_counter() - seconds, wire.bytes_up - up, wire.bytes_down - down
+        rounds = run_rounds(
             self.strategy,
             wire,
             self.model.arrays(wire.takes_shared_arrays),
@@ -125,9 +149,46 @@ class Federation:
             enter=self.model.enter,
             evaluate=self._evaluate,
             evaluate_every=settings.evaluate_every,
-            config=ConfigRecord({SETTINGS: told.to_json()}),
+            config=config,
             keep_replies=self.examiner is not None,
         )
+        for finished in rounds:
+            if finished.number == 1:
+                finished.seconds += seconds
+                finished.bytes_up += up
+                finished.bytes_down += down
+            yield finished
+
+    @property
+    def _reestimates(self) -> bool:
+        return self.settings.method.gate_statistics == "reestimated"
+
+    def _reestimate(self, wire: Wire, config: ConfigRecord) -> None:
+        """Ask the silos for the statistics of batch norm on their training images, and start from these."""
+        settings, registry, network = self.settings, self.strategy.registry, self.model.quantitative
+        nodes = registry.update(wire)
+        registry.ask_examples(wire, nodes, config, settings.executor.round_timeout)
+        size, device = settings.backbone.image_size, next(network.parameters()).device
+        image = torch.zeros(1, settings.backbone.in_channels, size, size, device=device)
+        statistics = ask_statistics(
+            wire,
+            nodes,
+            self.model.arrays(wire.takes_shared_arrays),
+            config,
+            registry=registry,
+            values=values_of_one_image(network, image),
+            channels={name: len(norm.get_buffer("running_mean")) for name, norm in batch_norms(network).items()},
+            min_replies=settings.min_replies,
+            max_examples=settings.max_examples,
+            timeout=settings.executor.round_timeout,
+        )
+        self._start_from(statistics)
+
+    def _start_from(self, statistics: dict[str, Tensor]) -> None:
+        self._statistics = statistics
+        self.model.load_statistics(statistics)
+        if self.examiner is not None:
+            self.examiner.refer()
 
     def _evaluate(self, averaged: ArrayRecord) -> dict[str, Evaluation]:
         """Evaluate the average, or, where each silo has a model of its own, these."""

@@ -1,7 +1,7 @@
 """The silo's answers to the server's messages.
 
 A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer_train`, `answer_evaluate` and
-`answer_query`.
+`answer_query`; its ``@app.query("statistics")`` calls `answer_statistics`.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,10 +27,12 @@ from fedsq_flwr.federation.protocol import (
     NUM_PARTITIONS,
     PARTITION_ID,
     ROUND,
+    STATISTICS,
     STRUCTURE,
     TRAIN_EXAMPLES,
     WEIGHT,
 )
+from fedsq_flwr.federation.statistics import sums_of
 from fedsq_flwr.federation.structures import ContextStructures, Structures
 
 
@@ -100,6 +102,23 @@ def answer_evaluate(client: FedSQClient, message: Message) -> Message:
     parameters = [tensor.numpy() for tensor in _state(client, record).values()]
     loss, examples, metrics = client.evaluate(parameters, _scalars(config))
     return _reply(message, config, examples, {LOSS: loss, **metrics}, {})
+
+
+def answer_statistics(client: FedSQClient, message: Message) -> Message:
+    """Let ``client`` sum up, over its training samples, what enters each batch norm of the network of ``message``.
+
+    The answer has the number of samples and, by `sums_of`, two lists of float64 for each batch norm. The server knows
+    how many values each sample gives to each of them. No value of a single sample is said.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not what this silo's quantitative copy consists of, or there are too few samples.
+    """
+    moments = client.core.moments(_state(client, _unpack(message)[0]))
+    sums = {key: values for name, each in moments.items() for key, values in sums_of(name, each).items()}
+    told = MetricRecord({WEIGHT: len(client.core.samples[1]), **sums})
+    return Message(RecordDict({STATISTICS: told}), reply_to=message)
 
 
 def _unpack(message: Message) -> tuple[ArrayRecord, ConfigRecord]:

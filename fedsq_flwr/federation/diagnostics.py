@@ -15,6 +15,7 @@ from fedsq_flwr.federation.protocol import WEIGHT
 from fedsq_flwr.gating import (
     AveragingGap,
     DualCopy,
+    Gates,
     LayerGates,
     QuantitativeCopy,
     WeightDrift,
@@ -58,7 +59,7 @@ class Examiner:
     ----------
     model : QuantitativeCopy
         As every round starts from at first. Without fixed gates of its own, its gates now are the ones
-        that later rounds are compared with: make the examiner before a resumed state is loaded.
+        that later rounds are compared with: make the examiner before a resumed state is loaded, and see `refer`.
     images : Tensor
         ``(N, C, H, W)``, 8 or more, from the server's validation set; taken as one batch, in float32.
     """
@@ -66,7 +67,12 @@ class Examiner:
     def __init__(self, model: QuantitativeCopy, images: Tensor) -> None:
         self._model = model
         self._images = images
-        self._start = None if isinstance(model, DualCopy) else fixed_gates(model, images)
+        self._start: Gates | None = None
+        self.refer()
+
+    def refer(self) -> None:
+        """Compare later rounds with the model as it is now; needed where the start has changed."""
+        self._start = None if isinstance(self._model, DualCopy) else fixed_gates(self._model, self._images)
 
     def examine(self, start: ArrayRecord, averaged: ArrayRecord, replies: Sequence[RecordDict]) -> Diagnostics:
         """Diagnose a round.

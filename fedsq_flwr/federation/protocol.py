@@ -3,13 +3,13 @@
 A message to ``train`` or ``evaluate`` holds two records: `ARRAYS`, which is the model, and `CONFIG`, which holds
 `ROUND` and what else applies to the round. A reply holds `METRICS`, the `ROUND` and `FINGERPRINT` of its message in
 `CONFIG`, and, after training, `ARRAYS`. A message to ``query`` asks a node which silo it is, and may bring a
-`STRUCTURE`.
+`STRUCTURE`. A message to ``query.statistics`` holds `ARRAYS` and `CONFIG`; the reply holds `STATISTICS`.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 
 from fedsq_flwr.federation.arrays import TensorArray
 from fedsq_flwr.federation.contents import config_records
@@ -20,6 +20,10 @@ ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
 STRUCTURE = "structure"
+STATISTICS = "statistics"
+
+#: The kind of message that asks for the moments of what enters each batch norm; its action is `STATISTICS`.
+ASK_STATISTICS = f"{MessageType.QUERY}.{STATISTICS}"
 
 # In the config of a message, and of its reply.
 ROUND = "server-round"

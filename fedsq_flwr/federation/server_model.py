@@ -1,6 +1,6 @@
 """The server's copy of the model: what the rounds start from, and what evaluates each average."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 import torch
@@ -78,6 +78,24 @@ class ServerModel:
         if self.fingerprint == self._own and not self._distributes_start:
             return None
         return to_arrays(self._model.structural_state())
+
+    @property
+    def quantitative(self) -> nn.Module:
+        """The network that learns, as it is now."""
+        return self._model.quantitative
+
+    def load_statistics(self, statistics: Mapping[str, Tensor]) -> None:
+        """Start from other running statistics of batch norm, in both copies; the structure is then one of the run's.
+
+        Raises
+        ------
+        ValueError
+            If they are another network's.
+        """
+        self._model.load_quantitative_state({**self.state(), **statistics})
+        if isinstance(self._model, DualCopy):
+            self._model.load_structural_state({**self._model.structural_state(), **statistics})
+            self._put_in_force(self._source)
 
     def head_names(self) -> list[str]:
         """Return the names of those arrays that are the head's."""

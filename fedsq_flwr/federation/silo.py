@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
 from fedsq_flwr.learning import AUGMENTATIONS, TrainingSettings, derive_seed, evaluate, train_locally
+from fedsq_flwr.learning.batch_norm_moments import Moments, batch_norm_moments
 
 Samples = tuple[Images, Tensor]
 
@@ -181,6 +182,22 @@ class Silo:
         gates = bind(self.gates, self.model, images)
         result = evaluate(self.model, images, labels, precision=self.settings.precision, gates=gates)
         return EvaluateReply(result.loss, result.accuracy, result.examples)
+
+    def moments(self, state: Mapping[str, Tensor]) -> dict[str, Moments]:
+        """Return the moments of what enters each batch norm of the quantitative copy, over the training samples.
+
+        Parameters
+        ----------
+        state : mapping of str to Tensor
+            The quantitative state that the network has in this pass.
+
+        Raises
+        ------
+        ValueError
+            If the state does not fit, or there are too few samples.
+        """
+        self.model.load_quantitative_state(state)
+        return batch_norm_moments(self.model.quantitative, self.samples[0])
 
     def _load(self, state: Mapping[str, Tensor], orders: RoundOrders) -> None:
         self._enter_structure(orders)

@@ -1,6 +1,6 @@
 """Batches of a data set that lies in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,8 +11,17 @@ def shuffled_batches(count: int, batch_size: int, generator: torch.Generator) ->
 
     A remainder of one sample joins the batch before it: batch norm cannot learn from a single one.
     """
-    batches = list(torch.split(torch.randperm(count, generator=generator), batch_size))
+    yield from _without_single(torch.split(torch.randperm(count, generator=generator), batch_size))
+
+
+def ordered_batches(count: int, batch_size: int) -> Iterator[Tensor]:
+    """Yield the indices 0 to ``count - 1`` in their order, in batches as `shuffled_batches` makes them."""
+    yield from _without_single(torch.split(torch.arange(count), batch_size))
+
+
+def _without_single(split: Sequence[Tensor]) -> list[Tensor]:
+    batches = list(split)
     if len(batches) > 1 and len(batches[-1]) == 1:
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])
-    yield from batches
+    return batches

@@ -28,9 +28,13 @@ def check_policy(policy: str) -> None:
 def apply_policy(network: nn.Module, policy: str) -> None:
     """Put the batch norms into the mode of the policy; call it after each ``network.train()``."""
     if policy == "frozen":
-        for module in network.modules():
-            if isinstance(module, _BATCH_NORMS):
-                module.eval()
+        for module in batch_norms(network).values():
+            module.eval()
+
+
+def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
+    """Return the batch norms of ``network`` by name, each once."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, _BATCH_NORMS)}
 
 
 def travelling_buffers(network: nn.Module, policy: str) -> list[str]:
@@ -53,7 +57,6 @@ def staying_tensors(network: nn.Module, policy: str) -> list[str]:
 def _tensors_of_batch_norms(network: nn.Module, *, parameters: bool) -> list[str]:
     return [
         f"{name}.{tensor}" if name else tensor
-        for name, module in network.named_modules()
-        if isinstance(module, _BATCH_NORMS)
+        for name, module in batch_norms(network).items()
         for tensor, _ in [*(module.named_parameters() if parameters else []), *module.named_buffers()]
     ]

@@ -27,11 +27,14 @@ class Network:
         The network has active dropout in training.
     linear_head : bool
         The last layer is linear and can be replaced.
+    batch_norm : bool
+        The network has batch norm.
     """
 
     smallest: int = 1
     dropout: bool = False
     linear_head: bool = True
+    batch_norm: bool = True
 
 
 CifarName = Literal["resnet20", "resnet32", "resnet44", "resnet56"]
@@ -41,13 +44,13 @@ TorchvisionName = Literal[
     "alexnet", "squeezenet1_1", "densenet121", "googlenet",
 ]  # fmt: skip
 LiteName = Literal["efficientnet_lite0"]
-_VGG = Network(smallest=32, dropout=True)
 #: Networks that differ from the defaults of `Network`, by name.
 _PARTICULAR: Mapping[str, Network] = MappingProxyType(
     {
-        **{f"vgg{depth}{form}": _VGG for depth in (11, 13, 16, 19) for form in ("", "_bn")},
-        "alexnet": Network(smallest=63, dropout=True),
-        "squeezenet1_1": Network(smallest=17, dropout=True, linear_head=False),
+        **{f"vgg{depth}": Network(smallest=32, dropout=True, batch_norm=False) for depth in (11, 13, 16, 19)},
+        **{f"vgg{depth}_bn": Network(smallest=32, dropout=True) for depth in (11, 13, 16, 19)},
+        "alexnet": Network(smallest=63, dropout=True, batch_norm=False),
+        "squeezenet1_1": Network(smallest=17, dropout=True, linear_head=False, batch_norm=False),
         "densenet121": Network(smallest=29),
         "googlenet": Network(smallest=15, dropout=True),
         "efficientnet_lite0": Network(dropout=True),

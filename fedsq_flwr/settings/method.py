@@ -130,6 +130,9 @@ class MethodSettings(FlatSettings):
     """What reports call the method."""
     gating: Gating = PretrainedGates()
     averaging: Averaging = FedAvg()
+    gate_statistics: Literal["pretrained", "reestimated"] = "pretrained"
+    """Running statistics of batch norm that both copies start from: those of the weights, or estimated again on the
+    silos' training images before the first round."""
     pooled: bool = False
     """Whether all training samples are in one place; the run then has one silo."""
 

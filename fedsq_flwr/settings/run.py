@@ -174,6 +174,13 @@ class RunSettings(Settings):
                 self.require(rounds == 0 or self.batch_norm != "local", f"method.{name}", local)
                 own = "must be 0 where method.aggregation is none: there is no global model"
                 self.require(rounds == 0 or method.aggregation != "none", f"method.{name}", own)
+        if method.gate_statistics == "reestimated":
+            travel = f"must be pretrained with batch_norm={self.batch_norm}, under which no statistics travel"
+            self.require(self.batch_norm == "batch", "method.gate_statistics", travel)
+            control = "must be pretrained where method.gates is random: the random network has statistics of its own"
+            self.require(method.gates != "random", "method.gate_statistics", control)
+            none = f"must be pretrained for {self.backbone.name}, which has no batch norm"
+            self.require(self.backbone.network.batch_norm, "method.gate_statistics", none)
         if isinstance(method.averaging, LocalModels):
             self.require(not self.diagnostics, "diagnostics", "must be false where method.aggregation is none")
 

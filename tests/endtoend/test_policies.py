@@ -8,6 +8,7 @@ import torch
 from fedsq_flwr.assembly.model import build_model
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.config import read_config
+from fedsq_flwr.records.restoring import restore
 from tests.endtoend.conftest import read_history, read_summary
 
 
@@ -69,3 +70,27 @@ def test_late_and_released_gates_run(run):
     assert [len(line["fingerprint"]) for line in lines] == [0, 64, 0]
     assert all(line["dropped"] == [] and line["replies"] == 3 for line in lines)
     assert "none at the end: the network" in (directory / "report.html").read_text()
+
+
+@pytest.mark.parametrize("method", ["fedsq", "fedavg"])
+def test_statistics_are_estimated_again_once_and_a_resumed_run_goes_on_with_them(run, method):
+    plan = (f"method={method}", "method.gate_statistics=reestimated", "diagnostics=true")
+    whole, broken = run("rounds=2", *plan, name="whole"), run("rounds=1", *plan, name="broken")
+    resumed = run("rounds=2", *plan, "resume=true", name="broken")
+    assert numbers(resumed) == numbers(whole)
+    assert read_summary(resumed)["weights_sha256"] == read_summary(whole)["weights_sha256"]
+    as_they_are = run("rounds=1", f"method={method}", name="pretrained")
+    assert read_summary(as_they_are)["weights_sha256"] != read_summary(broken)["weights_sha256"]
+    differs = read_history(whole)[0]["fingerprint"] != read_history(as_they_are)[0]["fingerprint"]
+    assert differs is (method == "fedsq")
+    assert restore(whole / "checkpoints/last").round == 2
+    run("rounds=2", f"method={method}", "resume=true", name="broken", status=1)  # another method
+
+
+def test_statistics_are_the_same_where_silos_are_sent_the_structure_and_arrays_are_packed(run):
+    plan = ("rounds=1", "method.gate_statistics=reestimated")
+    own, sent = run(*plan, name="own"), run(*plan, "executor.structure=sent", name="sent")
+    assert read_summary(own)["fingerprint"] == read_summary(sent)["fingerprint"]
+    assert read_summary(own)["weights_sha256"] == read_summary(sent)["weights_sha256"]
+    rounded = run(*plan, "wire_dtype=bfloat16", name="rounded")
+    assert all(line["dropped"] == [] for line in read_history(rounded))

@@ -11,6 +11,7 @@ from torch import nn
 
 from fedsq_flwr.gating import DualCopy
 from fedsq_flwr.models import BACKBONES, build_backbone
+from fedsq_flwr.models.batch_norm import batch_norms
 from fedsq_flwr.models.head import find_head
 from fedsq_flwr.settings.backbone import AnyBackbone, BackboneSettings, LiteName, Network, TorchvisionName
 
@@ -54,6 +55,11 @@ def test_the_head_is_the_last_layer_and_linear_where_the_settings_say_so(name: s
 def test_dropout_is_where_the_settings_say_so(name: str) -> None:
     active = [m for m in outline(name).modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
     assert bool(active) is told(name).dropout
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_batch_norm_is_where_the_settings_say_so(name: str) -> None:
+    assert bool(batch_norms(outline(name))) is told(name).batch_norm
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -159,6 +159,14 @@ BAD = {
     "output=''": ("output=", "directory"),
     "learning_rte=0.1": ("learning_rte", "no such setting", "did you mean learning_rate"),
     "participation=0.5": ("participation", "is called fraction_train since version 0.2"),
+    "method.gate_statistics=reestimated batch_norm=frozen": (
+        "method.gate_statistics=reestimated",
+        "must be pretrained with batch_norm=frozen, under which no statistics travel",
+    ),
+    "method.gate_statistics=reestimated method=fedsq_random_gates": (
+        "must be pretrained where method.gates is random",
+    ),
+    "method.gate_statistics=reestimated backbone=vgg11": ("must be pretrained for vgg11, which has no batch norm",),
     "method.release_over=2": ("method.release_over", "was removed in version 0.2"),
     "partition.alpa=0.1": ("partition.alpa", "no such setting", "did you mean partition.alpha"),
     "backbone.pretraining.epoch=1": (

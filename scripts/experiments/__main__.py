@@ -1,0 +1,55 @@
+"""The planned experiments: list them, run what is missing, print the table of what has ended.
+
+Usage: ``python -m scripts.experiments list|run|table [PLAN ...] [--output FOLDER] [--hours H]``. Needs the extra
+``imagenet`` and FEDSQ_DATA, a folder with ``cifar10/train.parquet`` and ``test.parquet``. Ctrl-C or SIGTERM stops it;
+the same command goes on within the run that was stopped.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from scripts.experiments.plans import PLANS
+from scripts.experiments.results import read_results, table
+from scripts.experiments.runner import RESULTS, StoppedError, run_plans
+
+
+def main() -> int:
+    """Do what the command line asks for; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.experiments", description=__doc__.partition("\n")[0])
+    parser.add_argument("action", choices=("list", "run", "table"))
+    parser.add_argument(
+        "plans", nargs="*", metavar="PLAN", help=f"of {', '.join(PLANS)}; by default all, in this order"
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/experiments"))
+    parser.add_argument("--hours", type=float, default=12.0, help="of all runs in the output, earlier ones included")
+    chosen = parser.parse_args()
+    if unknown := sorted(set(chosen.plans) - PLANS.keys()):
+        parser.error(f"{unknown[0]}: there is no such plan; allowed are {', '.join(PLANS)}")
+    names, output = chosen.plans or list(PLANS), chosen.output.absolute()
+    if chosen.action == "run":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            run_plans([PLANS[name] for name in names], output, chosen.hours)
+        except (StoppedError, KeyboardInterrupt) as error:
+            print(error or "stopped; the same command goes on", file=sys.stderr)
+            return 130
+        return 0
+    found, listed = read_results(output / RESULTS), set[str]()
+    for name in names:
+        runs = [run for run in PLANS[name](found) if run.name not in listed]
+        listed |= {run.name for run in runs}
+        missing = [run for run in runs if run.name not in found]
+        minutes = sum(run.minutes for run in missing)
+        print(f"{name}: {len(runs)} runs, {len(runs) - len(missing)} ended; the others take {minutes / 60:.1f} h")
+        if chosen.action == "list":
+            for run in runs:
+                print(f"  {'ended  ' if run.name in found else f'{run.minutes:4.1f} min'} {run.name}")
+        else:
+            print(f"\n{table(found[run.name] for run in runs if run.name in found)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
