@@ -115,4 +115,4 @@ def wait_for_objects(seconds: float) -> None:
     A message is there before its objects are. Flower looks for each of them again after one second, then two, four
     and so on. The first of these waits is what this sets, for the whole process; Flower has no setting for it.
     """
-    pull_objects.__kwdefaults__["initial_backoff"] = seconds
+    pull_objects.__kwdefaults__ = {**(pull_objects.__kwdefaults__ or {}), "initial_backoff": seconds}
