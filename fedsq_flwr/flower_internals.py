@@ -4,11 +4,12 @@ Flower's public modules are `flwr.app`, `flwr.clientapp`, `flwr.client`, `flwr.c
 strategies. The names below may change with any release of Flower. ``tests/silos/test_flower_contract.py`` checks that
 they are there, and that they take what they are given.
 
-The names are used for four purposes:
+The names are used for five purposes:
 
 * A silo speaks Flower's Fleet protocol from its own process: the clients, interceptors, retries, heartbeats, protobuf
   messages, and the objects that a message is cut into.
 * The in-process grid stands for a runtime: it says who sends a message, and gives each message its id.
+* Flower's pull of objects is told how soon to look again for one that is on its way.
 * Replies are told apart by the codes of Flower's errors.
 * Server optimisers are known by their base class, and metrics are averaged as Flower averages them.
 """
@@ -92,6 +93,7 @@ __all__ = [
     "remove_content_from_message",
     "run_from_proto",
     "send_messages_as",
+    "wait_for_objects",
 ]
 
 
@@ -105,3 +107,12 @@ def send_messages_as(run_id: int, node_id: int) -> None:
 def give_message_id(message: Message, message_id: str) -> None:
     """Give a message the id that replies name it by, as Flower's own processes do when they send it."""
     message.metadata.__dict__["_message_id"] = message_id
+
+
+def wait_for_objects(seconds: float) -> None:
+    """Look again after ``seconds`` for an object of a message that its sender is still uploading.
+
+    A message is there before its objects are. Flower looks for each of them again after one second, then two, four
+    and so on. The first of these waits is what this sets, for the whole process; Flower has no setting for it.
+    """
+    pull_objects.__kwdefaults__ = {**(pull_objects.__kwdefaults__ or {}), "initial_backoff": seconds}

@@ -24,8 +24,9 @@ from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.rounds import MEASURED, Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.statistics import ask_statistics
-from fedsq_flwr.federation.waiting import Patience
+from fedsq_flwr.federation.waiting import FIRST_WAIT, Patience
 from fedsq_flwr.federation.wire import Wire, is_within_process
+from fedsq_flwr.flower_internals import wait_for_objects
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.batch_norm_moments import values_of_one_image
 from fedsq_flwr.learning.precision import choose_device
@@ -223,6 +224,7 @@ def wire_of(grid: Grid, settings: RunSettings) -> Wire:
     dtype = settings.wire_dtype if packed else None
     if not isinstance(settings.executor, RealSilos):
         return Wire(grid, dtype=dtype, poll=None if is_within_process(grid) else POLL_SECONDS)
+    wait_for_objects(FIRST_WAIT)
     patience = Patience(settings.executor.reply_fraction, settings.executor.reply_grace, settings.min_replies)
     return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)
 

@@ -5,6 +5,7 @@ that leaves a process holds Flower's own arrays.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -44,14 +45,19 @@ class TensorArray(Array):
     @property
     def data_bytes(self) -> int:
         """The length of `data`, without encoding it."""
-        header = BytesIO()
-        described: Any = np.lib.format.header_data_from_array_1_0(self.tensor.numpy())
-        np.lib.format.write_array_header_1_0(header, described)
-        return len(header.getvalue()) + self.tensor.numel() * self.tensor.itemsize
+        return _header_bytes(str(self.tensor.numpy().dtype.str), self.shape) + self.tensor.nbytes
 
     def numpy(self) -> NDArray:
         """Return a copy of the values."""
         return self.tensor.numpy().copy()
+
+
+@lru_cache(maxsize=4096)  # it is asked for each array of each message
+def _header_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    header = BytesIO()
+    described: Any = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    return len(header.getvalue())
 
 
 def to_arrays(state: Mapping[str, Tensor]) -> ArrayRecord:

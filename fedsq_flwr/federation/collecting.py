@@ -14,8 +14,10 @@ import httpx
 from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.contents import array_records, config_records
 from fedsq_flwr.federation.protocol import CONFIG, STRUCTURE, TRAIN_EXAMPLES, round_of
+from fedsq_flwr.federation.spool import EarlyReplies
 from fedsq_flwr.federation.waiting import ALL, Patience, waits
 from fedsq_flwr.flower_internals import ErrorCode, give_message_id
 
@@ -68,7 +70,7 @@ class Collector:
     """Sends messages and collects the replies, over a grid that a network lies behind.
 
     A reply is looked for by a thread of its own. So a reply that cannot be read costs one reply, and one that arrives
-    slowly holds up no other.
+    slowly holds up no other. Replies that come faster than they are averaged wait on disk, beyond the first few.
 
     A node that does not answer in time owes an answer. It works on one message after the other, so it is sent no
     other message until it has answered, late, or has answered a query that was sent behind the message: then the
@@ -101,7 +103,8 @@ class Collector:
         self._grid = grid
         self._poll = poll
         self._patience = patience
-        self._arrived: queue.SimpleQueue[tuple[str, list[Message] | Exception, float]] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[tuple[str, int | Exception, float]] = queue.SimpleQueue()
+        self._replies = EarlyReplies[tuple[str, int]]()  # that arrived, by the message and their number
         self._stopped = threading.Event()
         self._owed: dict[str, _Sent] = {}
         self._pings: dict[str, int] = {}  # queries behind what a node owes, and their nodes
@@ -178,11 +181,13 @@ class Collector:
     def _take(self, going: _Exchange | None, seconds: float) -> bool:
         """Wait for the next arrival, and take it in; tell whether there was one."""
         try:
-            name, found, at = self._arrived.get(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
+            name, arrived, at = self._arrived.get(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
         except queue.Empty:
             return False
+        found: list[Message] | Exception
+        found = arrived if isinstance(arrived, Exception) else [self._replies.pop((name, n)) for n in range(arrived)]
         sent = None if going is None else going.waiting.pop(name, None)
-        if isinstance(found, httpx.HTTPError) and sent is not None:
+        if isinstance(found, httpx.HTTPError | RunFailedError) and sent is not None:
             raise found
         if isinstance(found, Exception):
             told = f"sends what cannot be read ({type(found).__name__}: {' '.join(str(found).split())[:200]})"
@@ -241,11 +246,14 @@ class Collector:
         for seconds in waits(longest):
             last = name in self._final
             try:
-                found: list[Message] | Exception = list(self._grid.pull_messages([name]))
+                found, at = list(self._grid.pull_messages([name])), time.monotonic()
+                for number, reply in enumerate(found):
+                    self._replies.put((name, number), reply)
+                arrived: int | Exception = len(found)
             except Exception as error:  # noqa: BLE001 - told to the thread that waits
-                found = error
-            if found or last:
-                self._arrived.put((name, found, time.monotonic()))
+                arrived, at = error, time.monotonic()
+            if arrived or last:
+                self._arrived.put((name, arrived, at))
                 return
             if self._stopped.wait(seconds):
                 return

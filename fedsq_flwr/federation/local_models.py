@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from torch import Tensor
 
 from fedsq_flwr.federation.arrays import to_arrays, to_state
 from fedsq_flwr.federation.contents import array_records
+from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind, MeanOfReplies
 from fedsq_flwr.federation.registry import NodeRegistry
+from fedsq_flwr.federation.spool import Models
 
 
 class LocalModels(FedAvg):
@@ -29,15 +31,17 @@ class LocalModels(FedAvg):
 
     Attributes
     ----------
-    models : dict of int to ArrayRecord
+    models : Models
         The last model of each silo that has trained, by partition id.
     """
 
     def __init__(self, start: ArrayRecord, registry: NodeRegistry, **options: Any) -> None:
         super().__init__(**options)
-        self.models: dict[int, ArrayRecord] = {}
+        self.models = Models()
+        self._mean = MeanOfReplies(FedAvg(**options))
         self._start = start
         self._registry = registry
+        self._kind: Kind = "train"
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -45,15 +49,21 @@ class LocalModels(FedAvg):
         """Choose silos as FedAvg does, and send each its own model."""
         return self._with_own_models(super().configure_train(server_round, arrays, config, grid))
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Keep each silo's model; what is returned is their mean, which no silo is sent."""
-        replies = list(replies)
-        for reply in replies:
+    def begin(self, kind: Kind, server_round: int) -> None:
+        """Begin to take the replies of an exchange."""
+        self._kind = kind
+        self._mean.begin(kind, server_round)
+
+    def add(self, reply: Message) -> None:
+        """Keep the model of a silo that has trained."""
+        if self._kind == "train":
             (arrays,) = array_records(reply.content).values()
             self.models[self._registry.silo(reply.metadata.src_node_id)] = arrays
-        return super().aggregate_train(server_round, replies)
+        self._mean.add(reply)
+
+    def finish(self) -> Aggregated:
+        """Return the mean of the models, which no silo is sent, and the metrics."""
+        return self._mean.finish()
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_FIRST, _GROWTH = 0.05, 1.5
+#: Seconds after which what is expected is looked for again.
+FIRST_WAIT = 0.05
+_GROWTH = 1.2
 _SLACK = 1.25  # times that a silo may take longer than it is expected to
 
 
 def waits(longest: float) -> Iterator[float]:
-    """Yield seconds to wait, from 0.05 on and each 1.5 times the one before, up to ``longest``.
+    """Yield seconds to wait, from 0.05 on and each 1.2 times the one before, up to ``longest``.
 
-    What comes soon is found soon, and what comes late costs few polls.
+    What comes soon is found soon, and what comes late costs few polls: each wait is about a fifth of all before it.
     """
-    seconds = _FIRST
+    seconds = FIRST_WAIT
     while True:
         yield min(seconds, longest)
         seconds = min(seconds * _GROWTH, longest)

@@ -64,9 +64,9 @@ class RunSettings(Settings):
     fraction_train: Annotated[Fraction, Fact.CONDITION, Fact.SHARING] = 1.0
     """Fraction of the silos that train in a round."""
     fraction_evaluate: Annotated[float, Field(ge=0, le=1), Fact.CONDITION, Fact.SHARING] = 1.0
-    """Fraction of the silos that evaluate the averaged model on their own data in a round."""
+    """Fraction of the silos that evaluate the averaged model on their own data in a round, the last one too."""
     evaluate_every: Annotated[Count, Fact.CONDITION] = 1
-    """Rounds after which silos evaluate; silos evaluate after the last round in any case."""
+    """Rounds after which silos evaluate; ``fraction_evaluate`` of them do after the last round in any case."""
     min_available_silos: Annotated[Count | None, Fact.CONDITION, Fact.SHARING, Fact.RESUMABLE] = None
     """Fewest silos that must be connected before a round begins; null: all before the first round, and later, of real
     silos, ``executor.reply_fraction`` of them."""

@@ -1,10 +1,11 @@
 """Messages over a silo's connection, and the objects that Flower makes of them: fetched and sent one by one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from flwr.app import Message
 
+from fedsq_flwr.federation.waiting import FIRST_WAIT
 from fedsq_flwr.flower_internals import (
     ConfirmMessageReceivedRequest,
     FleetHttpClient,
@@ -83,7 +84,7 @@ class Transfer:
         run_id, tree = head.metadata.run_id, answer.message_object_trees[0]
         allowed = most(run_id)
         try:
-            contents = self._fetch(run_id, {node.object_id for node in iterate_object_tree(tree)}, allowed)
+            contents = self._fetch(run_id, [node.object_id for node in iterate_object_tree(tree)], allowed)
         except _FullError as error:
             raise TooLargeError(head, allowed) from error
         confirmation = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
@@ -116,8 +117,8 @@ class Transfer:
             except ObjectPushError as error:
                 raise RunOverError from error
 
-    def _fetch(self, run_id: int, object_ids: set[str], most: int) -> dict[str, bytes]:
-        """Return the objects of a message, fetching what the last one did not have already.
+    def _fetch(self, run_id: int, object_ids: Sequence[str], most: int) -> dict[str, bytes]:
+        """Return the objects of a message, fetching what the last one did not have already, in the order of uploads.
 
         The model that silos evaluate is mostly the one that they train from next. Objects are named by the
         sha256 of their content, so that the same name is the same content.
@@ -135,9 +136,10 @@ class Transfer:
                 raise _FullError
             return content
 
-        known = {name: self._last[name] for name in object_ids & self._last.keys()}
+        known = {name: self._last[name] for name in object_ids if name in self._last}
+        wanted = [name for name in dict.fromkeys(object_ids) if name not in known]
         try:
-            contents = known | pull_objects(sorted(object_ids - known.keys()), fetch)
+            contents = known | pull_objects(wanted, fetch, initial_backoff=FIRST_WAIT)
         except ObjectPullError as error:
             raise RunOverError from error
         if any(len(content) > _SMALL for content in contents.values()):

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedsq_flwr.federation import FedSQ
+from fedsq_flwr.federation.rounds import run_rounds
 from tests.federation.grids import losing
 from tests.federation.loops import flowers_loop
 from tests.federation.toys import FINGERPRINT, sampling, toy_app
@@ -138,3 +139,20 @@ def test_several_promises_at_once_hold_together(make_grid, arrays):
     np.testing.assert_allclose(averaged["b"].numpy(), np.full(3, 1 + 2 * 0.5 * mean), rtol=1e-6)
     np.testing.assert_allclose(averaged["w"].numpy(), np.full((2, 3), 0.5 * mean), rtol=1e-6)  # from round 2 on
     assert strategy.training.dropped == {3: "has left, or cannot be reached"}
+
+
+def test_the_last_round_evaluates_as_many_silos_as_any_other(make_grid, arrays):
+    strategy = FedSQ(FedAvg(fraction_evaluate=0.1, **sampling(20, 0.2)))
+    rounds = run_rounds(
+        strategy,
+        make_grid(toy_app(), silos=20),
+        arrays,
+        first=1,
+        last=3,
+        timeout=5,
+        enter=lambda _: None,
+        evaluate=lambda _: {},
+        evaluate_every=2,
+    )
+    asked = [(len(finished.training.sampled), len(finished.evaluation.sampled)) for finished in rounds]
+    assert asked == [(4, 0), (4, 2), (4, 2)]

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from flwr.app import Message, RecordDict
 from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2, node_pb2, run_pb2
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedYogi
+from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError, pull_objects
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import http_grid
 
 import fedsq_flwr
 from fedsq_flwr import flower_internals
@@ -48,7 +51,7 @@ PARAMETERS = {
         "push_object_protobuf node run_id session_id"
     ),
     "flwr.supercore.inflatable.inflatable_utils.inflate_object_from_contents": "object_id object_contents",
-    "flwr.supercore.inflatable.inflatable_utils.pull_objects": "object_ids pull_object_fn",
+    "flwr.supercore.inflatable.inflatable_utils.pull_objects": "object_ids pull_object_fn initial_backoff",
     "flwr.supercore.inflatable.inflatable_utils.push_objects": "objects push_object_fn object_ids_to_push",
     "flwr.supercore.interceptors.http.runtime_version.RuntimeVersionHttpInterceptor": "component_name",
     "flwr.supercore.primitives.asymmetric.generate_key_pairs": "",
@@ -201,3 +204,20 @@ def test_functions_that_are_called_are_all_looked_at() -> None:
     """A function that is used and not in the table above would change unseen."""
     callables = {name for name in imported_from_flower() if inspect.isroutine(found(name))}
     assert callables <= PARAMETERS.keys()
+
+
+def test_an_object_that_is_on_its_way_is_looked_for_again_soon_by_flowers_own_grid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pull_objects, "__kwdefaults__", dict(pull_objects.__kwdefaults__))
+    flower_internals.wait_for_objects(0.01)
+    looked: list[float] = []
+
+    def look(_: str) -> bytes:
+        looked.append(time.monotonic())
+        if len(looked) < 4:
+            raise ObjectUnavailableError("w")
+        return b"w"
+
+    assert http_grid.pull_objects(["w"], look) == {"w": b"w"}  # as the grid calls it
+    assert looked[-1] - looked[0] < 0.9  # Flower waits 0.8 to 1.2 s before the second look alone

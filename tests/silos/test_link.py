@@ -215,6 +215,16 @@ def test_arrays_that_the_last_message_had_are_not_fetched_again(fleet: Fleet) ->
     assert fetched == [6, 3, 3, 6, 6]
 
 
+def test_objects_that_the_server_is_still_uploading_are_looked_for_again_soon(fleet: Fleet) -> None:
+    fleet.hand_out(train_message())
+    on_its_way = message_pb2.PullObjectResponse(object_found=True, object_available=False)
+    fleet.answers["pull-object"] = [on_its_way] * 3 + fleet.answers["pull-object"]
+    with connected(fleet) as link:
+        started = time.monotonic()
+        assert link.receive() is not None
+        assert time.monotonic() - started < 0.8  # Flower's own wait is 0.8 s at least
+
+
 def test_a_message_of_more_bytes_than_the_silos_network_has_is_refused_while_it_is_fetched(fleet: Fleet) -> None:
     """The server is told, and the silo goes on."""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, 1, 0

@@ -18,6 +18,7 @@ from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.layers.base import Layer
 from fedsq_flwr.federation.layers.one_at_a_time import Aggregated, Kind
 from fedsq_flwr.federation.registry import NodeRegistry
+from fedsq_flwr.federation.spool import EarlyReplies
 from fedsq_flwr.learning import derive_seed
 
 
@@ -39,7 +40,7 @@ class SeededOrder(Layer):
         self.registry = registry
         self.seed = seed
         self._next = 0
-        self._early: dict[int, Message] = {}
+        self._early = EarlyReplies[int]()
 
     def configure(
         self, kind: Kind, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -60,7 +61,7 @@ class SeededOrder(Layer):
     def begin(self, kind: Kind, server_round: int) -> None:
         """Begin with the reply to the first message."""
         super().begin(kind, server_round)
-        self._next, self._early = 0, {}
+        self._next, self._early = 0, EarlyReplies[int]()
 
     def add(self, reply: Message) -> None:
         """Pass ``reply`` on when its turn has come; what answers no message, or one a second time, as it comes."""
@@ -68,16 +69,15 @@ class SeededOrder(Layer):
         if place is None or place < self._next or place in self._early:
             super().add(reply)
             return
-        self._early[place] = reply
+        self._early.put(place, reply)
         while self._next in self._early:
             super().add(self._early.pop(self._next))
             self._next += 1
 
     def finish(self) -> Aggregated:
         """Pass on the replies that waited for some that did not come, in order."""
-        for place in sorted(self._early):
-            super().add(self._early[place])
-        self._early = {}
+        for place in self._early.places():
+            super().add(self._early.pop(place))
         return super().finish()
 
 
