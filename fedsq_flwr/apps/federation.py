@@ -22,6 +22,7 @@ from fedsq_flwr.federation.rounds import MEASURED, Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.waiting import Patience
 from fedsq_flwr.federation.wire import Wire, is_within_process
+from fedsq_flwr.flower_internals import is_simulated
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.records.directory import Start
@@ -31,6 +32,8 @@ from fedsq_flwr.settings.silo import for_real_silos
 
 #: The most seconds between two looks for the replies of real silos; a look costs the SuperLink milliseconds.
 POLL_SECONDS = 0.5
+#: The same in a simulation, whose replies lie in this process's memory.
+SIMULATION_POLL_SECONDS = 0.02
 
 
 @dataclass
@@ -161,7 +164,8 @@ def wire_of(grid: Grid, settings: RunSettings) -> Wire:
     packed = settings.has_real_silos or settings.wire_dtype != "float32"
     dtype = settings.wire_dtype if packed else None
     if not isinstance(settings.executor, RealSilos):
-        return Wire(grid, dtype=dtype, poll=None if is_within_process(grid) else POLL_SECONDS)
+        longest = SIMULATION_POLL_SECONDS if is_simulated(grid) else POLL_SECONDS
+        return Wire(grid, dtype=dtype, poll=None if is_within_process(grid) else longest)
     patience = Patience(settings.executor.reply_fraction, settings.executor.reply_grace, settings.min_replies)
     return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fedsq_flwr.gating.packed import native
-from scripts.benchmarks import engine, epochs, evaluation, memory, rounds, silos, steps
+from scripts.benchmarks import engine, epochs, evaluation, memory, ray_rounds, rounds, silos, steps
 from scripts.benchmarks.networks import NETWORKS
 from scripts.benchmarks.tables import machine
 
@@ -19,9 +19,10 @@ BENCHMARKS = {
     "rounds": rounds.run,
     "silos": silos.run,
     "engine": engine.run,
+    "ray": ray_rounds.run,
 }
 #: Run only when they are named: they time rounds, not steps, and the first two take a quarter of an hour.
-ON_REQUEST = ("rounds", "silos", "engine")
+ON_REQUEST = ("rounds", "silos", "engine", "ray")
 
 
 def main() -> None:
