@@ -164,8 +164,9 @@ def wire_of(grid: Grid, settings: RunSettings) -> Wire:
     packed = settings.has_real_silos or settings.wire_dtype != "float32"
     dtype = settings.wire_dtype if packed else None
     if not isinstance(settings.executor, RealSilos):
-        longest = SIMULATION_POLL_SECONDS if is_simulated(grid) else POLL_SECONDS
-        return Wire(grid, dtype=dtype, poll=None if is_within_process(grid) else longest)
+        if is_within_process(grid):
+            return Wire(grid, dtype=dtype)
+        return Wire(grid, dtype=dtype, poll=SIMULATION_POLL_SECONDS if is_simulated(grid) else POLL_SECONDS)
     patience = Patience(settings.executor.reply_fraction, settings.executor.reply_grace, settings.min_replies)
     return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)
 

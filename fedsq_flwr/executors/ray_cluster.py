@@ -138,7 +138,7 @@ def _complaints(here: Facts, found: Mapping[str, Facts]) -> Iterable[str]:
     for name, there in found.items():
         if differ := differences(here, there):
             raise RunFailedError(f"{name}: {'; '.join(differ)}")
-        if there["niceness"] != "0":
+        if int(there["niceness"]) > 0:
             yield f"{name}: works at niceness {there['niceness']}: start Ray there with RAY_worker_niceness=0"
 
 

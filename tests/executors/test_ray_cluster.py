@@ -40,7 +40,7 @@ def test_the_line_names_the_node() -> None:
 
 
 def test_a_slow_node_is_named_and_does_no_harm() -> None:
-    found = {"node 10.0.0.1 (aaaa)": {**NODE, "niceness": "15"}}
+    found = {"node 10.0.0.1 (aaaa)": {**NODE, "niceness": "15"}, "node 10.0.0.2 (bbbb)": {**NODE, "niceness": "-5"}}
     (line,) = ray_cluster._complaints(NODE, found)
     assert line == "node 10.0.0.1 (aaaa): works at niceness 15: start Ray there with RAY_worker_niceness=0"
 
