@@ -4,12 +4,13 @@ Flower's public modules are `flwr.app`, `flwr.clientapp`, `flwr.client`, `flwr.c
 strategies. The names below may change with any release of Flower. ``tests/silos/test_flower_contract.py`` checks that
 they are there, and that they take what they are given.
 
-The names are used for five purposes:
+The names are used for seven purposes:
 
 * A silo speaks Flower's Fleet protocol from its own process: the clients, interceptors, retries, heartbeats, protobuf
   messages, and the objects that a message is cut into.
 * The in-process grid stands for a runtime: it says who sends a message, and gives each message its id.
 * Flower's pull of objects is told how soon to look again for one that is on its way.
+* The grid of Flower's simulation is known by its class: its messages go through memory, not over a network.
 * Replies are told apart by the codes of Flower's errors.
 * Server optimisers are known by their base class, and metrics are averaged as Flower averages them.
 """
@@ -23,6 +24,7 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy.fedopt import FedOpt
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 from flwr.supercore.error import ApiErrorCode, FlowerError
@@ -81,6 +83,7 @@ __all__ = [
     "get_object_tree",
     "give_message_id",
     "inflate_object_from_contents",
+    "is_simulated",
     "iterate_object_tree",
     "make_pull_object_fn_protobuf",
     "make_push_object_fn_protobuf",
@@ -116,3 +119,10 @@ def wait_for_objects(seconds: float) -> None:
     and so on. The first of these waits is what this sets, for the whole process; Flower has no setting for it.
     """
     pull_objects.__kwdefaults__ = {**(pull_objects.__kwdefaults__ or {}), "initial_backoff": seconds}
+
+
+def is_simulated(grid: Grid) -> bool:
+    """Tell whether a grid is that of Flower's simulation, which hands messages to Ray as they are."""
+    from flwr.superlink.grid import InMemoryGrid  # a third of a second, that a silo is spared
+
+    return isinstance(grid, InMemoryGrid)

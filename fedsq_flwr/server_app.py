@@ -1,9 +1,11 @@
 """The Flower app of the server: assemble the federation, run the rounds, keep what they give."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
+import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
@@ -83,10 +85,14 @@ def run_federation(
         torch_threads(settings.executor.threads),
         hold_as_server(directory.path),
         closing(wire_of(grid, settings)) as wire,
+        # The count is the process's as soon as any thread sets it, so that thread does not set it back.
+        ThreadPoolExecutor(1, "parts", torch.set_num_threads, (settings.executor.threads,)) as pool,
     ):
+        loading = pool.submit(lambda: parts or load_parts(settings))  # while Ray or the silos start
         registry, found = connect(wire, settings)
-        if parts is None or found.silos != settings.silos:  # distribute the data among the silos found
-            parts = load_parts(found)
+        if found.silos != settings.silos:  # distribute the data among the silos found
+            loading = pool.submit(load_parts, found)
+        parts = loading.result()
         start = directory.open(found, parts.data)
         federation = Federation.build(found, parts, registry)
         federation.resume(start)

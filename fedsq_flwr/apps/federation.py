@@ -26,7 +26,7 @@ from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.statistics import ask_statistics
 from fedsq_flwr.federation.waiting import FIRST_WAIT, Patience
 from fedsq_flwr.federation.wire import Wire, is_within_process
-from fedsq_flwr.flower_internals import wait_for_objects
+from fedsq_flwr.flower_internals import is_simulated, wait_for_objects
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.batch_norm_moments import values_of_one_image
 from fedsq_flwr.learning.precision import choose_device
@@ -38,6 +38,8 @@ from fedsq_flwr.settings.silo import for_real_silos
 
 #: The most seconds between two looks for the replies of real silos; a look costs the SuperLink milliseconds.
 POLL_SECONDS = 0.5
+#: The same in a simulation, whose replies lie in this process's memory.
+SIMULATION_POLL_SECONDS = 0.02
 #: How the re-estimated statistics are called beside what the strategy remembers.
 _STATISTICS = "statistics/"
 
@@ -223,7 +225,9 @@ def wire_of(grid: Grid, settings: RunSettings) -> Wire:
     packed = settings.has_real_silos or settings.wire_dtype != "float32"
     dtype = settings.wire_dtype if packed else None
     if not isinstance(settings.executor, RealSilos):
-        return Wire(grid, dtype=dtype, poll=None if is_within_process(grid) else POLL_SECONDS)
+        if is_within_process(grid):
+            return Wire(grid, dtype=dtype)
+        return Wire(grid, dtype=dtype, poll=SIMULATION_POLL_SECONDS if is_simulated(grid) else POLL_SECONDS)
     wait_for_objects(FIRST_WAIT)
     patience = Patience(settings.executor.reply_fraction, settings.executor.reply_grace, settings.min_replies)
     return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)

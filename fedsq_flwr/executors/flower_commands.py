@@ -64,6 +64,11 @@ class FlowerCommands:
         """Flower's home, which goes with this object."""
         return self._home.path
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of every command."""
+        return self._environment
+
     def __enter__(self) -> Self:
         """Prepare the home."""
         try:

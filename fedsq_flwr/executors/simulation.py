@@ -11,6 +11,7 @@ from fedsq_flwr.executors.flower_app import FEDSQ_APP, FlowerApp, write_app, wri
 from fedsq_flwr.executors.flower_commands import COMPLETED, FINISHED
 from fedsq_flwr.executors.follow import JsonLinesFollower
 from fedsq_flwr.executors.interrupts import ending_signals_raise
+from fedsq_flwr.executors.ray_cluster import check_cluster
 from fedsq_flwr.executors.run_log import RunLog
 from fedsq_flwr.executors.superlink import VITAL, LocalSuperLink
 from fedsq_flwr.records.history import Line
@@ -61,9 +62,13 @@ def run_simulation(
         for line in follower.read():
             on_round(line)
 
-    threads = str(settings.executor.threads)
-    variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    with ending_signals_raise(), RunLog(output / "flower.log") as log, LocalSuperLink(log, variables) as link:
+    with (
+        ending_signals_raise(),
+        RunLog(output / "flower.log") as log,
+        LocalSuperLink(log, _variables(settings)) as link,
+    ):
+        if _executor(settings).ray_address is not None:
+            check_cluster(settings, link.environment)
         lost = _follow(link, _start(link, settings, app), report)
         waits = {} if lost is None else {"unfinished": _ENDING_SECONDS}
         if lost == VITAL[0]:  # the SuperLink itself, which can tell nothing any more
@@ -77,9 +82,7 @@ def run_simulation(
 
 
 def _start(link: LocalSuperLink, settings: RunSettings, app: FlowerApp) -> subprocess.Popen[bytes]:
-    executor = settings.executor
-    if not isinstance(executor, Simulation):
-        raise TypeError(f"expected the settings of a simulation, got {type(executor)}")
+    executor = _executor(settings)
     directory, run_config = link.home / "app", link.home / "run.toml"
     write_app(directory, app)
     write_run_config(run_config, settings)
@@ -90,6 +93,19 @@ def _start(link: LocalSuperLink, settings: RunSettings, app: FlowerApp) -> subpr
     }
     resources = " ".join(f"{name}={value}" for name, value in federation.items())
     return link.run(directory, ("--run-config", str(run_config), "--federation-config", resources))
+
+
+def _executor(settings: RunSettings) -> Simulation:
+    if not isinstance(settings.executor, Simulation):
+        raise TypeError(f"expected the settings of a simulation, got {type(settings.executor)}")
+    return settings.executor
+
+
+def _variables(settings: RunSettings) -> dict[str, str]:
+    executor = _executor(settings)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(executor.threads))
+    # Flower's protocol has no word for a cluster, but Ray reads its address in the environment.
+    return threads if executor.ray_address is None else {**threads, "RAY_ADDRESS": executor.ray_address}
 
 
 def _follow(link: LocalSuperLink, run: subprocess.Popen[bytes], report: Callable[[], None]) -> str | None:

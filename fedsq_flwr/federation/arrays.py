@@ -1,7 +1,7 @@
 """Named tensors as Flower's records, and back.
 
-Within one process nothing needs to be encoded: a record may hold the tensors themselves, as `TensorArray`. Everything
-that leaves a process holds Flower's own arrays.
+Within one machine, or a Ray cluster, nothing needs to be encoded: a record may hold the tensors themselves, as
+`TensorArray`. What goes over Flower's own network holds Flower's own arrays.
 """
 
 from collections.abc import Mapping
@@ -50,6 +50,23 @@ class TensorArray(Array):
     def numpy(self) -> NDArray:
         """Return a copy of the values."""
         return self.tensor.numpy().copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the values as NumPy's array: Ray lays those in shared memory, where other processes read them."""
+        return _shared_array_of, (self.tensor.numpy(),)
+
+
+class _Buffer:
+    """Memory by NumPy's array interface, as if it could be written to: torch warns of any other."""
+
+    def __init__(self, values: NDArray) -> None:
+        self._values = values  # keeps the memory
+        interface = values.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def _shared_array_of(values: NDArray) -> TensorArray:
+    return TensorArray(torch.from_numpy(np.asarray(_Buffer(values))))
 
 
 @lru_cache(maxsize=4096)  # it is asked for each array of each message

@@ -1,7 +1,7 @@
 """The server's end of the wire, which every message to and from the silos passes through.
 
-The wire counts bytes, packs what crosses a network, polls for replies more often than Flower does, and returns only
-replies to messages that were sent.
+The wire counts bytes, packs what crosses a network, hands the model to Ray once a round, polls for replies more often
+than Flower does, and returns only replies to messages that were sent.
 """
 
 import logging
@@ -22,8 +22,9 @@ from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.grid_view import GridView
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
 from fedsq_flwr.federation.protocol import ARRAYS, count_bytes
+from fedsq_flwr.federation.stored import StoredRecord
 from fedsq_flwr.federation.waiting import Patience, waits
-from fedsq_flwr.flower_internals import ErrorCode, give_message_id
+from fedsq_flwr.flower_internals import ErrorCode, give_message_id, is_simulated
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +65,15 @@ class Wire(GridView):
         super().__init__(grid)
         self._dtype = dtype
         self._poll = poll
+        self._simulated = not is_within_process(grid) and is_simulated(grid)
         self.collector = None if poll is None or patience is None else Collector(grid, poll, patience)
         self.bytes_down = 0
         self.bytes_up = 0
 
     @property
     def takes_shared_arrays(self) -> bool:
-        """Whether messages may hold shared arrays: they are packed here, or never leave this process."""
-        return self._dtype is not None or is_within_process(self._grid)
+        """Whether messages may hold shared arrays: they are packed here, or reach the silos without a network."""
+        return self._dtype is not None or is_within_process(self._grid) or self._simulated
 
     def take_waited(self) -> dict[int, float]:
         """Return the seconds that nodes were waited for since the last call; see `Collector.waited`."""
@@ -97,7 +99,7 @@ class Wire(GridView):
             If a value of the model is too large for the wire's dtype.
         """
         messages = list(messages)
-        sent = messages if self._dtype is None else self._pack_all(messages, self._dtype)
+        sent = self._as_they_travel(messages)
         replies = self._exchange(sent, timeout)
         unsent = set() if self.collector is None else self.collector.unsent
         self.bytes_down += count_bytes(message for message in sent if message.metadata.message_id not in unsent)
@@ -140,16 +142,16 @@ class Wire(GridView):
             elif waiting:
                 time.sleep(next(seconds))
 
-    def _pack_all(self, messages: list[Message], dtype: str) -> list[Message]:
-        packed: dict[int, ArrayRecord] = {}  # each record once: a strategy sends the same one to every silo
+    def _as_they_travel(self, messages: list[Message]) -> list[Message]:
+        if self._dtype is None and not self._simulated:
+            return messages
+        records: dict[int, ArrayRecord] = {}  # each once: a strategy sends the same one to every silo
 
         def of(name: str, record: ArrayRecord) -> ArrayRecord:
-            if id(record) not in packed:
-                try:
-                    packed[id(record)] = pack(to_state(record), dtype if name == ARRAYS else "float32")
-                except ValueError as error:
-                    raise RunFailedError(f"wire_dtype={dtype}: {error}") from error
-            return packed[id(record)]
+            if id(record) not in records:
+                packed = record if self._dtype is None else _packed(name, record, self._dtype)
+                records[id(record)] = StoredRecord(packed) if self._simulated else packed
+            return records[id(record)]
 
         return [
             _with_arrays(m, {name: of(name, r) for name, r in array_records(m.content).items()}) for m in messages
@@ -191,6 +193,13 @@ def _with_arrays(message: Message, records: Mapping[str, ArrayRecord]) -> Messag
         ttl=metadata.ttl,
         group_id=metadata.group_id,
     )
+
+
+def _packed(name: str, record: ArrayRecord, dtype: str) -> ArrayRecord:
+    try:
+        return pack(to_state(record), dtype if name == ARRAYS else "float32")
+    except ValueError as error:
+        raise RunFailedError(f"wire_dtype={dtype}: {error}") from error
 
 
 def _unpacked(record: ArrayRecord, start: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 
 from fedsq_flwr.settings.base import Settings, Text
 from fedsq_flwr.settings.fields import Fact
@@ -25,6 +25,16 @@ def _check_device(text: str) -> str:
 
 #: A device by its name in torch, or ``auto``: CUDA, else Apple's MPS, else the CPU.
 Device = Annotated[Text, AfterValidator(_check_device)]
+
+
+def _check_address(text: str) -> str:
+    if not is_address(text):
+        raise ValueError("must be HOST:PORT")
+    return text
+
+
+#: ``HOST:PORT``.
+Address = Annotated[Text, AfterValidator(_check_address)]
 
 
 class ExecutorSettings(Settings):
@@ -59,6 +69,8 @@ class Simulation(ExecutorSettings):
     """CPUs that Ray reserves for a silo at work."""
     client_gpus: Annotated[float, Field(ge=0), Fact.NO_NUMBER] = 0.0
     """Fraction of a GPU that Ray reserves for a silo at work."""
+    ray_address: Annotated[Address | None, Fact.PLACE, Fact.NO_NUMBER] = None
+    """``HOST:PORT`` of a Ray cluster that is there already; null: this machine, with a Ray of the run's own."""
 
 
 class InProcess(ExecutorSettings):
@@ -73,7 +85,7 @@ class RealSilos(ExecutorSettings):
     """Real silos: processes of their own, connected to a SuperLink that is there already."""
 
     name: Annotated[Literal["silos"], Fact.NO_NUMBER] = "silos"
-    superlink: Annotated[Text | None, Fact.PLACE, Fact.NO_NUMBER] = None
+    superlink: Annotated[Address | None, Fact.PLACE, Fact.NO_NUMBER] = None
     """``HOST:PORT`` of the SuperLink."""
     root_certificates: Annotated[Text | None, Fact.PATH, Fact.NO_NUMBER] = None
     """File of the authority that the SuperLink is verified by; null: the authorities of the system."""
@@ -84,13 +96,6 @@ class RealSilos(ExecutorSettings):
     others; 1: it waits for all."""
     reply_grace: Annotated[float, Field(ge=0), Fact.NOT_COMPARED, Fact.RESUMABLE] = 60.0
     """Seconds that each of the others has beyond 1.25 times what it took last, or may take by its size."""
-
-    @field_validator("superlink")
-    @classmethod
-    def _address(cls, superlink: str | None) -> str | None:
-        if superlink is not None and not is_address(superlink):
-            raise ValueError("must be HOST:PORT")
-        return superlink
 
 
 #: A choice of ``executor``, told apart by its name.

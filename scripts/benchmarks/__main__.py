@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fedsq_flwr.gating.packed import native
-from scripts.benchmarks import engine, epochs, evaluation, memory, population, rounds, silos, steps
+from scripts.benchmarks import engine, epochs, evaluation, memory, population, ray_rounds, rounds, silos, steps
 from scripts.benchmarks.networks import NETWORKS
 from scripts.benchmarks.tables import machine
 
@@ -19,10 +19,11 @@ BENCHMARKS = {
     "rounds": rounds.run,
     "silos": silos.run,
     "engine": engine.run,
+    "ray": ray_rounds.run,
     "population": population.run,
 }
 #: Run only when they are named: they time rounds, not steps, and the first two take a quarter of an hour.
-ON_REQUEST = ("rounds", "silos", "engine", "population")
+ON_REQUEST = ("rounds", "silos", "engine", "ray", "population")
 
 
 def main() -> None:

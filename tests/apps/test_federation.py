@@ -1,9 +1,14 @@
 """How long a run waits for its silos, and for how many, by its executor."""
 
 import pytest
+from flwr.server.superlink.linkstate import LinkStateFactory
+from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.superlink.federation import NoOpFederationManager
+from flwr.superlink.grid import HttpGrid, InMemoryGrid
 
 from fedsq_flwr.apps import federation
-from fedsq_flwr.apps.federation import POLL_SECONDS, wire_of
+from fedsq_flwr.apps.federation import POLL_SECONDS, SIMULATION_POLL_SECONDS, wire_of
 from fedsq_flwr.executors.grid import InProcessGrid
 from fedsq_flwr.federation.waiting import Patience
 from fedsq_flwr.settings.composition import compose_settings
@@ -35,3 +40,12 @@ def test_a_clock_leaves_out_real_silos_only() -> None:
         wire = wire_of(grid, compose_settings([*REAL, "min_replies=2", "executor.reply_grace=7"]))
     assert wire.collector is not None
     assert (wire.collector._poll, wire.collector._patience) == (POLL_SECONDS, Patience(0.5, 7.0, 2))
+
+
+def test_a_simulation_passes_tensors_and_is_polled_often_but_no_network_is() -> None:
+    settings = compose_settings(["executor=simulation"])
+    states = LinkStateFactory(FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), ObjectStoreFactory())
+    simulated = wire_of(InMemoryGrid(states), settings)
+    assert (simulated.takes_shared_arrays, simulated._poll) == (True, SIMULATION_POLL_SECONDS)
+    network = wire_of(HttpGrid.__new__(HttpGrid), settings)  # the same settings, by `flwr run` on real silos
+    assert (network.takes_shared_arrays, network._poll) == (False, POLL_SECONDS)

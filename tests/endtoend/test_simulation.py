@@ -8,8 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fedsq_flwr.executors import processes
+from fedsq_flwr.executors.environment import isolated_environment
+from fedsq_flwr.executors.home import Home
 from fedsq_flwr.executors.run_log import RunLog
-from fedsq_flwr.executors.superlink import LocalSuperLink
+from fedsq_flwr.executors.superlink import LocalSuperLink, free_port
 from tests.endtoend.conftest import SMALL, read_history, read_summary
 
 pytestmark = pytest.mark.slow
@@ -27,6 +30,22 @@ def fedsq(*overrides, cwd, **environment):
         timeout=200,
         check=False,
     )
+
+
+@pytest.fixture
+def two_nodes():
+    """Start a Ray cluster of two nodes of one CPU each on this machine; return its address."""
+    port, client_port = free_port(), free_port()
+    with Home("ray-") as home:  # ends both nodes if this process is killed
+        head = f"--head --port {port} --ray-client-server-port {client_port} --temp-dir {home.path}"
+        try:
+            for options in (f"{head} --include-dashboard false", f"--address 127.0.0.1:{port}"):
+                command = [str(Path(sys.executable).parent / "ray"), "start", "--num-cpus", "1", *options.split()]
+                subprocess.run(command, env=isolated_environment(home.path, {}), capture_output=True, check=True)
+            yield f"127.0.0.1:{port}"
+        finally:
+            known = processes.marked("FLWR_HOME", str(home.path))
+            processes.end(lambda: processes.descendants(known))
 
 
 def below_us():
@@ -48,13 +67,14 @@ def test_ray_and_one_process_end_with_the_same_bits(tmp_path, run_all_digits):
     assert "2/2" in finished.stdout
 
 
-def test_what_a_silo_keeps_between_rounds_is_the_same_under_ray(tmp_path, run_all_digits):
-    """Three silos share Ray's actors, so that each finds another silo's model there.
+def test_what_a_silo_keeps_between_rounds_is_the_same_on_a_cluster_of_two_nodes(tmp_path, run_all_digits, two_nodes):
+    """Three silos share Ray's actors, one on each node, so that each finds another silo's model there.
 
     A lost structure would end the run with an error; a lost batch norm would only change numbers.
     """
     policies = ("batch_norm=local", "linear_probing_rounds=1", "method.release_after=2", "fraction_train=0.7")
-    finished = fedsq("rounds=3", *policies, "output=ray", cwd=tmp_path)
+    cluster = f"executor.ray_address={two_nodes}"
+    finished = fedsq("rounds=3", *policies, cluster, "output=ray", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     ray, inprocess = tmp_path / "ray", run_all_digits("rounds=3", *policies, name="inprocess")
     assert read_summary(ray)["weights_sha256"] == read_summary(inprocess)["weights_sha256"]
