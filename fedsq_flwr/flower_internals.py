@@ -4,7 +4,7 @@ Flower's public modules are `flwr.app`, `flwr.clientapp`, `flwr.client`, `flwr.c
 strategies. The names below may change with any release of Flower. ``tests/silos/test_flower_contract.py`` checks that
 they are there, and that they take what they are given.
 
-The names are used for seven purposes:
+The names are used for six purposes:
 
 * A silo speaks Flower's Fleet protocol from its own process: the clients, interceptors, retries, heartbeats, protobuf
   messages, and the objects that a message is cut into.

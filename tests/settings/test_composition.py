@@ -218,9 +218,7 @@ BROKEN = {
     b"defaults: 3\n": "Invalid defaults list in 'method/own'",
     b"defaults: [3]\n": "Unsupported type in defaults",
     b"defaults: [own]\n": "YAML files of the settings refer to each other in a circle",
-    b"a: "
-    + b"[" * 3000
-    + b"]" * 3000: "YAML files of the settings refer to each other in a circle, or hold",
+    b"a: " + b"[" * 3000 + b"]" * 3000: "YAML files of the settings refer to each other in a circle, or hold",
     b"name: ${nothing}\n": "method.name: Interpolation key 'nothing' not found",
     b"name: ${\n": "a value of the settings: no viable alternative",
 }
@@ -266,7 +264,5 @@ def test_a_method_of_ones_own_that_states_no_name_has_its_files(tmp_path: Path, 
 
 
 def test_a_name_that_is_nearly_an_options_is_told() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"^method=fedsq_relased: .*; did you mean fedsq_released\?$"
-    ):
+    with pytest.raises(ConfigurationError, match=r"^method=fedsq_relased: .*; did you mean fedsq_released\?$"):
         compose_settings(["method=fedsq_relased"])
