@@ -1,9 +1,14 @@
 """How long a run waits for its silos, and for how many, by its executor."""
 
+from contextlib import nullcontext
+
 import pytest
+import torch
 
 from fedsq_flwr.apps import federation
 from fedsq_flwr.apps.federation import POLL_SECONDS, wire_of
+from fedsq_flwr.data import LabelledImages, ServerData
+from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.grid import InProcessGrid
 from fedsq_flwr.federation.waiting import Patience
 from fedsq_flwr.settings.composition import compose_settings
@@ -35,3 +40,22 @@ def test_a_clock_leaves_out_real_silos_only() -> None:
         wire = wire_of(grid, compose_settings([*REAL, "min_replies=2", "executor.reply_grace=7"]))
     assert wire.collector is not None
     assert (wire.collector._poll, wire.collector._patience) == (POLL_SECONDS, Patience(0.5, 7.0, 2))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "told"),
+    [
+        ([0, 1, 1], ["select_by=auroc"], None),
+        ([0, 1, 1], ["select_by=macro_f1"], None),
+        ([1, 1], ["select_by=macro_f1"], None),
+        ([1, 1], ["select_by=auroc"], "select_by=auroc: is undefined, since the validation set lacks class cat"),
+        ([], ["select_by=loss"], None),
+        ([], ["select_by=macro_f1"], "select_by=macro_f1: needs silo_measures=counts or confusion where"),
+        ([], ["select_by=auroc", "silo_measures=counts"], None),
+    ],
+)
+def test_a_measure_that_would_be_undefined_in_every_round_chooses_none(labels, words, told) -> None:
+    validation = LabelledImages(torch.zeros(len(labels), 1, 1, 1), torch.tensor(labels, dtype=torch.long))
+    data = ServerData(validation, LabelledImages.none(), ("cat", "dog"))
+    with nullcontext() if told is None else pytest.raises(ConfigurationError, match=told):
+        federation._check_selection(compose_settings([*REAL, *words]), data)
