@@ -38,7 +38,7 @@ _STARTING = {"simulation": "starting Flower's simulation", "silos": "waiting for
 
 
 def run_job(settings: RunSettings, console: Console | None = None) -> float:
-    """Run ``settings`` in their output directory; return the best validation accuracy, NaN if none was measured.
+    """Run ``settings`` in their output directory; return the best round's `Summary.score`, NaN if it has none.
 
     Parameters
     ----------
@@ -61,7 +61,10 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
         settings = agree(settings)
     directory = RunDirectory(output)
     directory.check(settings)
-    with RoundTable(settings.rounds, settings.silos, console) as table, _logging(output, table.status):
+    with (
+        RoundTable(settings.rounds, settings.silos, console, settings.select_by) as table,
+        _logging(output, table.status),
+    ):
         _log_start(settings)
         parts = _load_parts(settings)
         if settings.executor.name in _STARTING:
@@ -83,7 +86,7 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
             report_run(output, table.warn)
             tracking.finish(summary)
     print_summary(summary, output, console)
-    return math.nan if summary.best_accuracy is None else summary.best_accuracy
+    return math.nan if summary.score is None else summary.score
 
 
 def _log_start(settings: RunSettings) -> None:

@@ -1,5 +1,6 @@
 """The Flower app of the server: assemble the federation, run the rounds, keep what they give."""
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -21,6 +22,8 @@ from fedsq_flwr.records.lock import hold_as_server
 from fedsq_flwr.records.status import OccupiedError
 from fedsq_flwr.run_config import settings_of
 from fedsq_flwr.settings.run import RunSettings
+
+log = logging.getLogger(__name__)
 
 app = ServerApp()
 
@@ -101,8 +104,15 @@ def run_federation(
             Keep(directory, federation, parts, on_round or (lambda _: None)),
             Report(directory),
         ]
-        for finished in federation.rounds(wire, start.round):
+        rounds = iter(()) if directory.has_stopped(found) else federation.rounds(wire, start.round)
+        for finished in rounds:
             for callback in callbacks:
                 callback.after_round(finished)
+            if directory.has_stopped(found):
+                log.info(
+                    "the run ends after round %d of %d: no improvement of %s by %g in %d rounds (stop_after)",
+                    finished.number, found.rounds, found.select_by, found.stop_min_delta, found.stop_after,
+                )  # fmt: skip
+                break
         for callback in callbacks:
             callback.after_run()

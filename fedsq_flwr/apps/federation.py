@@ -13,10 +13,11 @@ from torch import Tensor
 
 from fedsq_flwr.assembly.model import gate_cache, load_kernels, model_of, structure_schedule
 from fedsq_flwr.assembly.parts import Parts
-from fedsq_flwr.data import FederatedData
+from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
+from fedsq_flwr.federation.class_counts import lengths_of, names_of
 from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.local_models import LocalModels
 from fedsq_flwr.federation.protocol import SETTINGS, UNREADABLE
@@ -104,7 +105,8 @@ class Federation:
                 raise ConfigurationError("diagnostics=true: needs a validation set of the server's, in data.path")
             images = parts.data.validation.images[: settings.diagnostics_size].to(device)
             examiner = Examiner(network, images)
-        return cls(settings, model, _strategy(settings, model, registry), examiner)
+        _check_selection(settings, parts.data)
+        return cls(settings, model, _strategy(settings, model, registry, len(parts.data.class_names)), examiner)
 
     def resume(self, start: Start) -> None:
         """Continue an interrupted run; do nothing if there was none.
@@ -233,8 +235,28 @@ def wire_of(grid: Grid, settings: RunSettings) -> Wire:
     return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)
 
 
-def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry) -> FedSQ:
+def _check_selection(settings: RunSettings, data: ServerData) -> None:
+    """Raise an error if the measure that chooses the best round will be undefined in every round.
+
+    Raises
+    ------
+    ConfigurationError
+        With ``select_by`` and what is wanted.
+    """
+    if settings.select_by in ("accuracy", "loss"):
+        return
+    validation, told = data.validation, f"select_by={settings.select_by}"
+    if len(validation) == 0 and settings.silo_measures == "basic":
+        raise ConfigurationError(f"{told}: needs silo_measures=counts or confusion where the server has no data.path")
+    present = set(validation.labels.tolist())
+    lacking = [name for label, name in enumerate(data.class_names) if label not in present]
+    if settings.select_by == "auroc" and len(validation) and lacking:
+        raise ConfigurationError(f"{told}: is undefined, since the validation set lacks class {lacking[0]}")
+
+
+def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry, classes: int) -> FedSQ:
     measured = dict(MEASURED)
+    measured["evaluate"] = (*measured["evaluate"], *names_of(settings.silo_measures))
     if settings.has_real_silos:
         measured["train"] = (*measured["train"], UNREADABLE)
     run = Surroundings(model.arrays(), registry, _sampling(settings))
@@ -246,6 +268,7 @@ def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry)
         linear_probing_rounds=settings.linear_probing_rounds,
         head=model.head_names(),
         metrics=measured,
+        lengths=lengths_of(settings.silo_measures, classes),
         uniform=settings.method.weighting == "uniform",
         min_replies=settings.min_replies,
         max_examples=settings.max_examples,

@@ -108,6 +108,7 @@ class SiloService:
                     seed=settings.seed,
                     memory=SiloMemory(context, models.first, self.structures(context)),
                     gates=gate_cache(settings),
+                    measures=settings.silo_measures,
                 )
 
     def settings(self, message: Message, context: Context) -> RunSettings:

@@ -27,7 +27,8 @@ class Try:
     values : mapping of str to value
         The settings that the grid varies.
     best : dict of int to float
-        For each seed the best validation accuracy; none for a seed whose run diverged.
+        For each seed the best round's `Summary.score`, by default its validation accuracy; none for a seed whose run
+        diverged.
     mean : dict of int to float
         For each seed the mean validation accuracy over the rounds.
     diverged : list of int
@@ -42,7 +43,7 @@ class Try:
 
     @property
     def figures(self) -> tuple[float, float] | None:
-        """Best accuracy and mean over the rounds, both mean over seeds; None if a seed diverged.
+        """Best score, and mean accuracy over the rounds, both mean over seeds; None if a seed diverged.
 
         They are rounded, so that tries that are equal as fractions are equal here.
         """
@@ -57,7 +58,7 @@ def gather(events: Sequence[Event], settings: Sequence[str]) -> list[Try]:
     Raises
     ------
     RunFailedError
-        If a run has no validation accuracy.
+        If a run has no score on validation.
     """
     tries: dict[tuple[object, ...], Try] = {}
     for event in sorted(events, key=lambda event: event.number):
@@ -69,9 +70,9 @@ def gather(events: Sequence[Event], settings: Sequence[str]) -> list[Try]:
             made.diverged.append(config.seed)
             continue
         summary = read_summary(directory)
-        if summary.best_accuracy is None or summary.accuracy_auc is None:
-            raise RunFailedError(f"{directory}: has no validation accuracy to choose by")
-        made.best[config.seed], made.mean[config.seed] = summary.best_accuracy, summary.accuracy_auc
+        if summary.score is None or summary.accuracy_auc is None:
+            raise RunFailedError(f"{directory}: has no validation {config.select_by} to choose by")
+        made.best[config.seed], made.mean[config.seed] = summary.score, summary.accuracy_auc
     return list(tries.values())
 
 
@@ -81,9 +82,9 @@ def diverged(event: Event) -> bool:
 
 
 def choose(tries: Sequence[Try]) -> dict[str, Try]:
-    """Return the try of each method with the best validation accuracy, by `Try.figures`.
+    """Return the try of each method with the best score on validation, by `Try.figures`.
 
-    A tie of the best is decided by the mean over the rounds, and then by the order of the tries.
+    A tie of the best is decided by the mean accuracy over the rounds, and then by the order of the tries.
 
     Raises
     ------

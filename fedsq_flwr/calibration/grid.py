@@ -12,7 +12,7 @@ from fedsq_flwr.settings.composition import Sources, compose_settings, conf_dire
 from fedsq_flwr.settings.fields import catalogue
 from fedsq_flwr.settings.mistakes import unknown
 from fedsq_flwr.settings.overrides import Value, key_of, quoted
-from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.run import RunSettings, Selection
 from fedsq_flwr.sweeps.plan import Plan, plan_sweep
 
 #: Centralised training: all training data in one place. An override replaces any of them. The seed is said so that
@@ -38,10 +38,13 @@ class Grid:
         The sweep that it is.
     settings : tuple of str
         The settings to choose, in the order of their names.
+    select_by : str
+        The measure that chooses.
     """
 
     plan: Plan
     settings: tuple[str, ...]
+    select_by: Selection
 
 
 def plan_grid(
@@ -86,6 +89,8 @@ def plan_grid(
     if not settings:
         raise ConfigurationError("a calibration needs a setting with several values, such as learning_rate=0.05,0.1")
     composed = [compose_settings([*plan.fixed, f"{_METHOD}={method}"], sources) for method in methods]
+    if "select_by" in settings:
+        raise ConfigurationError("select_by: has several values; tries are compared by one measure")
     for name in settings:
         if name in plan.compound:
             raise ConfigurationError(_NO_SINGLE_VALUE.format(name))
@@ -93,7 +98,7 @@ def plan_grid(
             value_of(each, name)
         if (owner := _owner(name, alone)) is not None:
             raise ConfigurationError(f"{name}: is set by {owner} itself, and would make another method of it")
-    return Grid(plan, settings)
+    return Grid(plan, settings, composed[0].select_by)
 
 
 def value_of(settings: RunSettings, name: str) -> Value:

@@ -53,7 +53,7 @@ def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> N
         )
     tries = gather(progress.over, grid.settings)
     chosen = choose(tries)
-    write_file(file, chosen, tries, grid.plan.fixed)
+    write_file(file, chosen, tries, grid.plan.fixed, grid.select_by)
     for method, best in chosen.items():
         console.print(_told(method, best), soft_wrap=True, highlight=False)
         for doubt in doubts(best, tries):

@@ -1,18 +1,22 @@
-"""``fedsq predict``: classify a folder of images with the model of a run."""
+"""``fedsq predict``: classify a folder of images with the model of a run, and score a folder of classes."""
 
 import csv
+import json
 import sys
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from fedsq_flwr.assembly.data import image_fitter
 from fedsq_flwr.commands.output import check_target, write_output
+from fedsq_flwr.commands.scoring import print_score, score
 from fedsq_flwr.data.image_files import find_images, read_image
 from fedsq_flwr.data.image_folder import Fit
+from fedsq_flwr.files import plain
 from fedsq_flwr.learning.precision import autocast, choose_device
 from fedsq_flwr.records.restoring import restore
 
@@ -21,6 +25,9 @@ BATCH = 256
 
 def predict(checkpoint: Path, folder: Path, form: str | None, output: Path | None) -> None:
     """Write classes and probabilities of all images of ``folder`` as CSV, sorted by path.
+
+    If subfolders are named as classes, the images in them are scored: the measures go to the standard error, and
+    beside ``output`` into a file of its name that ends in ``.measures.json``.
 
     Parameters
     ----------
@@ -49,14 +56,19 @@ def predict(checkpoint: Path, folder: Path, form: str | None, output: Path | Non
             images = _read(fit, paths[first : first + BATCH]).to(device)
             with autocast(device, restored.settings.executor.precision):
                 logits = network(images)
-            parts.append(logits.float().softmax(1).cpu())
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    table = _csv(names, restored.class_names, torch.cat(parts))
+            parts.append(logits.float().cpu())
+    files, logits = [path.relative_to(folder) for path in paths], torch.cat(parts)
+    table = _csv([file.as_posix() for file in files], restored.class_names, logits.softmax(1))
+    told = score(files, restored.class_names, logits, restored.settings.seed)
     if output is None:
         sys.stdout.buffer.write(table)  # UTF-8 whatever the terminal's locale
         sys.stdout.flush()
     else:
         write_output(output, table)
+        if told is not None:
+            write_output(output.with_suffix(".measures.json"), f"{json.dumps(plain(told), indent=2)}\n".encode())
+    if told is not None:
+        print_score(told, Console(stderr=True))
 
 
 def _read(fit: Fit, paths: Sequence[Path]) -> Tensor:

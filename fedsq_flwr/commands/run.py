@@ -110,7 +110,7 @@ def _made(output: Path) -> Path:
 
 
 def _job(composed: DictConfig) -> float:
-    """Run one federation and return its best validation accuracy."""
+    """Run one federation and return the score of its best round."""
     job = HydraConfig.get()
     settings = resolve(composed, job.runtime.choices, job.overrides.task)
     from fedsq_flwr.job import run_job  # torch and more: only once the settings are known to be right

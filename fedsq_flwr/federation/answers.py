@@ -5,7 +5,7 @@ A silo's ``@app.train()``, ``@app.evaluate()`` and ``@app.query()`` call `answer
 """
 
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -156,10 +156,15 @@ def _reply(
     message: Message,
     config: ConfigRecord,
     examples: int,
-    metrics: Mapping[str, Scalar],
+    metrics: Mapping[str, Any],
     records: dict[str, ArrayRecord],
 ) -> Message:
     # Round and fingerprint are said back, so that a late or foreign reply can be told from a good one.
     echo = ConfigRecord({key: config[key] for key in (ROUND, FINGERPRINT) if key in config})
-    measured = MetricRecord({WEIGHT: examples, **{name: float(value) for name, value in metrics.items()}})
+    measured = MetricRecord({WEIGHT: examples, **{name: _number(value) for name, value in metrics.items()}})
     return Message(RecordDict({**records, METRICS: measured, CONFIG: echo}), reply_to=message)
+
+
+def _number(value: Any) -> Any:
+    """Return a metric as Flower takes it: a floating-point number, or a list as it is."""
+    return value if isinstance(value, list) else float(value)

@@ -1,10 +1,13 @@
 """A silo as Flower's client: the face of `Silo`, on arrays and configurations of scalars."""
 
+from typing import Any
+
 import torch
 from flwr.client import NumPyClient
 from flwr.common import NDArrays, Scalar
 from torch import Tensor
 
+from fedsq_flwr.federation import class_counts
 from fedsq_flwr.federation.protocol import (
     ACCURACY,
     FINGERPRINT,
@@ -44,6 +47,9 @@ class FedSQClient(NumPyClient):
         during the run.
     gates : GateCache, optional
         Keeps the gates of the silo's images, so that each is computed once. It changes no number.
+    measures : {"basic", "counts", "confusion"}
+        What is reported of an evaluation beside loss and accuracy, see `class_counts`. Lists of numbers are among the
+        metrics, unless it is ``basic``.
 
     Attributes
     ----------
@@ -67,6 +73,7 @@ class FedSQClient(NumPyClient):
         seed: int,
         memory: Memory | None = None,
         gates: GateCache | None = None,
+        measures: class_counts.Level = "basic",
     ) -> None:
         self.core = Silo(
             model,
@@ -77,7 +84,9 @@ class FedSQClient(NumPyClient):
             seed=seed,
             memory=memory,
             gates=gates,
+            predictions=measures != "basic",
         )
+        self.measures = measures
 
     @property
     def model(self) -> QuantitativeCopy:
@@ -135,7 +144,10 @@ class FedSQClient(NumPyClient):
             If the server's structure is not this silo's, or the arrays do not fit.
         """
         reply = self.core.evaluate(self._state(parameters), _orders({ROUND: 0, **config}))  # the same in every round
-        return reply.loss, reply.examples, {ACCURACY: reply.accuracy}
+        metrics: dict[str, Any] = {ACCURACY: reply.accuracy}
+        if reply.predictions is not None:
+            metrics |= class_counts.report(reply.predictions, self.measures)
+        return reply.loss, reply.examples, metrics
 
     def _state(self, parameters: NDArrays) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array) for name, array in zip(self.names, parameters, strict=True)}

@@ -9,9 +9,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.common import NDArray
 
 from fedsq_flwr.federation.arrays import read_values
+from fedsq_flwr.federation.class_counts import find_miscount
 from fedsq_flwr.federation.contents import array_records, config_records, metric_records
 from fedsq_flwr.federation.npy import squared_distance
-from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, FINGERPRINT, LOSS, METRICS, ROUND, WEIGHT
+from fedsq_flwr.federation.protocol import ARRAYS, CALIBRATION, CONFIG, FINGERPRINT, LOSS, METRICS, ROUND, WEIGHT
 from fedsq_flwr.federation.ranges import LARGEST_INTEGER, RANGES, in_range, is_number, shown
 from fedsq_flwr.flower_internals import ErrorCode
 
@@ -36,6 +37,8 @@ class Expectation:
     metrics : collection of str
         Other metrics that must be there, each a number within its range. Empty: those of `RANGES` that are there must
         be.
+    lengths : mapping of str to int
+        Which of these are lists of numbers, and how long they must be.
     array_key : str
         The name of the record of arrays.
     fortran : collection of str
@@ -54,6 +57,7 @@ class Expectation:
     arrays: Mapping[str, tuple[str, tuple[int, ...]]]
     weight_key: str
     metrics: Collection[str] = ()
+    lengths: Mapping[str, int] = field(default_factory=dict)
     array_key: str = ARRAYS
     fortran: Collection[str] = ()
     examples: int | None = None
@@ -144,16 +148,31 @@ def _find_bad_metrics(content: RecordDict, expected: Expectation) -> str | None:
     record = records[METRICS]
     if (fault := _find_bad_weight(record, expected)) is not None:
         return fault
-    for name in expected.metrics or [name for name in RANGES if name in record]:
-        value = record.get(name)
-        if not is_number(value):
-            return f"has no number under '{name}'"
-        diverged = name == LOSS and not expected.arrays and (math.isnan(value) or value == math.inf)
-        if not diverged and not in_range(name, value):  # a model that diverged is no fault of the silo
-            bounds = RANGES.get(name) if abs(value) < math.inf else None
-            allowed = f", not {bounds[0]:g} to {bounds[1]:g}" if bounds else ""
-            return f"has {shown(value)} under '{name}'{allowed}"
-    return None
+    names = expected.metrics or [name for name in RANGES if name in record]
+    faults = (_find_bad_metric(name, record.get(name), expected) for name in names)
+    if (fault := next((fault for fault in faults if fault is not None), None)) is not None:
+        return fault
+    return find_miscount(record, int(record[expected.weight_key])) if CALIBRATION in expected.lengths else None  # type: ignore[arg-type]
+
+
+def _find_bad_metric(name: str, value: object, expected: Expectation) -> str | None:
+    if name in expected.lengths:
+        return _find_bad_list(name, value, expected.lengths[name])
+    if not is_number(value):
+        return f"has no number under '{name}'"
+    diverged = name == LOSS and not expected.arrays and (math.isnan(value) or value == math.inf)
+    if diverged or in_range(name, value):  # a model that diverged is no fault of the silo
+        return None
+    bounds = RANGES.get(name) if abs(value) < math.inf else None
+    allowed = f", not {bounds[0]:g} to {bounds[1]:g}" if bounds else ""
+    return f"has {shown(value)} under '{name}'{allowed}"
+
+
+def _find_bad_list(name: str, value: object, length: int) -> str | None:
+    if not isinstance(value, list) or len(value) != length:
+        return f"has no list of {length} numbers under '{name}'"
+    wrong = [each for each in value if not (is_number(each) and in_range(name, each))]
+    return f"has {shown(wrong[0])} in the list under '{name}'" if wrong else None
 
 
 def _find_bad_weight(record: MetricRecord, expected: Expectation) -> str | None:

@@ -48,6 +48,11 @@ TRAIN_SECONDS = "train_seconds"
 LOSS = "loss"
 ACCURACY = "accuracy"
 UNREADABLE = "unreadable-files"
+# Of predictions, see `class_counts`; all but the last are lists.
+CLASS_COUNTS = "class-counts"
+CONFUSION = "confusion-matrix"
+CALIBRATION = "calibration-gaps"
+AUROC = "auroc"
 
 
 def count_bytes(messages: Iterable[Message]) -> int:

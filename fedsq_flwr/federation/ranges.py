@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
-from fedsq_flwr.federation.protocol import ACCURACY, LOSS, TRAIN_LOSS, TRAIN_SECONDS, UNREADABLE
+from fedsq_flwr.federation.protocol import (
+    ACCURACY,
+    AUROC,
+    CALIBRATION,
+    CLASS_COUNTS,
+    CONFUSION,
+    LOSS,
+    TRAIN_LOSS,
+    TRAIN_SECONDS,
+    UNREADABLE,
+)
 
 #: Beyond it, not every integer is a floating-point number; also the most that the weights of a round may sum to.
 LARGEST_INTEGER = 2**53
@@ -17,8 +27,17 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         TRAIN_LOSS: (0.0, _LARGEST_LOSS),
         LOSS: (0.0, _LARGEST_LOSS),
         ACCURACY: (0.0, 1.0),
+        AUROC: (0.0, 1.0),
         TRAIN_SECONDS: (0.0, 1e8),  # three years
         UNREADABLE: (0.0, 1e12),
+    }
+)
+#: What each number of a metric that is a list must lie in.
+LIST_RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        CLASS_COUNTS: (0.0, LARGEST_INTEGER),
+        CONFUSION: (0.0, LARGEST_INTEGER),
+        CALIBRATION: (-LARGEST_INTEGER, LARGEST_INTEGER),
     }
 )
 #: A metric that is not known must be below this, positive or negative: any sum of such is finite.
@@ -32,7 +51,7 @@ def is_number(value: Any) -> TypeGuard[int | float]:
 
 def in_range(name: str, value: int | float) -> bool:
     """Tell whether a number can be that of metric ``name``; no metric may be NaN."""
-    low, high = RANGES.get(name, (-_LARGEST, _LARGEST))
+    low, high = RANGES.get(name) or LIST_RANGES.get(name, (-_LARGEST, _LARGEST))
     return low <= value <= high
 
 

@@ -7,19 +7,22 @@ in every call. This loop makes the same calls in the same order, from any round 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedsq_flwr.federation.class_counts import read
 from fedsq_flwr.federation.diagnostics import Diagnostics
 from fedsq_flwr.federation.exchange import Exchange
-from fedsq_flwr.federation.protocol import ACCURACY, LOSS, SETTINGS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
+from fedsq_flwr.federation.protocol import ACCURACY, CALIBRATION, LOSS, SETTINGS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.strategy import FedSQ
 from fedsq_flwr.federation.wire import Wire
-from fedsq_flwr.learning import Evaluation
+from fedsq_flwr.learning import Evaluation, Measures
+from fedsq_flwr.learning.measures import measure_counts, measure_together
 
 Enter = Callable[[int], None]
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
@@ -87,15 +90,27 @@ class Round:
 
     def held_out(self) -> Evaluation | None:
         """Return loss and accuracy over all samples that the silos hold out; None if none were evaluated."""
-        metrics = list(self.evaluation.metrics.values())
-        metrics = [
-            m for m in metrics if math.isfinite(m[LOSS])
-        ] or metrics  # one silo's loss may not hide the others'
+        metrics = list(self._evaluated().values())
         examples: int = sum(m[WEIGHT] for m in metrics)
         if examples == 0:
             return None
         loss, accuracy = (sum(m[WEIGHT] * m[name] for m in metrics) / examples for name in (LOSS, ACCURACY))
         return Evaluation(loss, accuracy, examples)
+
+    def held_out_measures(self) -> tuple[Measures | None, dict[int, Measures]]:
+        """Return the measures over all samples that silos hold out, and those of each, as far as they tell."""
+        told = {
+            silo: read(metrics)
+            for silo, metrics in sorted(self._evaluated().items())
+            if CALIBRATION in metrics and math.isfinite(metrics[LOSS])
+        }
+        by_silo = {silo: replace(measure_counts(*each), confusion=None) for silo, each in told.items()}
+        return (measure_together(told.values()) if told else None), by_silo
+
+    def _evaluated(self) -> dict[int, dict[str, Any]]:
+        """Return the metrics of the silos by partition id: one silo's loss may not hide the others'."""
+        metrics = self.evaluation.metrics
+        return {silo: each for silo, each in metrics.items() if math.isfinite(each[LOSS])} or metrics
 
     def train_seconds(self) -> float:
         """Return the seconds of local training, summed over the silos."""

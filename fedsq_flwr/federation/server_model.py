@@ -155,22 +155,30 @@ class ServerModel:
         Where batch norm is local to the silos, the server's is the start's.
         """
         self._model.load_quantitative_state(to_state(arrays))
-        return self._evaluate(self._model, self._gates)
+        return self._evaluate(self._model, self._gates, predictions=True)
 
     def evaluate_all(self, arrays: ArrayRecord, models: Iterable[ArrayRecord]) -> dict[str, Evaluation]:
         """Evaluate each of the silos' own ``models`` and return the mean over them; ``arrays`` stay loaded."""
-        each = [self.evaluate(model) for model in models]
+        each = []
+        for model in models:
+            self._model.load_quantitative_state(to_state(model))
+            each.append(self._evaluate(self._model, self._gates))
         self._model.load_quantitative_state(to_state(arrays))
         return {
             name: Evaluation(fmean(e[name].loss for e in each), fmean(e[name].accuracy for e in each), len(data))
             for name, data in self._sets.items()
         }
 
-    def _evaluate(self, network: nn.Module, cache: GateCache | None) -> dict[str, Evaluation]:
+    def _evaluate(
+        self, network: nn.Module, cache: GateCache | None, *, predictions: bool = False
+    ) -> dict[str, Evaluation]:
         found = {}
         for name, data in self._sets.items():
             gates = bind(cache, self._model, data.images)
-            found[name] = evaluate(network, data.images, data.labels, precision=self._precision, gates=gates)
+            precision = self._precision
+            found[name] = evaluate(
+                network, data.images, data.labels, precision=precision, gates=gates, predictions=predictions
+            )
         return found
 
     def _put_in_force(self, source: int | None) -> None:

@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
 from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
-from fedsq_flwr.learning import AUGMENTATIONS, TrainingSettings, derive_seed, evaluate, train_locally
+from fedsq_flwr.learning import AUGMENTATIONS, Predictions, TrainingSettings, derive_seed, evaluate, train_locally
 from fedsq_flwr.learning.batch_norm_moments import Moments, batch_norm_moments
 
 Samples = tuple[Images, Tensor]
@@ -65,11 +65,15 @@ class TrainReply:
 
 @dataclass(frozen=True)
 class EvaluateReply:
-    """What a silo replies after evaluation: the mean loss, the accuracy, and the number of held-out samples."""
+    """What a silo finds in an evaluation: the mean loss, the accuracy, and the number of held-out samples.
+
+    The predictions, where they are wanted, stay at the silo: `class_counts` says what is reported of them.
+    """
 
     loss: float
     accuracy: float
     examples: int
+    predictions: Predictions | None = field(default=None, compare=False, repr=False)
 
 
 class Memory(Protocol):
@@ -106,6 +110,8 @@ class Silo:
         What the silo keeps between rounds.
     gates : GateCache, optional
         Keeps the gates of the silo's images. It changes no number.
+    predictions : bool
+        Whether evaluations are to hold the predictions.
 
     Raises
     ------
@@ -124,6 +130,7 @@ class Silo:
         seed: int,
         memory: Memory | None = None,
         gates: GateCache | None = None,
+        predictions: bool = False,
     ) -> None:
         if memory is None and model.local_state():
             raise ValueError("batch_norm='local' needs memory=SiloMemory(context, start): a silo keeps its own")
@@ -135,6 +142,7 @@ class Silo:
         self.seed = seed
         self.memory = memory
         self.gates = gates
+        self.predictions = predictions
 
     def train(self, state: Mapping[str, Tensor], orders: RoundOrders) -> TrainReply:
         """Train on the silo's samples, starting from ``state``.
@@ -180,8 +188,9 @@ class Silo:
         if len(labels) == 0:
             return EvaluateReply(0.0, 0.0, 0)
         gates = bind(self.gates, self.model, images)
-        result = evaluate(self.model, images, labels, precision=self.settings.precision, gates=gates)
-        return EvaluateReply(result.loss, result.accuracy, result.examples)
+        precision = self.settings.precision
+        result = evaluate(self.model, images, labels, precision=precision, gates=gates, predictions=self.predictions)
+        return EvaluateReply(result.loss, result.accuracy, result.examples, result.predictions)
 
     def moments(self, state: Mapping[str, Tensor]) -> dict[str, Moments]:
         """Return the moments of what enters each batch norm of the quantitative copy, over the training samples.

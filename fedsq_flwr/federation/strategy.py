@@ -66,6 +66,8 @@ class FedSQ(Layer):
     metrics : mapping of str to collection of str
         Metrics that a reply to ``train`` and to ``evaluate`` must have to be used, each a number within its range.
         Other metrics are then ignored. Where none are named, those are aggregated that all usable replies have.
+    lengths : mapping of str to int
+        Which metrics of a reply to ``evaluate`` are lists of numbers, and how long they must be (`class_counts`).
     uniform : bool
         Every reply counts the same in the average, whatever number of samples it is of.
     min_replies : int
@@ -99,6 +101,7 @@ class FedSQ(Layer):
         linear_probing_rounds: int = 0,
         head: Collection[str] = (),
         metrics: Mapping[str, Collection[str]] = MappingProxyType({}),
+        lengths: Mapping[str, int] = MappingProxyType({}),
         uniform: bool = False,
         min_replies: int = 1,
         max_examples: int = MAX_EXAMPLES,
@@ -122,6 +125,7 @@ class FedSQ(Layer):
             ModelCheck(averaging),
             self.registry,
             metrics=metrics,
+            lengths=lengths,
             min_replies=min_replies,
             max_examples=max_examples,
             max_update_ratio=max_update_ratio,

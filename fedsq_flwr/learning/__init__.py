@@ -2,6 +2,7 @@
 
 from fedsq_flwr.learning.augmentation import AUGMENTATIONS
 from fedsq_flwr.learning.evaluation import Evaluation, evaluate
+from fedsq_flwr.learning.measures import Measures, Predictions
 from fedsq_flwr.learning.pretraining import PretrainingSettings, pretrain
 from fedsq_flwr.learning.seeding import derive_seed
 from fedsq_flwr.learning.threads import torch_threads
@@ -10,6 +11,8 @@ from fedsq_flwr.learning.training import TrainingResult, TrainingSettings, train
 __all__ = [
     "AUGMENTATIONS",
     "Evaluation",
+    "Measures",
+    "Predictions",
     "PretrainingSettings",
     "TrainingResult",
     "TrainingSettings",

@@ -1,22 +1,24 @@
 """Loss and accuracy of a model on samples that it does not learn from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from fedsq_flwr.gating import BoundGates, Images
+from fedsq_flwr.learning.measures import Predictions
 from fedsq_flwr.learning.precision import autocast
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy, share of right answers, and number of samples."""
+    """Mean cross-entropy, share of right answers, and number of samples; the predictions, where they are wanted."""
 
     loss: float
     accuracy: float
     examples: int
+    predictions: Predictions | None = field(default=None, compare=False, repr=False)
 
 
 def evaluate(
@@ -27,6 +29,7 @@ def evaluate(
     batch_size: int = 256,
     precision: str = "float32",
     gates: BoundGates | None = None,
+    predictions: bool = False,
 ) -> Evaluation:
     """Evaluate ``model`` in evaluation mode, without gradients; the mode it was in is restored.
 
@@ -44,6 +47,8 @@ def evaluate(
         Of the forward pass.
     gates : BoundGates, optional
         Cached gates, indexed like ``images``; for a `DualCopy`.
+    predictions : bool
+        Whether the result is to hold the predictions.
 
     Raises
     ------
@@ -55,6 +60,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     loss, correct = 0.0, 0
+    kept: list[Tensor] = []
     with torch.no_grad():
         for start in range(0, len(labels), batch_size):
             batch = slice(start, start + batch_size)
@@ -66,5 +72,14 @@ def evaluate(
                     logits = model(inputs, gates.of(torch.arange(start, start + len(inputs)), inputs))
             loss += float(F.cross_entropy(logits.float(), labels[batch], reduction="sum"))
             correct += int((logits.argmax(1) == labels[batch]).sum())
+            if predictions:
+                kept.append(logits.float())
     model.train(was_training)
-    return Evaluation(loss / len(labels), correct / len(labels), len(labels))
+    told = predictions_of(torch.cat(kept), labels) if predictions else None
+    return Evaluation(loss / len(labels), correct / len(labels), len(labels), told)
+
+
+def predictions_of(logits: Tensor, labels: Tensor) -> Predictions:
+    """Return what a model said, by its logits ``(N, K)``, of samples with ``labels`` ``(N,)``."""
+    said = labels.cpu().numpy(), logits.argmax(1).cpu().numpy(), logits.softmax(1).cpu().numpy()
+    return Predictions(*said)

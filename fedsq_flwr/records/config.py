@@ -22,6 +22,10 @@ _LATER: Mapping[str, Any] = {
     "fraction_evaluate": 1.0,
     "max_examples": MAX_EXAMPLES,  # likewise
     "max_update_ratio": MAX_UPDATE_RATIO,  # there was no bound, and honest updates stay below this one
+    "silo_measures": "basic",
+    "select_by": "accuracy",
+    "stop_after": 0,
+    "stop_min_delta": 0.0,
     "method.gated_from": 0.0,
     "method.gated_to": 1.0,
     "executor.reply_fraction": 1.0,

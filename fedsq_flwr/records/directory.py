@@ -14,18 +14,21 @@ from fedsq_flwr.errors import ConfigurationError, DataError
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.files import write_as_json, writing
+from fedsq_flwr.learning import Predictions, evaluate
+from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.models import state_digest
 from fedsq_flwr.records.checkpoints import Checkpoints, digest_of_names, pixels_of
 from fedsq_flwr.records.config import CONFIG, read_config, write_config
-from fedsq_flwr.records.history import HISTORY, WAY_OUT, History, Line, best_line, check_kept
-from fedsq_flwr.records.results import line_of, partition_of, plain_figures, summary_of
+from fedsq_flwr.records.history import HISTORY, WAY_OUT, History, Line, best_line, check_kept, stops_early
+from fedsq_flwr.records.restoring import restore
+from fedsq_flwr.records.results import line_of, measured_on_test, partition_of, plain_figures, summary_of
 from fedsq_flwr.records.status import LAST, holds_run
-from fedsq_flwr.records.summary import FAILURE, SUMMARY, Failure, total
+from fedsq_flwr.records.summary import FAILURE, SUMMARY, Failure, TestMeasures, total
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.mistakes import written
 from fedsq_flwr.settings.partition_file import PARTITION
 from fedsq_flwr.settings.resuming import changes
-from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.run import RunSettings, Selection
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,8 @@ class RunDirectory:
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self._opened = time.perf_counter()
         self._earlier_seconds = 0.0  # of the rounds that earlier, interrupted runs finished
+        self._select_by: Selection = "accuracy"
+        self._on_test: dict[str, Predictions] = {}  # by the name of the checkpoint
 
     def open(self, settings: RunSettings, task: ServerData) -> Start:
         """Make the directory ready for ``settings``, and say where to start.
@@ -77,6 +82,7 @@ class RunDirectory:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self.check(settings)
+        self._select_by = settings.select_by
         pixels = pixels_of(settings.backbone)
         self.checkpoints.pixels = {**pixels, "classes": digest_of_names(task.class_names)}
         start = Start(1, None)
@@ -110,8 +116,8 @@ class RunDirectory:
         for name in changes(before, settings):
             raise ConfigurationError(
                 f"{name}: differs from the run in output={settings.output}, which has "
-                f"{written(flat(before.plain()).get(name))}; to resume it, settings that change no "
-                "number may change, and rounds (with a constant learning rate), diagnostics, min_available_silos"
+                f"{written(flat(before.plain()).get(name))}; to resume it, settings that change no number may "
+                "change, and rounds (with a constant learning rate), stop_after, diagnostics, min_available_silos"
             )
         done = len(self.history.read())
         if done > settings.rounds:
@@ -150,9 +156,14 @@ class RunDirectory:
         before = self.history.digest()
         with writing(self.path):
             self.checkpoints.save("last", state, line, structure, server, history=before)
-            if best_line([*lines, line]) is line:
+            names = ["last"]
+            if best_line([*lines, line], self._select_by) is line:
                 self.checkpoints.save("best", state, line, structure)
+                names.append("best")
             self.history.append(line)
+        test = finished.server.get("test")
+        if test is not None and test.predictions is not None:
+            self._on_test.update(dict.fromkeys(names, test.predictions))
         return line
 
     def finish(self, settings: RunSettings, task: ServerData, model: ServerModel, weights: dict[str, Any]) -> None:
@@ -177,6 +188,7 @@ class RunDirectory:
         (best, _), (final, _) = (self.checkpoints.load(name) for name in ("best", "last"))
         shared = settings.method.aggregation != "none"  # else there is no one model to evaluate
         found = {
+            **(self._measures_on_test(settings, task) if shared and len(task.test) else {}),
             **plain_figures(*(model.evaluate_plain(state) if shared else None for state in (best, final))),
             "wall_seconds": self._earlier_seconds + time.perf_counter() - self._opened,
             "fingerprint": model.fingerprint,
@@ -186,6 +198,25 @@ class RunDirectory:
         summary = summary_of(settings, task, self.history.read(), found)
         with writing(self.path):
             write_as_json(self.path / SUMMARY, summary)
+
+    def has_stopped(self, settings: RunSettings) -> bool:
+        """Tell whether the run ends after the rounds that there are, for want of an improvement."""
+        return settings.stop_after > 0 and stops_early(self.history.read(), settings)
+
+    def _measures_on_test(self, settings: RunSettings, task: ServerData) -> dict[str, TestMeasures | None]:
+        """Return the measures of the best and the last round on the test set, with intervals.
+
+        A resumed run evaluates a checkpoint again that an earlier attempt has kept.
+        """
+        for name in {"best", "last"} - self._on_test.keys():
+            model = restore(self.path / "checkpoints" / name).model
+            device, precision = choose_device(settings.executor.device), settings.executor.precision
+            test = task.test.to(device)
+            told = evaluate(model.to(device), test.images, test.labels, precision=precision, predictions=True)
+            if told.predictions is not None:
+                self._on_test[name] = told.predictions
+        best, final = (measured_on_test(self._on_test[name], settings.seed) for name in ("best", "last"))
+        return {"test_measures": best, "final_measures": final}
 
     def write_failure(self, reason: str) -> None:
         """Keep the one line that says why the run ended, for whoever started it."""
@@ -206,9 +237,11 @@ class RunDirectory:
         structure, server = self.checkpoints.load_structure("last"), self.checkpoints.load_server("last")
         self.history.repair(line, self.checkpoints.metadata("last").history)
         lines = self.history.read()
-        if best_line(lines).round == line.round:  # the run may have died before it was kept as the best
+        if (
+            best_line(lines, self._select_by).round == line.round
+        ):  # the run may have died before it was kept as the best
             self.checkpoints.save("best", state, line, structure)
         else:
-            check_kept(lines, self.checkpoints.load("best")[1], self.checkpoints.path("best"), best=True)
+            check_kept(lines, self.checkpoints.load("best")[1], self.checkpoints.path("best"), best=self._select_by)
         self._earlier_seconds = total(earlier.seconds for earlier in lines) or 0.0
         return Start(line.round + 1, state, structure, server)

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.files import MOST, Count, FileModel, Measured, Several, parse_as, plain, read_bytes
+from fedsq_flwr.settings.run import RunSettings, Selection
 
 HISTORY = "history.jsonl"
 #: The most bytes of a history. A line has at most some ten thousand.
@@ -80,11 +81,27 @@ class Diagnostics(FileModel):
     drift: Drift
 
 
+class Measures(FileModel):
+    """The measures of a model on a set of samples, see `fedsq_flwr.learning.measures.Measures`.
+
+    ``auroc`` of silos is the mean of those of ``auroc_sets`` silos, weighted by samples.
+    """
+
+    balanced_accuracy: Measured
+    macro_f1: Measured
+    auroc: Measured
+    auroc_sets: Count | None = None
+    expected_calibration_error: Measured
+    recalls: Several[Measured]
+    confusion: Several[Several[Count]] | None = None
+
+
 class Line(FileModel):
     """A round; None is what the round did not measure.
 
     ``loss`` and ``accuracy`` are the validation set's, or, where the server has none, those of all samples that the
-    silos hold out. The fields by silo are keyed by the silos' numbers.
+    silos hold out. So are ``measures``. ``held_out_measures`` are always the silos', together, and ``silo_measures``
+    those of each. The fields by silo are keyed by the silos' numbers.
     """
 
     round: Annotated[int, Field(ge=1, lt=2**31)]
@@ -107,6 +124,10 @@ class Line(FileModel):
     silo_accuracy_mean: Measured = None
     silo_accuracy_worst: Measured = None
     silo_accuracy_std: Measured = None
+    measures: Measures | None = None
+    test_measures: Measures | None = None
+    held_out_measures: Measures | None = None
+    silo_measures: BySilo[Measures] = Field(default_factory=dict)
     bytes_up: Count | None = None
     bytes_down: Count | None = None
     fingerprint: str = ""
@@ -241,16 +262,46 @@ def line_text(line: Line) -> str:
     return json.dumps(plain(line), allow_nan=False)
 
 
-def best_line(lines: Sequence[Line]) -> Line:
-    """Return the line of the best validation accuracy; on a tie the earliest, which is the cheapest.
+def score(line: Line, select_by: Selection) -> float | None:
+    """Return what rounds are compared by, the higher the better: a measure on validation, or the negative loss.
 
-    Where no round was measured, it is the last.
+    None where the round has not measured it, or it is undefined.
     """
-    measured = [line for line in lines if is_accuracy(line.accuracy)]
-    return max(measured, key=lambda line: (line.accuracy or 0.0, -line.round)) if measured else lines[-1]
+    if select_by == "loss":
+        return -line.loss if is_finite(line.loss) else None
+    value = line.accuracy if select_by == "accuracy" else getattr(line.measures, select_by, None)
+    return value if is_accuracy(value) else None
 
 
-def check_kept(lines: Sequence[Line], kept: Line, where: Path, *, best: bool) -> None:
+def best_line(lines: Sequence[Line], select_by: Selection) -> Line:
+    """Return the line of the best round by `score`; on a tie the earliest, which is the cheapest.
+
+    Where no round has a score, it is the last.
+    """
+    scored = [(value, line) for line in lines if (value := score(line, select_by)) is not None]
+    return max(scored, key=lambda pair: (pair[0], -pair[1].round))[1] if scored else lines[-1]
+
+
+def stops_early(lines: Sequence[Line], settings: RunSettings) -> bool:
+    """Tell whether a run ends after the last of ``lines``, before its last round, for want of an improvement.
+
+    It ends after a round in which silos evaluate only, as they do after the last round of every run.
+    """
+    if not (lines and settings.stop_after):
+        return False
+    last = lines[-1].round
+    if last >= settings.rounds or last % settings.evaluate_every:
+        return False
+    best, improved = -math.inf, 0
+    for line in lines:
+        value = score(line, settings.select_by)
+        # Rounded, since 0.9 - 0.8 is a little less than 0.1.
+        if value is not None and value > best and round(value - best, 9) >= settings.stop_min_delta:
+            best, improved = value, line.round
+    return last - improved >= settings.stop_after
+
+
+def check_kept(lines: Sequence[Line], kept: Line, where: Path, *, best: Selection | None) -> None:
     """Check that a checkpoint is of a round of the history, or of the round that was to be added next.
 
     Parameters
@@ -261,8 +312,8 @@ def check_kept(lines: Sequence[Line], kept: Line, where: Path, *, best: bool) ->
         The checkpoint's.
     where : Path
         The checkpoint's file.
-    best : bool
-        It is to be the best round's.
+    best : str, optional
+        It is to be the best round's by this measure.
 
     Raises
     ------
@@ -273,8 +324,8 @@ def check_kept(lines: Sequence[Line], kept: Line, where: Path, *, best: bool) ->
     is_next = kept.round == len(known) + 1
     if not is_next and (kept.round not in known or line_text(known[kept.round]) != line_text(kept)):
         raise DataError(f"{where} is of a round {kept.round} that the history does not hold; {WAY_OUT}")
-    wanted = best_line([*lines, kept] if is_next else lines).round
-    if best and wanted != kept.round:
+    wanted = best_line([*lines, kept] if is_next else lines, best).round if best else kept.round
+    if wanted != kept.round:
         raise DataError(f"{where} is of round {kept.round}, but the best is round {wanted}; {WAY_OUT}")
 
 

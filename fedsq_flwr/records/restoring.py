@@ -90,7 +90,7 @@ def restore(checkpoint: Path) -> Restored:
     lines = history.read()  # before the checkpoint: the run may be at work
     state, line = checkpoints.load(name)
     if os.path.lexists(history.path):  # a model can be used without
-        check_kept(lines, line, checkpoints.path(name), best=name == "best")
+        check_kept(lines, line, checkpoints.path(name), best=settings.select_by if name == "best" else None)
     model = build_model(settings, len(class_names))
     where = checkpoints.path(name)
     if isinstance(model, DualCopy):

@@ -4,6 +4,7 @@ import dataclasses
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -12,9 +13,10 @@ from fedsq_flwr.federation.exchange import Exchange
 from fedsq_flwr.federation.protocol import UNREADABLE, WEIGHT
 from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.files import MOST, finite
-from fedsq_flwr.learning import Evaluation
-from fedsq_flwr.records.history import Line, best_line, is_accuracy
-from fedsq_flwr.records.summary import LAYOUT, Summary, figures
+from fedsq_flwr.learning import Evaluation, Measures, Predictions, derive_seed
+from fedsq_flwr.learning.measures import bootstrap, measure
+from fedsq_flwr.records.history import Line, best_line, is_accuracy, stops_early
+from fedsq_flwr.records.summary import LAYOUT, Summary, TestMeasures, figures
 from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
 
@@ -26,6 +28,14 @@ def line_of(finished: Round) -> Line:
     silos hold out; what was not measured in this round is None.
     """
     validation = finished.server.get("validation") or finished.held_out()
+    measured = {name: _measured(finished.server.get(name)) for name in ("validation", "test")}
+    together, by_silo = finished.held_out_measures()
+    told = {
+        "measures": measured["validation"] or (None if "validation" in finished.server else together),
+        "test_measures": measured["test"],
+        "held_out_measures": together,
+        "silo_measures": by_silo,
+    }
     test = finished.server.get("test")
     said = {silo: float(metrics["accuracy"]) for silo, metrics in sorted(finished.evaluation.metrics.items())}
     dropped = [
@@ -53,6 +63,7 @@ def line_of(finished: Round) -> Line:
         "silo_unreadable": unreadable,
         "silo_accuracies": said,
         **_spread([accuracy for accuracy in said.values() if is_accuracy(accuracy)]),
+        **{name: _plain_measures(value) for name, value in told.items() if value},
         "bytes_up": finished.bytes_up,
         "bytes_down": finished.bytes_down,
         "fingerprint": finished.fingerprint,
@@ -92,7 +103,8 @@ def summary_of(settings: RunSettings, task: ServerData, lines: Sequence[Line], f
     found : dict
         Fields that none of these tell.
     """
-    accuracies, unreadable = best_line(lines).accuracies, _latest(lines, "silo_unreadable")
+    best, unreadable = best_line(lines, settings.select_by), _latest(lines, "silo_unreadable")
+    accuracies = best.accuracies
     per_silo = [
         {
             "silo": silo,
@@ -100,6 +112,7 @@ def summary_of(settings: RunSettings, task: ServerData, lines: Sequence[Line], f
             "held_out": held_out,
             "accuracy": accuracies.get(silo),
             **({"unreadable": unreadable[silo]} if silo in unreadable else {}),
+            **({"measures": best.silo_measures[silo]} if silo in best.silo_measures else {}),
         }
         for silo, (train, held_out) in _sizes(task, lines).items()
     ]
@@ -117,11 +130,21 @@ def summary_of(settings: RunSettings, task: ServerData, lines: Sequence[Line], f
         "rounds": settings.rounds,
         "learning_rate": settings.learning_rate,
         "batch_norm": settings.batch_norm,
-        **figures(lines),
+        **({"stopped": lines[-1].round} if stops_early(lines, settings) else {}),
+        **figures(lines, settings.select_by),
         "per_silo": per_silo,
         "versions": versions(),
     }
     return Summary.model_validate(summary | found)
+
+
+def measured_on_test(predictions: Predictions, seed: int) -> TestMeasures | None:
+    """Return the measures on the test set with their intervals; None of a model that has diverged."""
+    if not predictions.are_finite:
+        return None
+    intervals, recalls = bootstrap(predictions, derive_seed(seed, "bootstrap"))
+    told = _plain_measures(measure(predictions))
+    return TestMeasures.model_validate({**told, "intervals": intervals, "recall_intervals": recalls})
 
 
 def plain_figures(
@@ -138,6 +161,22 @@ def plain_figures(
         "plain_final_accuracy": _accuracy(final, "test"),
         "plain_final_validation_accuracy": _accuracy(final, "validation"),
     }
+
+
+def _measured(evaluation: Evaluation | None) -> Measures | None:
+    """Return the measures of a set that the server has; its confusion matrix is for the summary alone."""
+    said = evaluation.predictions if evaluation else None
+    return replace(measure(said), confusion=None) if said is not None and said.are_finite else None
+
+
+def _plain_measures(value: Measures | Mapping[int, Measures]) -> dict[Any, Any]:
+    """Return measures, or those of each silo, as JSON has them; what was not asked for is left out."""
+    if isinstance(value, Mapping):
+        return {silo: _plain_measures(each) for silo, each in value.items()}
+    told = dataclasses.asdict(value)
+    confusion, sets = told.pop("confusion"), told.pop("auroc_sets")
+    told |= {} if sets is None else {"auroc_sets": sets}
+    return told | ({} if confusion is None else {"confusion": confusion.tolist()})
 
 
 def _accuracy(sets: Mapping[str, Evaluation] | None, name: str) -> float | None:

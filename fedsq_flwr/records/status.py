@@ -26,6 +26,9 @@ _STAYS = (".hydra", COMMAND_LOCK, SERVER_LOCK)
 #: The files of the two checkpoints. (`models.weight_sources` has their name, too, but loads torch.)
 LAST, BEST = (f"checkpoints/{name}/quantitative.safetensors" for name in ("last", "best"))
 
+#: Settings that say how many rounds a run has. They may change when it is resumed, and not once it is finished.
+_LENGTH = ("rounds", "stop_after", "stop_min_delta")
+
 _HUB = re.compile(r"(hf:[\w.-]+/[\w.-]+)(/[^@]+)?(@.+)?")
 
 
@@ -104,8 +107,8 @@ def _pinned(settings: RunSettings) -> RunSettings:
 
 def _require_same(directory: Path, kept: RunSettings, settings: RunSettings, state: str, *, rounds: bool) -> None:
     changed = changes(kept, settings, _kept_as)
-    if rounds and kept.rounds != settings.rounds:
-        changed.append("rounds")
+    if rounds:
+        changed += [name for name in _LENGTH if getattr(kept, name) != getattr(settings, name)]
     for name in changed:
         raise OccupiedError(f"{name}: differs from the {state} run in {directory}; choose another output")
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, field_validator
 
 from fedsq_flwr.files import Count, FileModel, Several, finite, read_as
-from fedsq_flwr.records.history import Line, best_line, is_accuracy
+from fedsq_flwr.records.history import Line, Measures, best_line, is_accuracy
+from fedsq_flwr.settings.run import Selection
 
 #: Version of the layout of summary.json.
 LAYOUT = 1
@@ -19,6 +20,22 @@ Number = TypeVar("Number", int, float)
 Bytes = Annotated[int, Field(ge=0, lt=2**100)]
 
 
+#: Both ends of a 95 % interval.
+Interval = tuple[float, float] | None
+
+
+class TestMeasures(Measures):
+    """The measures on the server's test set, with 95 % intervals of a bootstrap over its samples, by name.
+
+    None is the interval of what is undefined.
+    """
+
+    __test__ = False  # for pytest
+
+    intervals: dict[str, Annotated[Interval, Field(strict=False)]] = Field(default_factory=dict)
+    recall_intervals: Several[Annotated[Interval, Field(strict=False)]] = ()
+
+
 class SiloSummary(FileModel):
     """A silo's samples, and the accuracy of the best round's model on those that the silo holds out."""
 
@@ -27,13 +44,16 @@ class SiloSummary(FileModel):
     held_out: Count | None = None
     accuracy: float | None = None
     unreadable: Count | None = None
+    measures: Measures | None = None
 
 
 class Summary(FileModel):
     """What ``summary.json`` holds; None is what was not measured.
 
-    The accuracies named ``plain_`` are those of the best and of the last round's weights with the network's own ReLUs
-    in place of fixed gates.
+    ``stopped`` is the round after which the run ended early, for want of an improvement. ``measures`` and
+    ``held_out_measures`` are the best round's; ``test_measures`` are the best round's and ``final_measures`` the last
+    round's on the test set. The accuracies named ``plain_`` are those of the best and of the last round's weights,
+    with the network's own ReLUs in place of fixed gates.
     """
 
     layout: int = Field(alias="schema")
@@ -48,7 +68,10 @@ class Summary(FileModel):
     rounds: Count
     learning_rate: float
     batch_norm: str
+    select_by: Selection = "accuracy"
+    stopped: Count | None = None
     best_accuracy: float | None
+    best_loss: float | None = None
     rounds_to_best: Count | None
     accuracy_auc: float | None
     test_accuracy: float | None
@@ -64,6 +87,10 @@ class Summary(FileModel):
     plain_test_accuracy: float | None = None
     plain_final_accuracy: float | None = None
     plain_final_validation_accuracy: float | None = None
+    measures: Measures | None = None
+    held_out_measures: Measures | None = None
+    test_measures: TestMeasures | None = None
+    final_measures: TestMeasures | None = None
     per_silo: Several[SiloSummary]
     wall_seconds: float | None
     fingerprint: str | None
@@ -77,6 +104,16 @@ class Summary(FileModel):
         if layout != LAYOUT:
             raise ValueError(f"'schema' is {layout}: a later version wrote this; this one reads {LAYOUT}")
         return layout
+
+    @property
+    def score(self) -> float | None:
+        """The best round's `history.score`: the higher the better; None if no round has one."""
+        if self.select_by == "loss":
+            return None if self.best_loss is None else -self.best_loss
+        if self.select_by == "accuracy":
+            return self.best_accuracy
+        value: float | None = getattr(self.measures, self.select_by, None)
+        return value
 
     @property
     def traffic(self) -> int | None:
@@ -131,16 +168,18 @@ def read_failure(directory: Path) -> str | None:
     return (" ".join(read_as(Failure, path).error.split()) or None) if path.exists() else None
 
 
-def figures(lines: Sequence[Line]) -> dict[str, Any]:
+def figures(lines: Sequence[Line], select_by: Selection) -> dict[str, Any]:
     """Return the figures of a whole run: best and last round, area under the curve, traffic, seconds.
 
     ``accuracy_auc`` is the mean validation accuracy over the rounds in which it was measured: the area under the
     accuracy curve, a round being the unit.
     """
-    best, last = best_line(lines), lines[-1]
+    best, last = best_line(lines, select_by), lines[-1]
     measured = [line.accuracy for line in lines if is_accuracy(line.accuracy)]
     found = {
+        "select_by": select_by,
         "best_accuracy": best.accuracy,
+        "best_loss": best.loss,
         "rounds_to_best": best.round,
         "accuracy_auc": statistics.fmean(measured) if measured else None,
         "test_accuracy": best.test_accuracy,
@@ -149,6 +188,7 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
         "silo_accuracy_mean": best.silo_accuracy_mean,
         "silo_accuracy_worst": best.silo_accuracy_worst,
         "silo_accuracy_std": best.silo_accuracy_std,
+        **{name: value for name in ("measures", "held_out_measures") if (value := getattr(best, name)) is not None},
         "bytes_up": total(line.bytes_up for line in lines),
         "bytes_down": total(line.bytes_down for line in lines),
         "train_seconds": total(line.train_seconds for line in lines),

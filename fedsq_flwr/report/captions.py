@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fedsq_flwr.records.history import Diagnostics, Drop, Line, is_finite
 from fedsq_flwr.records.summary import SiloSummary, Summary
 from fedsq_flwr.report import numerals
+from fedsq_flwr.report.measure_tables import NAMES
 from fedsq_flwr.report.run import Run
 from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
@@ -48,6 +49,18 @@ def about_validation(run: Run) -> str:
     )
 
 
+def about_stop(run: Run) -> str:
+    """Say why a run that did what was asked has fewer rounds than it was asked for; else empty."""
+    settings, stopped = run.settings, run.summary.stopped
+    if stopped is None:
+        return ""
+    least = f" of at least {settings.stop_min_delta:g}" if settings.stop_min_delta else ""
+    return (
+        f"The run stopped after round {stopped} of {settings.rounds}: {numerals.count(settings.stop_after, 'round')} "
+        f"without an improvement of {NAMES[settings.select_by]}{least}."
+    )
+
+
 def about_batch_norm(policy: str) -> str:
     """Explain the accuracies under local batch norm; empty under other policies."""
     if policy != "local":
@@ -61,7 +74,12 @@ def about_batch_norm(policy: str) -> str:
 def of_accuracy(run: Run) -> str:
     """Write the sentence under the figure of accuracies."""
     best = run.best_round
-    chosen = f"round {best} is the best on validation" if best is not None else "no round was measured"
+    by = run.settings.select_by
+    chosen = (
+        f"round {best} is the best on validation{'' if by == 'accuracy' else f' by {NAMES[by]}'}"
+        if best is not None
+        else "no round was measured"
+    )
     band = ""
     if any(line.accuracies for line in run.rounds):
         band = "; the band runs from the worst to the best silo on their own held-out samples"

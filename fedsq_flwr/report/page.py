@@ -13,7 +13,7 @@ from markupsafe import Markup
 from fedsq_flwr.errors import DataError, FedSQError
 from fedsq_flwr.files import write_whole
 from fedsq_flwr.records.summary import SUMMARY
-from fedsq_flwr.report import captions, numerals
+from fedsq_flwr.report import captions, measure_tables, numerals
 from fedsq_flwr.report.run import Run, read_run
 
 REPORT_NAME = "report.html"
@@ -78,6 +78,7 @@ def render(run: Run) -> str:
         summary=run.summary,
         figures=_figures(run),
         caption=captions,
+        measure=measure_tables,
         command=f"fedsq report {shlex.quote(str(run.directory))}",
     )
 

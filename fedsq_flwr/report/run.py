@@ -9,7 +9,6 @@ from fedsq_flwr.files import check_as, finite, read_as
 from fedsq_flwr.records.config import CONFIG, config_text, read_config
 from fedsq_flwr.records.history import HISTORY, History, Line, best_line
 from fedsq_flwr.records.summary import LAYOUT, SUMMARY, Summary, figures, read_failure, read_summary, total
-from fedsq_flwr.settings.data import ImageFolderData
 from fedsq_flwr.settings.partition_file import PARTITION, REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
 
@@ -53,13 +52,12 @@ class Run:
     @property
     def best_round(self) -> int | None:
         """The round with the best validation accuracy; None if none was measured."""
-        return None if self.summary.best_accuracy is None else self.summary.rounds_to_best
+        return None if self.summary.score is None else self.summary.rounds_to_best
 
     @property
     def silos_validate(self) -> bool:
         """Whether the server has no data, so that the silos' held-out samples are the validation set."""
-        data = self.settings.data
-        return self.settings.has_real_silos and isinstance(data, ImageFolderData) and data.path is None
+        return self.settings.silos_validate
 
     @property
     def one_model(self) -> bool:
@@ -100,7 +98,11 @@ def read_run(directory: Path) -> Run:
     else:
         notes.append("The silos keep to themselves how many samples of each class they have.")
     summary = read_summary(directory) if (directory / SUMMARY).exists() else None
-    finished = summary is not None and summary.rounds == settings.rounds == rounds[-1].round
+    finished = (
+        summary is not None
+        and summary.rounds == settings.rounds
+        and rounds[-1].round in (summary.rounds, summary.stopped)
+    )
     return Run(
         directory=directory,
         settings=settings,
@@ -118,7 +120,8 @@ def _so_far(
     directory: Path, settings: RunSettings, rounds: Sequence[Line], partition: PartitionFile | None
 ) -> Summary:
     """Return what the rounds of an unfinished run tell, as a summary; None is what they cannot."""
-    accuracies = best_line(rounds).accuracies
+    best = best_line(rounds, settings.select_by)
+    accuracies = best.accuracies
     if partition is None:
         per_silo: list[dict[str, float | None]] = [
             {"silo": silo, "accuracy": accuracy} for silo, accuracy in accuracies.items()
@@ -140,7 +143,7 @@ def _so_far(
         "rounds": settings.rounds,
         "learning_rate": settings.learning_rate,
         "batch_norm": settings.batch_norm,
-        **figures(rounds),
+        **figures(rounds, settings.select_by),
         "accuracy_auc": None,  # of another number of rounds than that of finished runs
         "per_silo": per_silo,
         "wall_seconds": total(line.seconds for line in rounds),

@@ -12,10 +12,11 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from fedsq_flwr.records.history import Line, is_finite
+from fedsq_flwr.records.history import Line, is_finite, score
 from fedsq_flwr.records.summary import SUMMARY, Summary
-from fedsq_flwr.report import captions, numerals
+from fedsq_flwr.report import captions, measure_tables, numerals
 from fedsq_flwr.report.page import REPORT_NAME
+from fedsq_flwr.settings.run import Selection
 
 # Heading and width of each column: 76 characters with the two spaces between columns.
 COLUMNS = (
@@ -46,12 +47,15 @@ class RoundTable:
         All silos of the run.
     console : Console
         Where to print.
+    select_by : str
+        The measure by which a round is better than those before it.
     """
 
-    def __init__(self, rounds: int, silos: int, console: Console) -> None:
+    def __init__(self, rounds: int, silos: int, console: Console, select_by: Selection = "accuracy") -> None:
         self._rounds = rounds
         self._silos = silos
         self._console = console
+        self._select_by: Selection = select_by
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._best: float | None = None
         self._begun = False
@@ -117,10 +121,11 @@ class RoundTable:
             numerals.NOTHING if line.seconds is None else f"{line.seconds:.1f}",
             numerals.NOTHING if left is None else numerals.clock(left),
         ]
-        better = is_finite(line.accuracy) and (self._best is None or line.accuracy > self._best)
+        value = score(line, self._select_by)
+        better = value is not None and (self._best is None or value > self._best)
         if better:
-            self._best = line.accuracy
-        return _row(cells, highlight=3 if better else None)
+            self._best = value
+        return _row(cells, highlight=(2 if self._select_by == "loss" else 3) if better else None)
 
     def _time_left(self, rounds: int) -> float | None:
         """Estimate the time left from this attempt's rounds: earlier ones may be from another machine."""
@@ -156,7 +161,7 @@ def print_summary(summary: Summary, directory: Path, console: Console) -> None:
     """
     title = (
         f"{summary.method} on {summary.data}, {numerals.count(summary.silos, 'silo')}, seed {summary.seed}: "
-        f"{numerals.count(summary.rounds, 'round')} in {numerals.duration(summary.wall_seconds)}"
+        f"{numerals.count(summary.stopped or summary.rounds, 'round')} in {numerals.duration(summary.wall_seconds)}"
     )
     lines = [Text(), Text(title, style="bold")]
     lines += [
@@ -178,11 +183,22 @@ def print_summary(summary: Summary, directory: Path, console: Console) -> None:
 def _results(summary: Summary) -> list[tuple[str, str, str]]:
     """Return the results: label, value and remark."""
     best = f"round {summary.rounds_to_best}"
-    rows = [("best validation accuracy", numerals.accuracy(summary.best_accuracy), best)]
+    if summary.select_by != "accuracy":
+        best += f", the best by {measure_tables.selected(summary)}"
+    rows = []
+    if summary.stopped is not None:
+        rows.append(("stopped early", f"round {summary.stopped} of {summary.rounds}", "no improvement (stop_after)"))
+    rows += [("best validation accuracy", numerals.accuracy(summary.best_accuracy), best)]
     if summary.test_accuracy is not None or summary.final_accuracy is not None:
         rows += [
             ("test accuracy of the best", numerals.accuracy(summary.test_accuracy), ""),
             ("final test accuracy", numerals.accuracy(summary.final_accuracy), ""),
+        ]
+    if summary.test_measures is not None:
+        rows += [
+            (f"test {measure_tables.NAMES[row.key]}", row.test, row.test_interval)
+            for row in measure_tables.measure_rows(summary)
+            if row.key != "accuracy"
         ]
     if summary.has_plain_form:
         detail = f"of the best; final {numerals.accuracy(summary.plain_final_accuracy)} (plain form)"

@@ -19,6 +19,8 @@ from fedsq_flwr.settings.partition import AnyPartition, Dirichlet
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
+#: What can choose the best round; of the loss the lowest, of the others the highest.
+Selection = Literal["accuracy", "loss", "balanced_accuracy", "macro_f1", "auroc"]
 #: Settings that version 0.1 called otherwise.
 RENAMED: Mapping[str, str] = MappingProxyType(
     {
@@ -67,6 +69,15 @@ class RunSettings(Settings):
     """Fraction of the silos that evaluate the averaged model on their own data in a round, the last one too."""
     evaluate_every: Annotated[Count, Fact.CONDITION] = 1
     """Rounds after which silos evaluate; ``fraction_evaluate`` of them do after the last round in any case."""
+    silo_measures: Annotated[Literal["basic", "counts", "confusion"], Fact.NOT_COMPARED, Fact.RESUMABLE] = "basic"
+    """What silos report of their held-out samples: loss and accuracy; also counts by class, calibration and AUROC; or
+    also the confusion matrix."""
+    select_by: Annotated[Selection, Fact.CONDITION] = "accuracy"
+    """Validation measure that chooses the best round, stops a run early, calibrates and compares."""
+    stop_after: Annotated[int, Field(ge=0), Fact.CONDITION, Fact.RESUMABLE] = 0
+    """Rounds without an improvement by ``select_by`` after which the run ends early; 0: never."""
+    stop_min_delta: Annotated[float, Field(ge=0), Fact.CONDITION, Fact.RESUMABLE] = 0.0
+    """Smallest difference of ``select_by`` that is an improvement for ``stop_after``."""
     min_available_silos: Annotated[Count | None, Fact.CONDITION, Fact.SHARING, Fact.RESUMABLE] = None
     """Fewest silos that must be connected before a round begins; null: all before the first round, and later, of real
     silos, ``executor.reply_fraction`` of them."""
@@ -119,6 +130,11 @@ class RunSettings(Settings):
         """Whether the silos are processes of their own, with data of their own."""
         return isinstance(self.executor, RealSilos)
 
+    @property
+    def silos_validate(self) -> bool:
+        """Whether the server has no data, so that the silos' held-out samples are the validation set."""
+        return self.has_real_silos and isinstance(self.data, ImageFolderData) and self.data.path is None
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read settings that travelled as JSON.
@@ -145,6 +161,7 @@ class RunSettings(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_numbers()
+        self._check_selection()
         self._check_method()
         self._check_data()
         self._check_executor()
@@ -160,6 +177,11 @@ class RunSettings(Settings):
         self.require(len(set(self.trackers)) == len(self.trackers), "trackers", "each at most once")
         kept = "not with batch_norm=local: the silos keep their batch norm for the length of a run only"
         self.require(not (self.resume and self.batch_norm == "local"), "resume", kept)
+
+    def _check_selection(self) -> None:
+        plain = self.select_by in ("accuracy", "loss")
+        alone = "must be accuracy or loss where method.aggregation is none: there is no global model"
+        self.require(plain or self.method.aggregation != "none", "select_by", alone)
 
     def _check_method(self) -> None:
         method, gating = self.method, self.method.gating

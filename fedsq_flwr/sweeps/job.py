@@ -56,7 +56,7 @@ class SweepJob:
         Returns
         -------
         float or None
-            The best validation accuracy, the figure that a sweeper optimises. If the job failed it is NaN, or
+            The best round's `Summary.score`, the figure that a sweeper optimises. If the job failed it is NaN, or
             None for a sweeper that counts failures: Optuna's cannot be told of a NaN.
         """
         job = HydraConfig.get()
@@ -106,7 +106,7 @@ def _run(settings: RunSettings, directory: Path) -> State:
 def _figures(directory: Path) -> dict[str, Any]:
     """Return the event of a finished run."""
     summary = read_summary(directory)
-    return {"best": summary.best_accuracy, "round": summary.rounds_to_best or 0, "test": summary.test_accuracy}
+    return {"best": summary.score, "round": summary.rounds_to_best or 0, "test": summary.test_accuracy}
 
 
 def _with_workers(settings: RunSettings, overrides: list[str]) -> RunSettings:

@@ -41,7 +41,7 @@ class Event:
     rounds : int
         That it is to run; 0 where that is not known.
     best, test : float or None
-        Best validation accuracy, and the test accuracy of that round.
+        The best round's `Summary.score`, and its test accuracy.
     round : int
         That was the best; 0 without one.
     seconds : float

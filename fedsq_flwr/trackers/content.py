@@ -16,6 +16,8 @@ from fedsq_flwr.settings.fields import Fact, facts_of
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.trackers.tracker import Setting
 
+#: Measures on a set of samples: of a line of the history, and of a summary.
+_MEASURES = ("measures", "test_measures", "held_out_measures", "final_measures")
 #: Numbers of summary.json that are no results; settings are told at the start.
 _NO_RESULTS = ("schema", "alpha")
 
@@ -34,10 +36,12 @@ def settings_of(settings: RunSettings) -> dict[str, Setting]:
 def metrics_of(line: Line) -> dict[str, float]:
     """Return the figures of a line of the history, under its names; what was not measured is left out.
 
-    Those of the diagnostics are those of the whole network, under ``diagnostics.``.
+    Those of the diagnostics are those of the whole network, under ``diagnostics.``. Measures are under the names of
+    their sets, such as ``test_measures.macro_f1``, without those of single classes.
     """
     told = plain(line)
-    figures = {**_numbers(told), **_numbers(flat({"diagnostics": told.get("diagnostics") or {}}))}
+    groups = {name: told.get(name) or {} for name in ("diagnostics", *_MEASURES)}
+    figures = {**_numbers(told), **_numbers(flat(groups))}
     figures.pop("round", None)
     return figures
 
@@ -47,10 +51,9 @@ def summary_of(summary: Summary) -> dict[str, float]:
 
     A round's ``test_accuracy`` and the summary's, that of the best round, are two things.
     """
-    settings = RunSettings.model_fields
-    results = {
-        name: value for name, value in _numbers(plain(summary)).items() if name not in {*settings, *_NO_RESULTS}
-    }
+    settings, told = RunSettings.model_fields, plain(summary)
+    figures = {**_numbers(told), **_numbers(flat({name: told.get(name) or {} for name in _MEASURES}))}
+    results = {name: value for name, value in figures.items() if name not in {*settings, *_NO_RESULTS}}
     return {f"summary/{name}": value for name, value in results.items()}
 
 

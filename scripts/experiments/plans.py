@@ -17,7 +17,8 @@ Settings = Mapping[str, Any]
 #: What changes no number but by the number of threads. Where a network has dropout, silos train one after the other.
 ONE_BY_ONE = ("executor=inprocess", "executor.threads=2")
 SIDE_BY_SIDE = ("executor=inprocess", "executor.threads=1", "executor.workers=2")
-#: Minutes of a run by its experiment on two cores without other work, from the CPU time of trial rounds.
+#: Minutes of a run by its experiment on two cores without other work: estimates. Only the first rests on trial
+#: rounds of this experiment (their CPU time). The others are scaled from rounds of like runs.
 MINUTES: Mapping[str, float] = MappingProxyType(
     {"imagenet_gates": 5.0, "digits": 0.5, "cifar10_halves": 1.3, "cifar10_pretraining": 20.0}
 )

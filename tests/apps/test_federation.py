@@ -1,6 +1,9 @@
 """How long a run waits for its silos, and for how many, by its executor."""
 
+from contextlib import nullcontext
+
 import pytest
+import torch
 from flwr.server.superlink.linkstate import LinkStateFactory
 from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
 from flwr.supercore.object_store import ObjectStoreFactory
@@ -9,6 +12,8 @@ from flwr.superlink.grid import HttpGrid, InMemoryGrid
 
 from fedsq_flwr.apps import federation
 from fedsq_flwr.apps.federation import POLL_SECONDS, SIMULATION_POLL_SECONDS, wire_of
+from fedsq_flwr.data import LabelledImages, ServerData
+from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.grid import InProcessGrid
 from fedsq_flwr.federation.waiting import Patience
 from fedsq_flwr.settings.composition import compose_settings
@@ -49,3 +54,22 @@ def test_a_simulation_passes_tensors_and_is_polled_often_but_no_network_is() -> 
     assert (simulated.takes_shared_arrays, simulated._poll) == (True, SIMULATION_POLL_SECONDS)
     network = wire_of(HttpGrid.__new__(HttpGrid), settings)  # the same settings, by `flwr run` on real silos
     assert (network.takes_shared_arrays, network._poll) == (False, POLL_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "told"),
+    [
+        ([0, 1, 1], ["select_by=auroc"], None),
+        ([0, 1, 1], ["select_by=macro_f1"], None),
+        ([1, 1], ["select_by=macro_f1"], None),
+        ([1, 1], ["select_by=auroc"], "select_by=auroc: is undefined, since the validation set lacks class cat"),
+        ([], ["select_by=loss"], None),
+        ([], ["select_by=macro_f1"], "select_by=macro_f1: needs silo_measures=counts or confusion where"),
+        ([], ["select_by=auroc", "silo_measures=counts"], None),
+    ],
+)
+def test_a_measure_that_would_be_undefined_in_every_round_chooses_none(labels, words, told) -> None:
+    validation = LabelledImages(torch.zeros(len(labels), 1, 1, 1), torch.tensor(labels, dtype=torch.long))
+    data = ServerData(validation, LabelledImages.none(), ("cat", "dog"))
+    with nullcontext() if told is None else pytest.raises(ConfigurationError, match=told):
+        federation._check_selection(compose_settings([*REAL, *words]), data)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import f1_score, recall_score
 
 from fedsq_flwr.cli import main
 from fedsq_flwr.data.sources import load_digits
@@ -144,3 +145,39 @@ def test_a_checkpoint_that_does_not_fit_its_settings_is_refused(runs, folder, tm
     (moved / "partition.json").unlink()
     assert main(["predict", str(moved), str(folder)]) == 1
     assert "partition.json: there is no such file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    """Twenty images of the test set in folders of their classes, and one beside them."""
+    test = load_digits().test
+    for number, (image, label) in enumerate(zip(test.images[:20, 0].numpy(), test.labels.tolist(), strict=False)):
+        path = tmp_path / "sorted" / (str(label) if number else "") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 65535).round().astype(np.uint16)).save(path)
+    return tmp_path / "sorted"
+
+
+def test_a_folder_of_classes_is_scored_by_the_measures_of_its_predictions(runs, classes, tmp_path, capsys):
+    assert main(["predict", str(runs / "fedsq"), str(classes), "--output", str(tmp_path / "p.csv")]) == 0
+    told = capsys.readouterr()
+    rows = list(csv.reader(StringIO((tmp_path / "p.csv").read_text())))[1:]
+    in_class = [row for row in rows if "/" in row[0]]
+    labels = np.array([int(row[0].split("/")[0]) for row in in_class])
+    predicted = np.array([int(row[1]) for row in in_class])
+    found = json.loads((tmp_path / "p.measures.json").read_text())
+    assert (found["images"], found["others"]) == (19, 1)
+    assert found["accuracy"] == pytest.approx((labels == predicted).mean())
+    assert found["measures"]["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    recalls = recall_score(labels, predicted, labels=range(10), average=None, zero_division=np.nan)
+    assert [each if each is not None else np.nan for each in found["measures"]["recalls"]] == pytest.approx(
+        recalls, nan_ok=True
+    )
+    assert "scored 19 images by the folders of their classes" in told.err
+    assert "1 image in no folder of a class: not scored" in told.err
+    assert told.out == ""
+
+
+def test_a_folder_without_folders_of_classes_is_not_scored(runs, folder, capsys):
+    assert main(["predict", str(runs / "fedsq"), str(folder)]) == 0
+    assert "scored" not in capsys.readouterr().err

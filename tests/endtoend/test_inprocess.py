@@ -173,3 +173,23 @@ def test_the_report_is_made_again_from_the_directory(run, capsys):
 def test_participation_is_of_the_silos(run):
     lines = read_history(run("silos=4", "fraction_train=0.5"))
     assert [(line["sampled"], line["replies"]) for line in lines] == [(2, 2), (2, 2)]
+
+
+def test_a_run_stops_without_an_improvement_and_resumed_it_has_the_same_measures(run):
+    """The silos' counts are asked for; the last run is broken off and goes on, and stops where the first one did."""
+    asked = ("rounds=6", "stop_after=1", "stop_min_delta=0.5", "select_by=balanced_accuracy", "silo_measures=counts")
+    whole = run(*asked, name="whole")
+    lines, summary = read_history(whole), read_summary(whole)
+    assert summary["stopped"] == len(lines) < 6
+    assert "the run ends after round" in (whole / "run.log").read_text()
+    assert all(line["held_out_measures"]["auroc_sets"] is not None for line in lines)
+    assert {*summary["test_measures"]["intervals"]} >= {"accuracy", "balanced_accuracy", "macro_f1"}
+    assert summary["per_silo"][0]["measures"] == lines[summary["rounds_to_best"] - 1]["silo_measures"]["0"]
+    first = run(*asked, "rounds=1", name="again")
+    assert len(read_history(first)) == 1
+    again = run(*asked, "resume=true", name="again")
+    assert timeless(read_history(again)) == timeless(lines)
+    for name in ("test_measures", "final_measures", "stopped", "measures"):
+        assert read_summary(again)[name] == summary[name]
+    told = read_summary(run(*asked, "resume=true", name="again"))  # nothing is left to run
+    assert (told["test_measures"], told["stopped"]) == (summary["test_measures"], summary["stopped"])

@@ -77,7 +77,9 @@ def test_a_run_leaves_rounds_checkpoints_and_a_summary(settings, directory) -> N
         "checkpoints", "config.yaml", "history.jsonl", "partition.json", "summary.json"
     ]  # fmt: skip
     assert (
-        directory.checkpoints.load("best")[1] == best_line(history_of(directory.path)) == directory.history.read()[1]
+        directory.checkpoints.load("best")[1]
+        == best_line(history_of(directory.path), "accuracy")
+        == directory.history.read()[1]
     )
     assert directory.checkpoints.load("last")[0]["w"].tolist() == [3.0, 3.0]
     summary = read_summary(directory.path)

@@ -74,8 +74,8 @@ def test_a_round_that_is_there_twice_counts_as_it_was_last(history):
 
 def test_the_best_round_is_the_first_of_the_best_that_were_measured():
     lines = [line(1, accuracy=None), line(2), line(3, accuracy=math.nan), line(4)]
-    assert best_line(lines).round == 2
-    assert best_line(lines[:1]).round == 1
+    assert best_line(lines, "accuracy").round == 2
+    assert best_line(lines[:1], "accuracy").round == 1
 
 
 def test_repair_cuts_a_half_written_line_and_adds_the_round_of_the_checkpoint(history):

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from flwr.app import ArrayRecord
@@ -10,9 +11,11 @@ from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.files import plain
 from fedsq_flwr.gating import AveragingGap, LayerGates, WeightDrift
 from fedsq_flwr.learning import Evaluation
+from fedsq_flwr.learning.measures import measure
 from fedsq_flwr.records.history import best_line
-from fedsq_flwr.records.results import line_of, plain_figures
-from fedsq_flwr.records.summary import figures
+from fedsq_flwr.records.results import line_of, measured_on_test, plain_figures
+from fedsq_flwr.records.summary import TestMeasures, figures
+from tests.learning.test_measures import drawn
 
 
 def finished(**changes):
@@ -72,11 +75,11 @@ def test_where_the_server_has_no_data_the_held_out_samples_of_all_silos_stand_fo
 def test_what_was_not_measured_in_a_round_is_null_and_chooses_nothing():
     lines = [line_of(finished(number=n, server={}, evaluation=Exchange())) for n in (1, 2, 3)]
     assert {(line.loss, line.accuracy) for line in lines} == {(None, None)}
-    assert best_line(lines).round == 3  # nothing was measured, so the last is as good as any
-    assert figures(lines)["accuracy_auc"] is None
+    assert best_line(lines, "accuracy").round == 3  # nothing was measured, so the last is as good as any
+    assert figures(lines, "accuracy")["accuracy_auc"] is None
     measured = [lines[0], lines[1].model_copy(update={"accuracy": 0.2}), lines[2]]
-    assert best_line(measured).round == 2
-    assert figures(measured)["accuracy_auc"] == 0.2
+    assert best_line(measured, "accuracy").round == 2
+    assert figures(measured, "accuracy")["accuracy_auc"] == 0.2
 
 
 def test_without_held_out_samples_there_are_no_silo_figures():
@@ -90,8 +93,8 @@ def test_best_is_chosen_on_validation_and_the_earliest_wins_a_tie():
         line_of(finished(number=n)).model_copy(update={"accuracy": validation, "test_accuracy": test})
         for n, validation, test in [(1, 0.5, 0.99), (2, 0.8, 0.6), (3, 0.8, 0.9), (4, 0.7, 0.7)]
     ]
-    assert best_line(lines).round == 2
-    summary = figures(lines)
+    assert best_line(lines, "accuracy").round == 2
+    summary = figures(lines, "accuracy")
     assert (summary["best_accuracy"], summary["rounds_to_best"]) == (0.8, 2)
     assert (summary["test_accuracy"], summary["final_accuracy"]) == (0.6, 0.7)
     assert summary["accuracy_auc"] == pytest.approx((0.5 + 0.8 + 0.8 + 0.7) / 4)
@@ -145,3 +148,28 @@ def test_whatever_silos_say_of_themselves_a_line_can_be_kept():
 def test_a_line_says_who_was_waited_for_where_anybody_was():
     assert "waited" not in plain(line_of(finished()))
     assert plain(line_of(finished(waited={2: 7.5, 1: 61.0})))["waited"] == {1: 61.0, 2: 7.5}
+
+
+def test_measures_of_the_servers_sets_stand_in_the_line_and_those_of_test_with_intervals_in_the_summary():
+    given = drawn(0, 60, 3)
+    sets = {name: Evaluation(0.4, 0.9, 60, given) for name in ("validation", "test")}
+    line, whole = written(finished(server=sets)), measure(given)
+    assert line["measures"] == line["test_measures"]
+    assert line["test_measures"]["macro_f1"] == whole.macro_f1
+    assert line["test_measures"]["recalls"] == list(whole.recalls)
+    assert "confusion" not in line["test_measures"]
+    assert not {"held_out_measures", "silo_measures"} & line.keys()
+    told = json.loads(json.dumps(plain(measured_on_test(given, seed=3))))
+    assert told["confusion"] == whole.confusion.tolist()
+    low, high = told["intervals"]["macro_f1"]
+    assert low < whole.macro_f1 < high
+    assert len(told["recall_intervals"]) == 3
+    assert TestMeasures.model_validate_json(json.dumps(told)) == measured_on_test(given, seed=3)
+
+
+def test_a_model_that_diverged_has_no_measures():
+    given = drawn(0, 60, 3)
+    diverged = replace(given, probabilities=given.probabilities * math.nan)
+    line = written(finished(server={"validation": Evaluation(math.nan, 0.1, 60, diverged)}))
+    assert not {"measures", "test_measures"} & line.keys()
+    assert measured_on_test(diverged, seed=3) is None

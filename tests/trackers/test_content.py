@@ -73,3 +73,17 @@ def test_the_summarys_results_are_told_apart_from_a_rounds() -> None:
             *("bytes_up", "bytes_down", "wall_seconds", "train_seconds"),
         )
     }
+
+
+def test_measures_are_told_by_the_names_of_their_sets_without_those_of_classes_and_silos() -> None:
+    measures = {"balanced_accuracy": 0.5, "macro_f1": 0.25, "auroc": None, "expected_calibration_error": 0.125}
+    told = {**measures, "recalls": [1.0, 0.0]}
+    figures = metrics_of(line(3, test_measures=told, held_out_measures=told, silo_measures={0: told}))
+    names = ("balanced_accuracy", "macro_f1", "expected_calibration_error")
+    assert {name for name in figures if "." in name} == {
+        f"{of}.{name}" for of in ("test_measures", "held_out_measures") for name in names
+    }
+    ends = {"intervals": {"macro_f1": [0.1, 0.4]}, "recall_intervals": [[0.0, 1.0], None], "confusion": [[1]]}
+    results = summary_of(summary(test_measures={**told, **ends}))
+    assert results["summary/test_measures.macro_f1"] == 0.25
+    assert not [name for name in results if "recall" in name or "confusion" in name]

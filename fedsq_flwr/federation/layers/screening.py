@@ -49,6 +49,8 @@ class Screening(Layer):
         Metrics that a reply to ``train`` and to ``evaluate`` must have to be used, each a number within its range.
         Other metrics are ignored. Where none are named for a kind, no reply has to have any, and the inner strategy
         aggregates those that all usable replies have.
+    lengths : mapping of str to int
+        Which of these metrics are lists, and how long they must be. The inner strategy does not see them.
     min_replies : int
         Fewest usable replies of a round of training.
     max_examples : int
@@ -68,6 +70,7 @@ class Screening(Layer):
         registry: NodeRegistry,
         *,
         metrics: Mapping[str, Collection[str]] = MappingProxyType({}),
+        lengths: Mapping[str, int] = MappingProxyType({}),
         min_replies: int = 1,
         max_examples: int = MAX_EXAMPLES,
         max_update_ratio: float = 0.0,
@@ -79,6 +82,7 @@ class Screening(Layer):
         super().__init__(inner)
         self.registry = registry
         self.metrics = metrics
+        self.lengths = lengths
         self.min_replies = min_replies
         self.max_examples = max_examples
         self.exchanges: dict[Kind, Exchange] = {"train": Exchange(), "evaluate": Exchange()}
@@ -105,6 +109,7 @@ class Screening(Layer):
             describe_arrays(arrays) if kind == "train" else {},
             self.weight_key,
             self.metrics.get(kind, ()),
+            self.lengths if kind == "evaluate" else {},
             array_key=str(getattr(self.bottom, "arrayrecord_key", ARRAYS)),
             fortran=frozenset(name for name, array in arrays.items() if is_fortran_ordered(array)),
             max_examples=self.max_examples,
@@ -156,7 +161,7 @@ class Screening(Layer):
                 "round %d: silo %d has loss %s, which is not averaged", self.server_round, silo, metrics[LOSS]
             )
             return
-        super().add(copy_reply(reply, arrays=expected.arrays or None, metrics=metrics))
+        super().add(copy_reply(reply, arrays=expected.arrays or None, metrics=metrics.keys() - self.lengths.keys()))
 
     def finish(self) -> Aggregated:
         """Let the inner strategy average what was let through; evaluation without any usable reply gives nothing.

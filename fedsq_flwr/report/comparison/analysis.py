@@ -11,6 +11,7 @@ from fedsq_flwr.report.comparison.grouping import Arm, Cell, Condition, Groups, 
 from fedsq_flwr.report.comparison.measures import MEASURES, Measure
 from fedsq_flwr.report.comparison.settings import METHOD, METHOD_GROUP
 from fedsq_flwr.report.comparison.statistics import Difference, Spread, paired_difference, spread
+from fedsq_flwr.settings.run import Selection
 
 BASELINE = "fedavg"  # where it is among the runs and no other one is asked for
 TARGET_SHARE = 0.95  # of the best mean, where no target is asked for
@@ -40,6 +41,12 @@ class Section:
     target: float
     best: tuple[Row, ...]
     rows: tuple[Row, ...]
+    select_by: Selection = "accuracy"
+
+    @property
+    def selecting(self) -> Measure:
+        """Return the measure on validation that chose each method's best setting, and each run's best round."""
+        return measures.SELECTING[self.select_by][0]
 
     @property
     def finished(self) -> list[Row]:
@@ -138,11 +145,13 @@ def _section(groups: Groups, condition: Condition, target: float | None, baselin
     if target is None:
         target = round(TARGET_SHARE * max(map(_mean_best, best), default=0.0), 3)
     references = [cell for cell in best if cell.arm.method == baseline]
+    select_by = {run.settings.select_by for cell in cells for run in cell.runs.values()}  # the same: a condition
     return Section(
         condition,
         target,
         tuple(_row(cell, _reference(cell, references), target) for cell in best),
         tuple(_row(cell, _same_setting(cell, cells, references), target) for cell in cells),
+        select_by.pop() if select_by else "accuracy",
     )
 
 
@@ -170,20 +179,20 @@ def _all_reach(cell: Cell, against: Cell, target: float) -> bool:
 
 
 def _best_setting(cells: Sequence[Cell]) -> Cell:
-    """Choose by mean best validation accuracy, among the settings with the most seeds; the first of equals."""
+    """Choose by the best rounds' mean score, among the settings with the most seeds; the first of equals."""
     return max(cells, key=_merit)
 
 
 def _merit(cell: Cell) -> tuple[int, float]:
-    return len(values_by_seed(cell, measures.BEST, 0.0)), _mean_best(cell)
+    return len(values_by_seed(cell, measures.SCORE, 0.0)), _mean_best(cell, measures.SCORE)
 
 
-def _mean_best(cell: Cell) -> float:
-    """Return the mean best validation accuracy; 0 without a finished run.
+def _mean_best(cell: Cell, measure: Measure = measures.BEST) -> float:
+    """Return the mean of a measure of the best rounds, by default validation accuracy; 0 without a finished run.
 
     It is rounded: means of other values that are equal as fractions may differ in their last bit.
     """
-    found = spread(list(values_by_seed(cell, measures.BEST, 0.0).values()))
+    found = spread(list(values_by_seed(cell, measure, 0.0).values()))
     return round(found.mean, 9) if found else 0.0
 
 
@@ -192,7 +201,7 @@ def _reference(cell: Cell, references: Sequence[Cell]) -> Cell | None:
     if cell.arm.method in {each.arm.method for each in references}:
         return None
     shared = {each.arm: len(set(cell.arm.choices) & set(each.arm.choices)) for each in references}
-    return max(references, key=lambda each: (shared[each.arm], _mean_best(each)), default=None)
+    return max(references, key=lambda each: (shared[each.arm], _mean_best(each, measures.SCORE)), default=None)
 
 
 def _same_setting(cell: Cell, cells: Sequence[Cell], references: Sequence[Cell]) -> Cell | None:

@@ -5,6 +5,7 @@ from fedsq_flwr.report.captions import about_partition
 from fedsq_flwr.report.comparison.analysis import TARGET_SHARE, Comparison, Row, Section, at_the_edge
 from fedsq_flwr.report.comparison.settings import POOLED
 from fedsq_flwr.report.comparison.statistics import CONFIDENCE, RESAMPLES
+from fedsq_flwr.report.measure_tables import NAMES
 from fedsq_flwr.report.run import Run
 
 FEW = 6  # seeds that are named in a sentence
@@ -128,12 +129,18 @@ def about_baseline(comparison: Comparison) -> str:
     return "No run is of fedavg, so no differences are shown; --baseline NAME compares with another method."
 
 
+def chosen_by(comparison: Comparison) -> str:
+    """Name what chose the best rounds and settings."""
+    names = dict.fromkeys(NAMES[section.select_by] for section in comparison.sections)
+    return f"best validation {' or '.join(names) or NAMES['accuracy']}"
+
+
 def about_choice(comparison: Comparison) -> str:
     """Say how each method's setting was chosen; empty where nothing was tuned."""
     if not any(len(section.rows) > len(section.best) for section in comparison.sections):
         return ""
     return (
-        "Each method is shown at the setting with the highest mean best validation accuracy over the seeds, among "
+        f"Each method is shown at the setting with the best mean {chosen_by(comparison)} over the seeds, among "
         "those with the most seeds; the test split had no say. The best of several means is a little too high, the "
         "more so the more settings were tried."
     )

@@ -8,7 +8,7 @@ from fedsq_flwr.report import numerals
 from fedsq_flwr.report.comparison import measures
 from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section
 from fedsq_flwr.report.comparison.grouping import Arm
-from fedsq_flwr.report.comparison.measures import BEST, MEASURES, SPLITS, Measure
+from fedsq_flwr.report.comparison.measures import MEASURES, SPLITS, Measure
 from fedsq_flwr.report.comparison.statistics import Difference, Outcome
 
 
@@ -59,7 +59,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Overview:
-    """Conditions as columns, methods as rows: the best validation accuracy of each at its best setting."""
+    """Conditions as columns, methods as rows: each at its best setting, by the measure that chose it."""
 
     conditions: tuple[str, ...]
     lines: tuple[tuple[str, tuple[Figure, ...]], ...]
@@ -67,26 +67,26 @@ class Overview:
 
 def main_table(section: Section, comparison: Comparison) -> Table:
     """Make the table of each method at its best setting."""
-    return _table(section.best, comparison, main=True)
+    return _table(section.best, comparison, section, main=True)
 
 
 def full_table(section: Section, comparison: Comparison) -> Table:
     """Make the table of all cells and all figures."""
-    return _table(section.rows, comparison, main=False)
+    return _table(section.rows, comparison, section, main=False)
 
 
 def overview(comparison: Comparison) -> Overview | None:
     """Make the table of methods by conditions; None where no method has finished runs under two conditions."""
     sections = [section for section in comparison.sections if section.finished]
-    rows = [{row.cell.arm: row for row in section.finished} for section in sections]
+    rows = [({row.cell.arm: row for row in section.finished}, section.selecting) for section in sections]
     arms = comparison.groups.arms
-    if all(sum(arm in by_arm for by_arm in rows) < 2 for arm in arms):
+    if all(sum(arm in by_arm for by_arm, _ in rows) < 2 for arm in arms):
         return None
 
-    def cell(arm: Arm, by_arm: dict[Arm, Row]) -> Figure:
-        return figure(by_arm[arm], BEST, list(by_arm.values())) if arm in by_arm else Figure(numerals.NOTHING)
+    def cell(arm: Arm, by_arm: dict[Arm, Row], measure: Measure) -> Figure:
+        return figure(by_arm[arm], measure, list(by_arm.values())) if arm in by_arm else Figure(numerals.NOTHING)
 
-    lines = tuple((arm.label, tuple(cell(arm, by_arm) for by_arm in rows)) for arm in arms)
+    lines = tuple((arm.label, tuple(cell(arm, *each) for each in rows)) for arm in arms)
     return Overview(tuple(section.condition.label for section in sections), lines)
 
 
@@ -126,11 +126,12 @@ def seeds_of(row: Row, comparison: Comparison) -> str:
     return str(row.n) if row.n == wanted else f"{row.n} of {wanted}"
 
 
-def _table(rows: Sequence[Row], comparison: Comparison, *, main: bool) -> Table:
+def _table(rows: Sequence[Row], comparison: Comparison, section: Section, *, main: bool) -> Table:
     columns = [
         measure
         for measure in MEASURES
-        if (measure.main or not main) and any(measure.key in row.spreads for row in rows)
+        if (measure.main or not main or measure in measures.SELECTING[section.select_by])
+        and any(measure.key in row.spreads for row in rows)
     ]
     groups = [(split, list(same)) for split, same in groupby(columns, key=lambda measure: measure.split)]
     references = {row.against.arm for row in rows if row.against}

@@ -10,10 +10,11 @@ from fedsq_flwr.report import numerals
 from fedsq_flwr.report.comparison import captions, measures
 from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section
 from fedsq_flwr.report.comparison.tables import difference_texts, figure, seeds_of
+from fedsq_flwr.report.measure_tables import NAMES
 from fedsq_flwr.report.terminal import printable
 
 WIDTH = 80
-COLUMNS = ((measures.BEST, "best val"), (measures.TARGET, "to target"), (measures.TEST, "test"))
+HEADINGS = ("best val", "to target", "test")
 METHOD = 19  # characters of a method's column beside that of differences
 INTERVAL = 23  # characters of a difference with its interval
 LISTED = 5  # runs that went wrong
@@ -47,11 +48,12 @@ def print_comparison(comparison: Comparison, paths: list[Path], console: Console
 
 
 def _table(section: Section, comparison: Comparison) -> Table:
-    title = f"{section.condition.label}; target {section.target:g}"
+    by = "" if section.select_by == "accuracy" else f"by {NAMES[section.select_by]}; "
+    title = f"{section.condition.label}; {by}target {section.target:g}"
     table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, title_style="bold")
     table.add_column("method", overflow="fold", max_width=METHOD if comparison.baseline else 2 * METHOD)
     table.add_column("seeds", justify="right", no_wrap=True)
-    for _, heading in COLUMNS:
+    for heading in HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
     if comparison.baseline is not None:
         table.add_column(f"best val vs {comparison.baseline}", justify="right", min_width=INTERVAL)
@@ -63,11 +65,12 @@ def _table(section: Section, comparison: Comparison) -> Table:
 def _cells(row: Row, section: Section, comparison: Comparison) -> list[Text]:
     setting = f"\n{printable(row.cell.label)}" if row.cell.label else ""
     cells = [Text.assemble(printable(row.cell.arm.label), (setting, "dim")), Text(seeds_of(row, comparison))]
-    for measure, _ in COLUMNS:
+    best, test = measures.SELECTING[section.select_by]
+    for measure in (best, measures.TARGET, test):
         told = figure(row, measure, section.best)
         cells.append(Text(told.value.removeprefix("not reached") or "never", style="bold" if told.leads else ""))
     if comparison.baseline is not None:
-        difference = row.differences.get(measures.BEST.key)
-        texts = difference_texts(difference, measures.BEST) if difference else (numerals.NOTHING,)
+        difference = row.differences.get(best.key)
+        texts = difference_texts(difference, best) if difference else (numerals.NOTHING,)
         cells.append(Text(" ".join(texts), no_wrap=True))
     return cells

@@ -6,16 +6,20 @@ from fedsq_flwr.report.comparison.analysis import Comparison, Row, Section, valu
 from fedsq_flwr.report.comparison.measures import Measure
 from fedsq_flwr.report.comparison.statistics import FEWEST_PAIRS, Difference, Outcome, by_luck, paired_difference
 from fedsq_flwr.report.comparison.tables import difference_texts
-
-#: What is put into words. The figures of speed stand in the tables, with their intervals.
-IN_WORDS = ((measures.BEST, "best validation accuracy"), (measures.TEST, "test accuracy of the best"))
+from fedsq_flwr.report.measure_tables import NAMES
 
 FEW = 4  # methods whose differences are written out; those of more are in the tables
 
 
 def verdict(section: Section, comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Return each figure that is put into words with its lines; empty if no run of the condition is finished."""
-    told = [(name, _lines(section.finished, measure, comparison)) for measure, name in IN_WORDS]
+    """Return each figure that is put into words with its lines; empty if no run of the condition is finished.
+
+    Put into words are the measure that chose, and the same one on test. The figures of speed stand in the tables.
+    """
+    chosen, name = measures.SELECTING[section.select_by], NAMES[section.select_by]
+    tested = "accuracy" if chosen[1] is measures.TEST else name
+    in_words = zip(chosen, (f"best validation {name}", f"test {tested} of the best"), strict=True)
+    told = [(name, _lines(section.finished, measure, comparison)) for measure, name in in_words]
     return [(name, lines) for name, lines in told if lines]
 
 
@@ -45,12 +49,13 @@ def on_seeds(comparison: Comparison) -> str:
 
 def _lines(rows: list[Row], measure: Measure, comparison: Comparison) -> list[str]:
     ranked = sorted(
-        (row for row in rows if measure.key in row.spreads), key=lambda row: -row.spreads[measure.key].mean
+        (row for row in rows if measure.key in row.spreads),
+        key=lambda row: row.spreads[measure.key].mean * (-1 if measure.better else 1),
     )
     if not ranked:
         return []
     most = max(row.n for row in ranked)
-    lead = f"Highest mean for {_with_mean(ranked[0], measure, most)}"
+    lead = f"{'Highest' if measure.better else 'Lowest'} mean for {_with_mean(ranked[0], measure, most)}"
     if len(ranked) == 1:
         return [f"{lead}, the only method."]
     return [f"{lead}{_to_second(ranked, measure, most)}.", *_to_baseline(ranked, measure, comparison)]
@@ -64,7 +69,7 @@ def _to_second(ranked: list[Row], measure: Measure, most: int) -> str:
     difference = paired_difference(*values)
     if difference is None:
         return f"; it shares no seed with {other}"
-    match difference.outcome():
+    match difference.outcome(higher_is_better=bool(measure.better)):
         case Outcome.TOO_FEW:
             return f"; {numerals.count(difference.n, 'pair')} with {other}, too few to say more"
         case Outcome.AHEAD:
@@ -88,7 +93,7 @@ def _to_baseline(ranked: list[Row], measure: Measure, comparison: Comparison) ->
         found = [
             _with_difference(row, difference, measure) if len(compared) <= FEW else _named(row)
             for row, difference in compared
-            if difference.outcome() is outcome
+            if difference.outcome(higher_is_better=bool(measure.better)) is outcome
         ]
         if found:
             separator = "; " if len(compared) <= FEW else ", "

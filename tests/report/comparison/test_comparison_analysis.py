@@ -12,7 +12,8 @@ from fedsq_flwr.report.comparison.analysis import Comparison, at_the_edge, tried
 from fedsq_flwr.report.comparison.collecting import State
 from fedsq_flwr.report.comparison.measures import BEST
 from fedsq_flwr.report.comparison.statistics import Spread
-from fedsq_flwr.report.comparison.tables import figure
+from fedsq_flwr.report.comparison.tables import figure, main_table
+from fedsq_flwr.report.comparison.verdict import verdict
 from fedsq_flwr.report.comparison.writing import runs_csv
 
 OLDER = Path(__file__).parents[2] / "records" / "older" / "before_gated_from.yaml"
@@ -242,3 +243,43 @@ def test_a_removed_setting_that_had_an_effect_is_told_with_the_version_that_read
     (entry,) = comparison.incomplete
     told = "config.yaml: method.release_over=3: was removed; fedsq-flwr 0.1 reads this run"
     assert (entry.name, entry.state, entry.problem) == ("gradual", State.UNREADABLE, told)
+
+
+def with_f1(files, value):
+    told = {"balanced_accuracy": 0.5, "macro_f1": value, "auroc": None, "expected_calibration_error": 0.1}
+    files.summary.update(select_by="macro_f1", measures={**told, "recalls": []}, best_loss=1 - value)
+    files.set(select_by="macro_f1")
+    return files
+
+
+def test_the_measure_that_chose_the_rounds_chooses_the_settings_and_is_put_into_words(sweep):
+    for seed in (0, 1, 2):
+        for rate, accuracy, f1 in ((0.1, 0.9, 0.6), (0.2, 0.8, 0.7 + seed / 100)):
+            files = sweep.files(f"sq{rate}{seed}", seed=seed, accuracies=[accuracy], learning_rate=rate)
+            with_f1(files, f1).write()
+        with_f1(sweep.files(f"avg{seed}", "fedavg", seed=seed, accuracies=[0.95]), 0.5).write()
+    comparison = compare(collect([sweep.directory]))
+    (section,) = comparison.sections
+    (best,) = (row for row in section.best if row.cell.arm.method == "fedsq")
+    assert best.spreads["macro_f1"].mean == pytest.approx(0.71)
+    assert best.spreads["best_accuracy"].mean == pytest.approx(0.8)
+    told = dict(verdict(section, comparison))
+    assert told["best validation macro-F1"][0].startswith("Highest mean for fedsq")
+    assert "Macro-F1" in [measure.title for measure in main_table(section, comparison).measures]
+
+
+def test_of_the_loss_the_lowest_is_the_best(sweep):
+    for name, loss in (("fedsq", 0.4), ("fedavg", 0.6)):
+        files = sweep.files(name, name, accuracies=[0.9])
+        files.summary.update(select_by="loss", best_loss=loss)
+        files.set(select_by="loss")
+        files.write()
+    comparison = compare(collect([sweep.directory]))
+    (section,) = comparison.sections
+    assert dict(verdict(section, comparison))["best validation loss"][0].startswith("Lowest mean for fedsq (0.400)")
+
+
+def test_runs_that_were_chosen_by_different_measures_are_different_conditions(sweep):
+    sweep.add("a", accuracies=[0.9])
+    with_f1(sweep.files("b", accuracies=[0.9]), 0.5).write()
+    assert [section.select_by for section in compare(collect([sweep.directory])).sections] == ["accuracy", "macro_f1"]
