@@ -11,7 +11,7 @@ from pathlib import Path
 import fedsq_flwr
 from fedsq_flwr.errors import RunFailedError
 
-# Would send the run to another Ray, or open the SuperLink's old ports, which are fixed.
+# Would send the run to another Ray than the settings name, or open the SuperLink's old ports, which are fixed.
 _DROPPED = ("RAY_ADDRESS", "FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
 
 _FIXED = {
