@@ -1,0 +1,14 @@
+"""What the tests of privacy share."""
+
+from pathlib import Path
+
+import pytest
+
+from fedsq_flwr.privacy.ledger import Ledger
+
+pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "privacy")
