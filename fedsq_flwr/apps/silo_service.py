@@ -28,8 +28,10 @@ from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, 
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
+from fedsq_flwr.privacy.ledger import Ledger
 from fedsq_flwr.settings.run import MAX_JSON, RunSettings
-from fedsq_flwr.settings.silo import Site, at_site, read_site, state_folder
+from fedsq_flwr.settings.silo import Site, at_site, privacy_folder, read_site, state_folder
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ class SiloService:
                     seed=settings.seed,
                     memory=SiloMemory(context, models.first, self.structures(context)),
                     gates=gate_cache(settings),
+                    privacy=privacy_of(read_site(context.node_config)),
                 )
 
     def settings(self, message: Message, context: Context) -> RunSettings:
@@ -116,13 +119,15 @@ class SiloService:
         return self._settings.get((told, site), lambda: at_site(RunSettings.from_json(told), site))
 
     def examples(self, message: Message, context: Context) -> tuple[int, int] | None:
-        """Return how many samples the silo trains on and holds out; None if ``message`` does not tell the run."""
+        """Return how many samples the silo says that it trains on and holds out; None if the run is not told."""
         if SETTINGS not in config_records(message.content).get(CONFIG, {}):
             return None
         settings = self.settings(message, context)
         with torch_threads(settings.executor.threads):
             data = self.data(settings, context)
-        return len(data.train), len(data.held_out)
+        privacy = privacy_of(read_site(context.node_config))
+        counts = len(data.train), len(data.held_out)
+        return counts if privacy is None else privacy.told_counts(*counts)
 
     def data(self, settings: RunSettings, context: Context) -> SiloData:
         """Return the samples of the silo of ``context``."""
@@ -181,6 +186,13 @@ class SiloService:
         """Use ``data``, which the server in this process has loaded, for the silos of the run of ``settings`` too."""
         if isinstance(data, FederatedData):
             self._task.put((settings, settings.silos), data)
+
+
+def privacy_of(site: Site) -> PrivacyGuard | None:
+    """Return what a silo enforces; None if its operator has no privacy settings."""
+    if site.privacy is None:
+        return None
+    return PrivacyGuard(PrivacyTerms(**site.privacy.plain()), Ledger(privacy_folder(site)))
 
 
 def _most_bytes(settings: RunSettings) -> int:

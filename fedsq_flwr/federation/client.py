@@ -18,6 +18,7 @@ from fedsq_flwr.federation.protocol import (
 from fedsq_flwr.federation.silo import Memory, RoundOrders, Samples, Silo
 from fedsq_flwr.gating import GateCache, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.privacy.guard import PrivacyGuard
 
 
 class FedSQClient(NumPyClient):
@@ -44,6 +45,8 @@ class FedSQClient(NumPyClient):
         during the run.
     gates : GateCache, optional
         Keeps the gates of the silo's images, so that each is computed once. It changes no number.
+    privacy : PrivacyGuard, optional
+        What the silo enforces.
 
     Attributes
     ----------
@@ -54,6 +57,8 @@ class FedSQClient(NumPyClient):
     ------
     ValueError
         If batch norm is local and there is no memory for it.
+    PrivacyError
+        If training as the settings say cannot be private.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class FedSQClient(NumPyClient):
         seed: int,
         memory: Memory | None = None,
         gates: GateCache | None = None,
+        privacy: PrivacyGuard | None = None,
     ) -> None:
         self.core = Silo(
             model,
@@ -77,6 +83,7 @@ class FedSQClient(NumPyClient):
             seed=seed,
             memory=memory,
             gates=gates,
+            privacy=privacy,
         )
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
 from fedsq_flwr.learning import AUGMENTATIONS, TrainingSettings, derive_seed, evaluate, train_locally
+from fedsq_flwr.privacy.guard import PrivacyGuard
 
 Samples = tuple[Images, Tensor]
 
@@ -105,11 +106,15 @@ class Silo:
         What the silo keeps between rounds.
     gates : GateCache, optional
         Keeps the gates of the silo's images. It changes no number.
+    privacy : PrivacyGuard, optional
+        What the silo enforces.
 
     Raises
     ------
     ValueError
         If batch norm is local and there is no memory for it.
+    PrivacyError
+        If training as the settings say cannot be private.
     """
 
     def __init__(
@@ -123,7 +128,10 @@ class Silo:
         seed: int,
         memory: Memory | None = None,
         gates: GateCache | None = None,
+        privacy: PrivacyGuard | None = None,
     ) -> None:
+        if privacy is not None:
+            privacy.check(model.batch_norm, settings.precision)
         if memory is None and model.local_state():
             raise ValueError("batch_norm='local' needs memory=SiloMemory(context, start): a silo keeps its own")
         self.model = model
@@ -134,6 +142,7 @@ class Silo:
         self.seed = seed
         self.memory = memory
         self.gates = gates
+        self.privacy = privacy
 
     def train(self, state: Mapping[str, Tensor], orders: RoundOrders) -> TrainReply:
         """Train on the silo's samples, starting from ``state``.
@@ -150,6 +159,8 @@ class Silo:
         ValueError
             If the server's structure is not this silo's, or the state does not fit, or a local batch norm is not
             finite after training.
+        PrivacyError
+            If the silo's privacy does not allow it.
         """
         self._load(state, orders)
         self.model.learn_head_only(orders.head_only)
@@ -158,10 +169,13 @@ class Silo:
         seed = derive_seed(self.seed, "train", orders.round, self.number)
         augmentation = AUGMENTATIONS[settings.augmentation]
         gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
-        result = train_locally(self.model, images, labels, settings, seed=seed, mu=orders.proximal_mu, gates=gates)
+        train = train_locally if self.privacy is None else self.privacy.train
+        result = train(self.model, images, labels, settings, seed=seed, mu=orders.proximal_mu, gates=gates)
         if self.memory is not None:
             self.memory.keep_local(self.model)
         trained = {name: tensor.to("cpu", copy=True) for name, tensor in self.model.quantitative_state().items()}
+        if self.privacy is not None:
+            result = self.privacy.told_of_training(result)
         return TrainReply(trained, result.examples, result.loss, result.seconds)
 
     def evaluate(self, state: Mapping[str, Tensor], orders: RoundOrders) -> EvaluateReply:
@@ -173,13 +187,19 @@ class Silo:
         ------
         ValueError
             If the server's structure is not this silo's, or the state does not fit.
+        PrivacyError
+            If the silo's privacy does not allow it.
         """
+        if self.privacy is not None and self.privacy.withholds_measures:
+            return EvaluateReply(0.0, 0.0, 0)
         self._load(state, orders)
         images, labels = self.held_out
         if len(labels) == 0:
             return EvaluateReply(0.0, 0.0, 0)
         gates = bind(self.gates, self.model, images)
         result = evaluate(self.model, images, labels, precision=self.settings.precision, gates=gates)
+        if self.privacy is not None:
+            return EvaluateReply(*self.privacy.told_of_evaluation(result.loss, result.accuracy, result.examples))
         return EvaluateReply(result.loss, result.accuracy, result.examples)
 
     def _load(self, state: Mapping[str, Tensor], orders: RoundOrders) -> None:
