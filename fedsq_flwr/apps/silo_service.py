@@ -91,7 +91,9 @@ class SiloService:
         FedSQError
             If the settings cannot be used at this silo, or the data or weights cannot be had.
         """
-        settings = self.settings(message, context)
+        settings, privacy = self.settings(message, context), privacy_of(read_site(context.node_config))
+        if privacy is not None:
+            privacy.check(settings.batch_norm, settings.executor.precision)
         with torch_threads(settings.executor.threads):
             load_kernels(settings)
             data = self.data(settings, context)
@@ -110,7 +112,7 @@ class SiloService:
                     seed=settings.seed,
                     memory=SiloMemory(context, models.first, self.structures(context)),
                     gates=gate_cache(settings),
-                    privacy=privacy_of(read_site(context.node_config)),
+                    privacy=privacy,
                 )
 
     def settings(self, message: Message, context: Context) -> RunSettings:

@@ -132,7 +132,7 @@ class Ledger:
             counts[mechanism] = counts.get(mechanism, 0) + count
             epsilon = epsilon_of(counts, delta)
             if not epsilon <= limit:
-                raise PrivacyError(f"privacy.max_epsilon={limit:g}: would be exceeded; this silo takes part no more")
+                raise PrivacyError(f"privacy.max_epsilon={limit:g}: would be exceeded by what is asked")
             charges = [
                 Charge(multiplier=each.multiplier, sampling=each.sampling, count=number)
                 for each, number in counts.items()

@@ -6,8 +6,6 @@ import pytest
 
 from fedsq_flwr.privacy.ledger import Ledger
 
-pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
-
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:

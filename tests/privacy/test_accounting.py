@@ -6,6 +6,8 @@ import pytest
 
 from fedsq_flwr.privacy.accounting import Mechanism, epsilon_of
 
+pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
+
 DELTA = 1e-5
 
 

@@ -12,6 +12,8 @@ from fedsq_flwr.privacy.accounting import Mechanism
 from fedsq_flwr.privacy.audit import AuditLog
 from fedsq_flwr.privacy.ledger import NAME, Ledger
 
+pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
+
 
 @pytest.fixture
 def log(ledger: Ledger) -> AuditLog:

@@ -16,6 +16,8 @@ from fedsq_flwr.privacy.accounting import Mechanism, epsilon_of
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
 from fedsq_flwr.privacy.ledger import Ledger
 
+pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
+
 TERMS = PrivacyTerms(unit="record", clip=1.0, noise_multiplier=2.0, delta=1e-5, max_epsilon=50.0, min_samples=5)
 SETTINGS = TrainingSettings(epochs=2, batch_size=8, learning_rate=0.1)
 

@@ -9,6 +9,8 @@ from fedsq_flwr.errors import DataError, PrivacyError
 from fedsq_flwr.privacy.accounting import Mechanism, epsilon_of
 from fedsq_flwr.privacy.ledger import AUDIT_NAME, NAME, Epsilon, Ledger
 
+pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
+
 STEP = Mechanism(2.0, 0.5)
 
 
