@@ -170,6 +170,9 @@ def _add_silo_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     doctor.add_argument(
         "--run", nargs="*", default=[], metavar="OVERRIDE", help="settings of the run, as its server has them"
     )
+    audit = commands.add_parser("audit", help="check a silo's audit log, and say what it says")
+    audit.add_argument("log", type=Path, metavar="FILE", help="STATE_DIR/privacy/audit.jsonl")
+    audit.set_defaults(action=_audit)
     rehearse = commands.add_parser("rehearse", help="run real silos on this machine; takes Hydra overrides, as run")
     rehearse.add_argument("silos", type=int, metavar="N", help="how many silos")
     rehearse.set_defaults(action=_rehearse)
@@ -232,6 +235,12 @@ def _doctor(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.doctor import doctor
 
     doctor(chosen.settings, chosen.run)
+
+
+def _audit(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.audit import audit
+
+    print("\n".join(audit(chosen.log)))  # noqa: T201 - the summary is this command's output
 
 
 def _rehearse(chosen: argparse.Namespace) -> None:

@@ -37,9 +37,10 @@ def train(message: Message, context: Context) -> Message:
     """Train on this silo's samples."""
     with service.client(message, context) as client:
         reply = answer_train(client, message)
-    if read_site(context.node_config).is_real:
+    site = read_site(context.node_config)
+    if site.is_real:
         data = service.data(service.settings(message, context), context)
-        metric_records(reply.content)[METRICS][UNREADABLE] = data.unreadable
+        metric_records(reply.content)[METRICS][UNREADABLE] = 0 if site.privacy is not None else data.unreadable
     return reply
 
 

@@ -42,6 +42,10 @@ class RunFailedError(FedSQError):
     """A run started, and did not do what was asked."""
 
 
+class PrivacyError(FedSQError):
+    """A silo's own privacy settings do not allow what was asked."""
+
+
 class NotReadyError(FedSQError):
     """A silo that was checked before it joins cannot."""
 

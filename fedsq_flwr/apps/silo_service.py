@@ -28,8 +28,10 @@ from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, 
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
+from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
+from fedsq_flwr.privacy.ledger import Ledger
 from fedsq_flwr.settings.run import MAX_JSON, RunSettings
-from fedsq_flwr.settings.silo import Site, at_site, read_site, state_folder
+from fedsq_flwr.settings.silo import Site, at_site, privacy_folder, read_site, state_folder
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,9 @@ class SiloService:
         FedSQError
             If the settings cannot be used at this silo, or the data or weights cannot be had.
         """
-        settings = self.settings(message, context)
+        settings, privacy = self.settings(message, context), privacy_of(read_site(context.node_config))
+        if privacy is not None:
+            privacy.check(settings.batch_norm, settings.executor.precision, settings.silo_measures)
         with torch_threads(settings.executor.threads):
             load_kernels(settings)
             data = self.data(settings, context)
@@ -109,6 +113,7 @@ class SiloService:
                     memory=SiloMemory(context, models.first, self.structures(context)),
                     gates=gate_cache(settings),
                     measures=settings.silo_measures,
+                    privacy=privacy,
                 )
 
     def settings(self, message: Message, context: Context) -> RunSettings:
@@ -117,13 +122,15 @@ class SiloService:
         return self._settings.get((told, site), lambda: at_site(RunSettings.from_json(told), site))
 
     def examples(self, message: Message, context: Context) -> tuple[int, int] | None:
-        """Return how many samples the silo trains on and holds out; None if ``message`` does not tell the run."""
+        """Return how many samples the silo says that it trains on and holds out; None if the run is not told."""
         if SETTINGS not in config_records(message.content).get(CONFIG, {}):
             return None
         settings = self.settings(message, context)
         with torch_threads(settings.executor.threads):
             data = self.data(settings, context)
-        return len(data.train), len(data.held_out)
+        privacy = privacy_of(read_site(context.node_config))
+        counts = len(data.train), len(data.held_out)
+        return counts if privacy is None else privacy.told_counts(*counts)
 
     def data(self, settings: RunSettings, context: Context) -> SiloData:
         """Return the samples of the silo of ``context``."""
@@ -182,6 +189,13 @@ class SiloService:
         """Use ``data``, which the server in this process has loaded, for the silos of the run of ``settings`` too."""
         if isinstance(data, FederatedData):
             self._task.put((settings, settings.silos), data)
+
+
+def privacy_of(site: Site) -> PrivacyGuard | None:
+    """Return what a silo enforces; None if its operator has no privacy settings."""
+    if site.privacy is None:
+        return None
+    return PrivacyGuard(PrivacyTerms(**site.privacy.plain()), Ledger(privacy_folder(site)))
 
 
 def _most_bytes(settings: RunSettings) -> int:

@@ -8,7 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedsq_flwr import __version__
 from fedsq_flwr.executors.interrupts import ending_signals_raise
+from fedsq_flwr.privacy.accounting import check_accountant
+from fedsq_flwr.privacy.audit import AuditLog
+from fedsq_flwr.privacy.ledger import Ledger
+from fedsq_flwr.settings.silo import SiloSettings, privacy_folder
 from fedsq_flwr.settings.silo_file import read_silo_settings
 from fedsq_flwr.silos.keys import read_node_key
 
@@ -27,6 +32,8 @@ def silo(words: Sequence[str]) -> None:
         If a setting is wrong, or silo and SuperLink do not come together; one line says why.
     """
     own = read_silo_settings(words)
+    if own.privacy is not None:
+        check_accountant()
     keys = None if own.private_key is None else read_node_key(Path(own.private_key))
     from fedsq_flwr.silos.link import Link  # Flower: only once the settings are known to be right
 
@@ -36,6 +43,7 @@ def silo(words: Sequence[str]) -> None:
         with (
             ending_signals_raise(),
             _files_for_the_owner_alone(),
+            _audited(own) as audit,
             Link(own.superlink, keys=keys, insecure=own.insecure, root_certificates=own.root_certificates) as link,
         ):
             log.info(
@@ -45,17 +53,30 @@ def silo(words: Sequence[str]) -> None:
                 own.superlink,
                 link.node_id,
             )
+            audit.append("connected", {"superlink": own.superlink, "node": link.node_id})
             from fedsq_flwr import client_app  # torch and more, once the silo is known to be wanted
             from fedsq_flwr.silos.node import Node
 
             log.info("ready")
-            Node(link, client_app.app, own.node_config(), client_app.service.most_bytes).serve()
+            Node(link, client_app.app, own.node_config(), client_app.service.most_bytes, audit).serve()
     except KeyboardInterrupt:
         log.info("stopped: interrupted")
     except SystemExit as stop:
         if stop.code != 128 + signal.SIGTERM:
             raise
         log.info("stopped: terminated")
+
+
+@contextmanager
+def _audited(own: SiloSettings) -> Iterator[AuditLog]:
+    """Lend the silo's audit log, which says when the silo started, with which privacy, and when it stopped."""
+    audit = AuditLog(Ledger(privacy_folder(own.site())))
+    privacy = None if own.privacy is None else own.privacy.plain()
+    audit.append("started", {"version": __version__, "silo": own.silo, "silos": own.silos, "privacy": privacy})
+    try:
+        yield audit
+    finally:
+        audit.append("stopped", {})
 
 
 @contextmanager

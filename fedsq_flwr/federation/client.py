@@ -21,6 +21,7 @@ from fedsq_flwr.federation.protocol import (
 from fedsq_flwr.federation.silo import Memory, RoundOrders, Samples, Silo
 from fedsq_flwr.gating import GateCache, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.privacy.guard import PrivacyGuard
 
 
 class FedSQClient(NumPyClient):
@@ -50,6 +51,8 @@ class FedSQClient(NumPyClient):
     measures : {"basic", "counts", "confusion"}
         What is reported of an evaluation beside loss and accuracy, see `class_counts`. Lists of numbers are among the
         metrics, unless it is ``basic``.
+    privacy : PrivacyGuard, optional
+        What the silo enforces.
 
     Attributes
     ----------
@@ -60,6 +63,8 @@ class FedSQClient(NumPyClient):
     ------
     ValueError
         If batch norm is local and there is no memory for it.
+    PrivacyError
+        If training as the settings say cannot be private.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class FedSQClient(NumPyClient):
         memory: Memory | None = None,
         gates: GateCache | None = None,
         measures: class_counts.Level = "basic",
+        privacy: PrivacyGuard | None = None,
     ) -> None:
         self.core = Silo(
             model,
@@ -85,6 +91,7 @@ class FedSQClient(NumPyClient):
             memory=memory,
             gates=gates,
             predictions=measures != "basic",
+            privacy=privacy,
         )
         self.measures = measures
 

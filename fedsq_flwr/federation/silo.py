@@ -9,9 +9,11 @@ from typing import Protocol
 
 from torch import Tensor
 
+from fedsq_flwr.errors import PrivacyError
 from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
 from fedsq_flwr.learning import AUGMENTATIONS, Predictions, TrainingSettings, derive_seed, evaluate, train_locally
 from fedsq_flwr.learning.batch_norm_moments import Moments, batch_norm_moments
+from fedsq_flwr.privacy.guard import PrivacyGuard
 
 Samples = tuple[Images, Tensor]
 
@@ -112,11 +114,15 @@ class Silo:
         Keeps the gates of the silo's images. It changes no number.
     predictions : bool
         Whether evaluations are to hold the predictions.
+    privacy : PrivacyGuard, optional
+        What the silo enforces.
 
     Raises
     ------
     ValueError
         If batch norm is local and there is no memory for it.
+    PrivacyError
+        If training as the settings say cannot be private.
     """
 
     def __init__(
@@ -131,7 +137,10 @@ class Silo:
         memory: Memory | None = None,
         gates: GateCache | None = None,
         predictions: bool = False,
+        privacy: PrivacyGuard | None = None,
     ) -> None:
+        if privacy is not None:
+            privacy.check(model.batch_norm, settings.precision)
         if memory is None and model.local_state():
             raise ValueError("batch_norm='local' needs memory=SiloMemory(context, start): a silo keeps its own")
         self.model = model
@@ -143,6 +152,7 @@ class Silo:
         self.memory = memory
         self.gates = gates
         self.predictions = predictions
+        self.privacy = privacy
 
     def train(self, state: Mapping[str, Tensor], orders: RoundOrders) -> TrainReply:
         """Train on the silo's samples, starting from ``state``.
@@ -159,6 +169,8 @@ class Silo:
         ValueError
             If the server's structure is not this silo's, or the state does not fit, or a local batch norm is not
             finite after training.
+        PrivacyError
+            If the silo's privacy does not allow it.
         """
         self._load(state, orders)
         self.model.learn_head_only(orders.head_only)
@@ -167,10 +179,13 @@ class Silo:
         seed = derive_seed(self.seed, "train", orders.round, self.number)
         augmentation = AUGMENTATIONS[settings.augmentation]
         gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
-        result = train_locally(self.model, images, labels, settings, seed=seed, mu=orders.proximal_mu, gates=gates)
+        train = train_locally if self.privacy is None else self.privacy.train
+        result = train(self.model, images, labels, settings, seed=seed, mu=orders.proximal_mu, gates=gates)
         if self.memory is not None:
             self.memory.keep_local(self.model)
         trained = {name: tensor.to("cpu", copy=True) for name, tensor in self.model.quantitative_state().items()}
+        if self.privacy is not None:
+            result = self.privacy.told_of_training(result)
         return TrainReply(trained, result.examples, result.loss, result.seconds)
 
     def evaluate(self, state: Mapping[str, Tensor], orders: RoundOrders) -> EvaluateReply:
@@ -182,7 +197,11 @@ class Silo:
         ------
         ValueError
             If the server's structure is not this silo's, or the state does not fit.
+        PrivacyError
+            If the silo's privacy does not allow it.
         """
+        if self.privacy is not None and self.privacy.withholds_measures:
+            return EvaluateReply(0.0, 0.0, 0)
         self._load(state, orders)
         images, labels = self.held_out
         if len(labels) == 0:
@@ -190,6 +209,8 @@ class Silo:
         gates = bind(self.gates, self.model, images)
         precision = self.settings.precision
         result = evaluate(self.model, images, labels, precision=precision, gates=gates, predictions=self.predictions)
+        if self.privacy is not None:
+            return EvaluateReply(*self.privacy.told_of_evaluation(result.loss, result.accuracy, result.examples))
         return EvaluateReply(result.loss, result.accuracy, result.examples, result.predictions)
 
     def moments(self, state: Mapping[str, Tensor]) -> dict[str, Moments]:
@@ -202,9 +223,13 @@ class Silo:
 
         Raises
         ------
+        PrivacyError
+            If the silo has privacy settings: the sums are exact.
         ValueError
             If the state does not fit, or there are too few samples.
         """
+        if self.privacy is not None:
+            raise PrivacyError("method.gate_statistics=reestimated: a silo with privacy settings tells no sums")
         self.model.load_quantitative_state(state)
         return batch_norm_moments(self.model.quantitative, self.samples[0])
 

@@ -1,8 +1,9 @@
 """What the operator of a silo decides, and how it takes the place of what a run says."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +22,33 @@ PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 STATE_DIR = "~/.cache/fedsq_flwr"
 
 
+class PrivacySettings(Settings):
+    """What a silo enforces, whatever a run says: see docs/how-to/privacy.md."""
+
+    unit: Literal["record", "silo"]
+    """What is protected: each image (DP-SGD), or all images of the silo together (one noised update a round)."""
+    clip: Annotated[float, Field(gt=0)]
+    """Largest norm of an image's gradient, or of the silo's update."""
+    noise_multiplier: Annotated[float, Field(ge=0.1)]
+    """Standard deviation of the noise, as a multiple of ``privacy.clip``."""
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    """The delta that epsilon is counted at; well below one over the number of images."""
+    max_epsilon: Annotated[float, Field(gt=0)]
+    """Largest epsilon of all runs together; beyond it the silo refuses."""
+    min_samples: Annotated[int, Field(ge=1)] = 1
+    """Fewest images to train with; also the number that is told where ``privacy.measures`` is none."""
+    measures: Literal["none", "rounded", "noised"] = "none"
+    """How numbers of images, losses and accuracies leave: not at all, rounded (beyond epsilon), or noised."""
+    measures_noise: Annotated[float, Field(ge=0.1)] = 10.0
+    """Standard deviation of the noise on noised numbers, in images."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        bounded = self.measures != "noised" or self.unit == "record"
+        self.require(bounded, "measures", "must be none or rounded with unit=silo", "privacy.")
+        return self
+
+
 class Site(Settings):
     """What is a silo's own business in every run: its data, its weights, its disk, its device.
 
@@ -37,6 +65,14 @@ class Site(Settings):
     """As ``executor.device``."""
     gate_cache_bytes: Annotated[int, Field(ge=0)] | None = None
     """As ``executor.gate_cache_bytes``."""
+    privacy: PrivacySettings | None = None
+    """What the silo enforces; needs ``state_dir``. In the node config it is JSON."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        kept = self.privacy is None or self.state_dir is not None
+        self.require(kept, "state_dir", "must be given with privacy, whose ledger lies there")
+        return self
 
     @property
     def is_real(self) -> bool:
@@ -69,6 +105,8 @@ class SiloSettings(Settings):
     """Bytes that gates may take in ``state_dir``."""
     device: Device = "auto"
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+    privacy: PrivacySettings | None = None
+    """What the silo enforces, whatever a run says; null: nothing beyond what every silo does."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -99,6 +137,8 @@ class SiloSettings(Settings):
     def node_config(self) -> dict[str, str | int]:
         """Return the number of the silo and what concerns a run, as Flower's node config."""
         own = {_dashed(name): value for name, value in self.site().plain().items() if value is not None}
+        if self.privacy is not None:
+            own["privacy"] = json.dumps(own["privacy"])
         return {PARTITION_ID: self.silo, NUM_PARTITIONS: self.silos, **own}
 
 
@@ -117,10 +157,19 @@ def read_site(node_config: Mapping[str, object]) -> Site:
             told = f"{key}={written(value)}: there is no such setting, allowed are {', '.join(names)}"
             raise ConfigurationError(f"node config {told}")
     try:
-        return Site.parse({names[key]: value for key, value in own.items()})
+        return Site.parse(
+            {names[key]: _read_json(value) if key == "privacy" else value for key, value in own.items()}
+        )
     except ConfigurationError as error:
         name, equals, rest = str(error).partition("=")
         raise ConfigurationError(f"node config {_dashed(name)}{equals}{rest}") from error
+
+
+def _read_json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"privacy={written(value)}: must be JSON") from error
 
 
 def for_real_silos(settings: RunSettings) -> RunSettings:
@@ -158,6 +207,8 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
     changes: dict[str, Any] = {"cache_dir": str(state), "executor": executor, "backbone": _backbone(settings, site)}
     if isinstance(settings.data, ImageFolderData):
         changes["data"] = {"path": site.data_path}
+        if site.privacy is not None:  # a split that is drawn would move other images when one is added
+            changes["data"]["held_out_fraction"] = 0.0
     elif hasattr(settings.data, "path"):
         changes["data"] = {"path": None}
     if isinstance(settings.partition, SavedPartition):
@@ -173,6 +224,11 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
 def state_folder(site: Site) -> Path:
     """Return the folder that a real silo keeps its files in."""
     return Path(site.state_dir or STATE_DIR).expanduser()
+
+
+def privacy_folder(site: Site) -> Path:
+    """Return the folder of a real silo's ledger and audit log. Unlike the rest of the state it must be kept."""
+    return state_folder(site) / "privacy"
 
 
 def _dashed(name: str) -> str:

@@ -28,7 +28,7 @@ def read_silo_settings(words: Sequence[str]) -> SiloSettings:
     told: dict[str, Any] = {}
     with one_line_errors():
         for word in words:
-            told |= _of_word(word) if "=" in word else _of_file(Path(word))
+            told = _merged(told, _of_word(word) if "=" in word else _of_file(Path(word)))
         given: Any = OmegaConf.to_container(OmegaConf.create(told), resolve=True)
     missing = [name for name, field in SiloSettings.model_fields.items() if field.is_required() and name not in given]
     if missing:
@@ -37,6 +37,16 @@ def read_silo_settings(words: Sequence[str]) -> SiloSettings:
     settings = settings.changed(state_dir=str(Path(settings.state_dir).expanduser()))
     settings.check_files()
     return settings
+
+
+def _merged(told: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of which the later win, within groups too."""
+    groups = {
+        name: {**told[name], **value}
+        for name, value in later.items()
+        if isinstance(value, dict) and isinstance(told.get(name), dict)
+    }
+    return {**told, **later, **groups}
 
 
 def _of_file(path: Path) -> dict[str, Any]:

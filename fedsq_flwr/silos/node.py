@@ -16,6 +16,8 @@ from flwr.common.constant import ErrorCode
 from fedsq_flwr.errors import DataError, FedSQError, RunFailedError
 from fedsq_flwr.federation.protocol import count_bytes, round_of
 from fedsq_flwr.federation.waiting import waits
+from fedsq_flwr.privacy.audit import AuditLog
+from fedsq_flwr.silos.auditing import asked, replied
 from fedsq_flwr.silos.link import Link
 from fedsq_flwr.silos.transfer import RunOverError, TooLargeError
 
@@ -42,6 +44,8 @@ class Node:
         The silo's own settings, as `SiloSettings.node_config` gives them.
     most_bytes : callable, optional
         Returns how many bytes a message may have, by the context of its run; any number by default.
+    audit : AuditLog, optional
+        Told of each message, and of each reply before it leaves.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class Node:
         app: ClientApp,
         node_config: Mapping[str, str | int],
         most_bytes: Callable[[Context], int] | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self._link = link
+        self._audit = audit
         self._most_bytes = most_bytes
         link.most_bytes = self._most
         self._app = app
@@ -85,14 +91,21 @@ class Node:
         except TooLargeError as error:
             log.error("run %s: refused: %s", error.message.metadata.run_id, error)
             refusal = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, str(error))
-            self._link.send(Message(refusal, reply_to=error.message), 0.0)
+            self._send(Message(refusal, reply_to=error.message), error.message.metadata.message_type, 0.0)
             return True
         if message is None:
             return False
         started = time.perf_counter()
+        if self._audit is not None:
+            self._audit.append("asked", asked(message))
         reply = self._answer(message, started)
-        self._link.send(reply, time.perf_counter() - started)
+        self._send(reply, message.metadata.message_type, time.perf_counter() - started)
         return True
+
+    def _send(self, reply: Message, kind: str, seconds: float) -> None:
+        if self._audit is not None:
+            self._audit.append(*replied(reply, kind))
+        self._link.send(reply, seconds)
 
     def _answer(self, message: Message, started: float) -> Message:
         """Let the app answer, or answer with an error; the log has all of it, the server what concerns it."""

@@ -36,7 +36,16 @@ def serve(monkeypatch, tmp_path):
 
         monkeypatch.setattr("fedsq_flwr.silos.link.Link", Connected)
         monkeypatch.setattr("fedsq_flwr.silos.node.Node", Interrupted)
-        silo(["superlink=localhost:1", "silo=0", "silos=1", f"data_path={tmp_path}", "insecure=true"])
+        silo(
+            [
+                "superlink=localhost:1",
+                "silo=0",
+                "silos=1",
+                f"data_path={tmp_path}",
+                f"state_dir={tmp_path}/state",
+                "insecure=true",
+            ]
+        )
 
     loggers = [logging.getLogger(name) for name in ("fedsq_flwr", "flwr")]
     before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]

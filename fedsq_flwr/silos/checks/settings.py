@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.privacy.accounting import check_accountant
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.silo import SiloSettings, at_site, for_real_silos
@@ -18,6 +19,8 @@ def check_settings(words: Sequence[str]) -> tuple[Finding, SiloSettings | None]:
     name = "settings"
     try:
         silo = read_silo_settings(words)
+        if silo.privacy is not None:
+            check_accountant()
     except ConfigurationError as error:
         return fail(name, error), None
     return ok(name, f"silo {silo.silo} of {silo.silos}, of the server {silo.superlink}"), silo

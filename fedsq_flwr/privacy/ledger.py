@@ -1,0 +1,206 @@
+"""The ledger of a silo: what its noise was spent on in all runs, and how long its audit log is.
+
+The ledger is one JSON file, replaced as a whole and forced onto the disk. Nothing in it is ever taken back: a round
+that failed, was repeated or was resumed has been spent. Whoever deletes the file forgets what was spent.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+from filelock import FileLock
+from pydantic import Field
+
+from fedsq_flwr.errors import PrivacyError
+from fedsq_flwr.files import Count, FileModel, Several, plain, read_as, writing
+from fedsq_flwr.privacy.accounting import Mechanism, epsilon_of
+
+Unit = Literal["record", "silo"]
+NAME = "ledger.json"
+AUDIT_NAME = "audit.jsonl"
+#: What stands for the line before the first one.
+NO_HASH = "0" * 64
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Positive = Annotated[float, Field(gt=0)]
+
+
+class Charge(FileModel):
+    """A mechanism, and how often it ran."""
+
+    multiplier: _Positive
+    sampling: Annotated[float, Field(gt=0, le=1)]
+    count: Count
+
+
+class NoisedNumber(FileModel):
+    """A number of samples as it is, and as it is told."""
+
+    what: str
+    exact: Count
+    told: Count
+
+
+class AuditHead(FileModel):
+    """Lines, bytes and last hash of the audit log."""
+
+    lines: Count = 0
+    bytes: Count = 0
+    last: _Hash = NO_HASH
+
+
+class Epsilon(FileModel):
+    """What all charges come to, by the settings of the last one."""
+
+    unit: Unit
+    epsilon: Annotated[float, Field(ge=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+
+
+class LedgerContent(FileModel):
+    """What the file holds. Every field is written: a file that lacks one is no ledger."""
+
+    version: Literal[1]
+    unit: Unit | None
+    charges: Several[Charge]
+    noised: Several[NoisedNumber]
+    spent: Epsilon | None
+    audit: AuditHead
+
+
+class Ledger:
+    """The ledger in a folder.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Made if it is not there. Several processes may use it. Without one the ledger ends with the process: for
+        simulations.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._content = LedgerContent(version=1, unit=None, charges=(), noised=(), spent=None, audit=AuditHead())
+
+    def read(self) -> LedgerContent:
+        """Return what the ledger holds.
+
+        Raises
+        ------
+        DataError
+            If the file is damaged.
+        PrivacyError
+            If it is gone, and the audit log beside it is not.
+        """
+        if self.folder is None:
+            return self._content
+        path = self.folder / NAME
+        if path.exists():
+            return read_as(LedgerContent, path)
+        if (self.folder / AUDIT_NAME).exists():
+            raise PrivacyError(f"{path}: is gone, and {AUDIT_NAME} beside it is not: put the ledger back")
+        return self._content
+
+    def charge(self, unit: Unit, mechanism: Mechanism, count: int, *, delta: float, limit: float) -> Epsilon:
+        """Note that ``mechanism`` is about to run ``count`` times; return what all charges come to.
+
+        Parameters
+        ----------
+        unit : {"record", "silo"}
+            What the mechanism protects.
+        mechanism : Mechanism
+            What runs.
+        count : int
+            How often, at least 1.
+        delta : float
+            Where epsilon is taken.
+        limit : float
+            The largest epsilon.
+
+        Raises
+        ------
+        PrivacyError
+            If epsilon would be above the limit, or the ledger counts another unit; then nothing is noted.
+        """
+        with self._changing():
+            before = self.read()
+            if before.unit not in (None, unit):
+                raise PrivacyError(f"privacy.unit={unit}: the ledger of this silo counts unit={before.unit}")
+            counts = {Mechanism(each.multiplier, each.sampling): each.count for each in before.charges}
+            counts[mechanism] = counts.get(mechanism, 0) + count
+            epsilon = epsilon_of(counts, delta)
+            if not epsilon <= limit:
+                raise PrivacyError(f"privacy.max_epsilon={limit:g}: would be exceeded by what is asked")
+            charges = [
+                Charge(multiplier=each.multiplier, sampling=each.sampling, count=number)
+                for each, number in counts.items()
+            ]
+            spent = Epsilon(unit=unit, epsilon=epsilon, delta=delta)
+            self._write(before.model_copy(update={"unit": unit, "charges": tuple(charges), "spent": spent}))
+        return spent
+
+    def noised(self, what: str, exact: int, draw: Callable[[], int]) -> int:
+        """Return what is told of a number: the number that ``draw`` returns, drawn once and kept."""
+        with self._changing():
+            before = self.read()
+            for each in before.noised:
+                if (each.what, each.exact) == (what, exact):
+                    return each.told
+        told = draw()  # it may charge this ledger
+        with self._changing():
+            before = self.read()
+            kept = NoisedNumber(what=what, exact=exact, told=told)
+            self._write(before.model_copy(update={"noised": (*before.noised, kept)}))
+        return told
+
+    @contextmanager
+    def extending_audit(self) -> Iterator[Callable[[AuditHead], None]]:
+        """Hold the ledger while its audit log grows; the function that is lent notes the new head."""
+        with self._changing():
+            yield lambda head: self._write(self.read().model_copy(update={"audit": head}))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        if self.folder is None:
+            yield
+            return
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(self.folder / "ledger.lock"):
+            yield
+
+    def _write(self, content: LedgerContent) -> None:
+        if self.folder is None:
+            self._content = content
+            return
+        text = json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
+        write_durably(self.folder / NAME, text.encode())
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a file, whole or not at all, and return when it is on the disk.
+
+    Raises
+    ------
+    RunFailedError
+        If it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names of the files in a folder onto the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

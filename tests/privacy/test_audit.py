@@ -1,0 +1,103 @@
+"""The audit log: whatever is changed in it is found, and a killed process breaks nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedsq_flwr.commands.audit import audit
+from fedsq_flwr.errors import DataError
+from fedsq_flwr.privacy.accounting import Mechanism
+from fedsq_flwr.privacy.audit import AuditLog
+from fedsq_flwr.privacy.ledger import NAME, Ledger
+
+pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
+
+
+@pytest.fixture
+def log(ledger: Ledger) -> AuditLog:
+    log = AuditLog(ledger)
+    log.append("started", {"version": "0"})
+    for run in range(3):
+        log.append("asked", {"run": run, "kind": "train"})
+        ledger.charge("record", Mechanism(3.0, 0.1), 5, delta=1e-5, limit=9.0)
+        log.append("answered", {"run": run, "bytes_out": 1_000, "sha256": "ab"})
+    log.append("refused", {"run": 3, "reason": "batch_norm=batch: must be frozen", "bytes_out": 32})
+    return log
+
+
+def test_a_log_that_was_left_alone_holds_together_and_is_summarised(log: AuditLog) -> None:
+    told = "\n".join(audit(log.path))
+    assert "8 lines hold together" in told
+    assert "ledger: agrees\n" in told
+    assert "runs: 4; events: 3 answered, 3 asked, 1 refused, 1 started" in told
+    assert "left the silo: 3,032 bytes" in told
+    assert "at delta 1e-05, unit record" in told
+    assert "refused 1 times: batch_norm=batch: must be frozen" in told
+
+
+def edited(text: bytes, **facts: object) -> bytes:
+    return (json.dumps(json.loads(text) | facts) + "\n").encode()
+
+
+TAMPERED: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "a fact changed": lambda lines: [*lines[:2], lines[2].replace(b"1000", b"1001"), *lines[3:]],
+    "the last line changed": lambda lines: [*lines[:-1], lines[-1].replace(b"frozen", b"FROZEN")],
+    "a blank added": lambda lines: [*lines[:2], lines[2].replace(b": ", b":  ", 1), *lines[3:]],
+    "two lines swapped": lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
+    "the first line gone": lambda lines: lines[1:],
+    "a line in the middle gone": lambda lines: [*lines[:3], *lines[4:]],
+    "a line twice": lambda lines: [*lines[:3], *lines[2:]],
+    "the tail cut": lambda lines: lines[:-1],
+    "all gone": lambda lines: [],
+    "half of the last line": lambda lines: [*lines[:-1], lines[-1][:9]],
+    "no JSON": lambda lines: [*lines[:2], b"what?\n", *lines[3:]],
+    "a number of another type": lambda lines: [*lines[:2], edited(lines[2], bytes_out="many"), *lines[3:]],
+    "renumbered": lambda lines: [*lines[:2], edited(lines[2], line=4), *lines[3:]],
+    "endless": lambda lines: [*lines, b"x" * 2**17],
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_a_changed_reordered_or_cut_log_is_found(log: AuditLog, how: str) -> None:
+    log.path.write_bytes(b"".join(TAMPERED[how](log.path.read_bytes().splitlines(keepends=True))))
+    with pytest.raises(DataError, match=r"audit\.jsonl"):
+        audit(log.path)
+    with pytest.raises(DataError):  # and no silo starts with it
+        AuditLog(Ledger(log.path.parent))
+
+
+def test_who_writes_beside_a_running_silo_ends_it(log: AuditLog) -> None:
+    with log.path.open("ab") as file:
+        file.write(b"{}\n")
+    with pytest.raises(DataError, match="and the ledger beside it says"):
+        log.append("asked", {})
+
+
+def test_a_chain_that_was_made_anew_disagrees_with_the_ledger(log: AuditLog, tmp_path: Path) -> None:
+    other = AuditLog(Ledger(tmp_path / "other"))
+    for number in range(8):
+        other.append("asked", {"run": number})
+    log.path.write_bytes(other.path.read_bytes())
+    with pytest.raises(DataError, match="has another hash than the ledger says"):
+        audit(log.path)
+
+
+def test_without_a_ledger_a_cut_tail_does_not_show_and_that_is_said(log: AuditLog) -> None:
+    (log.path.parent / NAME).unlink()
+    assert any("a cut tail would not show" in line for line in audit(log.path))
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_process_killed_between_log_and_ledger_breaks_nothing(log: AuditLog, torn: bool) -> None:
+    ledger_file = log.path.parent / NAME
+    before = ledger_file.read_bytes()
+    log.append("asked", {"run": 9})
+    ledger_file.write_bytes(before)  # as it was when the process was killed
+    if torn:
+        log.path.write_bytes(log.path.read_bytes()[:-3])
+    again = AuditLog(Ledger(log.path.parent))
+    head = again.append("answered", {"run": 9})
+    assert head.lines == (9 if torn else 10)
+    assert "ledger: agrees" in "\n".join(audit(log.path))
