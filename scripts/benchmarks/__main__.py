@@ -2,12 +2,13 @@
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from fedsq_flwr.gating.packed import native
-from scripts.benchmarks import engine, epochs, evaluation, memory, rounds, silos, steps
+from scripts.benchmarks import engine, epochs, evaluation, gpu, memory, rounds, silos, steps
 from scripts.benchmarks.networks import NETWORKS
 from scripts.benchmarks.tables import machine
 
@@ -19,9 +20,10 @@ BENCHMARKS = {
     "rounds": rounds.run,
     "silos": silos.run,
     "engine": engine.run,
+    "gpu": gpu.run,
 }
 #: Run only when they are named: they time rounds, not steps, and the first two take a quarter of an hour.
-ON_REQUEST = ("rounds", "silos", "engine")
+ON_REQUEST = ("rounds", "silos", "engine", "gpu")
 
 
 def main() -> None:
@@ -37,6 +39,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11, help="alternating repeats (default 11)")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--native", action="store_true", help="also time the C++ kernels (compiled here first)")
+    parser.add_argument("--device", default="cuda", help="of the benchmark gpu (default cuda)")
+    parser.add_argument("--smoke", action="store_true", help="the benchmark gpu on next to no images")
     options = parser.parse_args()
     unknown = [name for name in options.benchmarks if name not in BENCHMARKS]
     if unknown:
@@ -48,7 +52,10 @@ def main() -> None:
             native.load(Path(build))
         for name in options.benchmarks or [name for name in BENCHMARKS if name not in ON_REQUEST]:
             print(f"\n## {name}\n", flush=True)
-            BENCHMARKS[name](options.networks, options.repeats, native.is_loaded())
+            benchmark = BENCHMARKS[name]
+            if name == "gpu":
+                benchmark = partial(gpu.run, device=options.device, smoke=options.smoke)
+            benchmark(options.networks, options.repeats, native.is_loaded())
 
 
 if __name__ == "__main__":
