@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedsq_flwr.assembly.model import load_kernels
+from fedsq_flwr.assembly.model import prepare_torch
 from fedsq_flwr.assembly.parts import Parts, load_parts
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.inprocess import run_inprocess
@@ -107,7 +107,7 @@ def _load_parts(settings: RunSettings) -> Parts | None:
         choose_device(settings.executor.device)
     except ValueError as error:
         raise ConfigurationError(f"executor.device={error}") from error
-    load_kernels(settings)
+    prepare_torch(settings)
     augmentation = settings.data.augmentation
     if AUGMENTATIONS[augmentation].views is None and settings.method.gates != "none":
         log.info(

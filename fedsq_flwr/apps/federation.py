@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedsq_flwr.assembly.model import gate_cache, load_kernels, model_of, structure_schedule
+from fedsq_flwr.assembly.model import gate_cache, model_of, prepare_torch, structure_schedule
 from fedsq_flwr.assembly.parts import Parts
 from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError, WeightsError
@@ -87,7 +87,7 @@ class Federation:
         """
         if isinstance(parts.data, FederatedData) and not settings.has_real_silos:
             registry.name_examples(parts.data.examples())
-        load_kernels(settings)
+        prepare_torch(settings)
         device = choose_device(settings.executor.device)
         network = model_of(settings, len(parts.data.class_names), parts.start.network)
         model = ServerModel(

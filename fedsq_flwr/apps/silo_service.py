@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedsq_flwr.apps.latest import Latest
 from fedsq_flwr.assembly.data import load_silo, load_task
-from fedsq_flwr.assembly.model import build_silo_model, gate_cache, load_kernels, training_settings
+from fedsq_flwr.assembly.model import build_silo_model, gate_cache, prepare_torch, training_settings
 from fedsq_flwr.assembly.network import network_bytes
 from fedsq_flwr.data import FederatedData, ServerData, SiloData
 from fedsq_flwr.federation import FedSQClient
@@ -95,7 +95,7 @@ class SiloService:
         if privacy is not None:
             privacy.check(settings.batch_norm, settings.executor.precision, settings.silo_measures)
         with torch_threads(settings.executor.threads):
-            load_kernels(settings)
+            prepare_torch(settings)
             data = self.data(settings, context)
             models = self.models(settings, len(data.class_names))
             device = choose_device(settings.executor.device)

@@ -1,8 +1,10 @@
 """The model of a method: the quantitative copy alone, or under the gates that the method names."""
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from fedsq_flwr.assembly.network import load_network, random_network
@@ -11,9 +13,13 @@ from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy
 from fedsq_flwr.gating.packed import native
 from fedsq_flwr.gating.schedule import StructureSchedule
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.learning.precision import choose_device, make_deterministic
 from fedsq_flwr.learning.seeding import generator_for
+from fedsq_flwr.models import BACKBONES
 from fedsq_flwr.settings.method import FixedGates, OwnRelus, PretrainedGates, RandomGates
 from fedsq_flwr.settings.run import RunSettings
+
+log = logging.getLogger(__name__)
 
 
 def build_model(settings: RunSettings, classes: int) -> QuantitativeCopy:
@@ -56,7 +62,19 @@ def model_of(settings: RunSettings, classes: int, network: nn.Module) -> Quantit
         model = _dual_copy(settings, gating, network)
     if settings.backbone.head != "keep":
         model.replace_head(classes, settings.backbone.head, generator_for(settings.seed, "head"))
-    return model
+    # Of the weights alone: the first convolution brings the images into the format of its weights.
+    return model.to(memory_format=memory_format(settings))
+
+
+def memory_format(settings: RunSettings) -> torch.memory_format:
+    """Return the format of weights and activations, which ``auto`` chooses by the backbone and the kind of device."""
+    named = settings.executor.memory_format
+    if named == "auto":
+        on_cpu = choose_device(settings.executor.device).type == "cpu"
+        channels_last = on_cpu and BACKBONES[settings.backbone.name].channels_last
+    else:
+        channels_last = named == "channels_last"
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def structure_schedule(settings: RunSettings) -> StructureSchedule:
@@ -85,31 +103,39 @@ def training_settings(settings: RunSettings) -> TrainingSettings:
 
 def gate_cache(settings: RunSettings) -> GateCache:
     """Return the cache that server and silos of this process share."""
-    directory = settings.executor.gate_cache_dir
-    return _gate_cache(
-        settings.executor.gate_cache_bytes, None if directory is None else Path(directory).expanduser()
-    )
+    executor = settings.executor
+    directory = None if executor.gate_cache_dir is None else Path(executor.gate_cache_dir).expanduser()
+    return _gate_cache(executor.gate_cache_bytes, directory, executor.gate_cache_device_bytes)
 
 
-def load_kernels(settings: RunSettings) -> None:
-    """Load the kernels that ``executor.kernels`` names, compiled first where they are not there yet.
+def prepare_torch(settings: RunSettings) -> None:
+    """Load the kernels that ``executor.kernels`` names, and make torch deterministic where that is asked for.
+
+    ``native`` compiles the kernels where they are not there yet. ``auto`` takes them only if they are, and goes on
+    without those that cannot be loaded here, as of another system that shares the directory: they change no number.
 
     Raises
     ------
     ConfigurationError
-        If they cannot be compiled here.
+        If ``native`` kernels cannot be compiled or loaded here.
     """
-    if settings.executor.kernels == "native":
-        try:
-            native.load(Path(settings.cache_dir).expanduser())
-        except native.NativeKernelsError as error:
+    make_deterministic(settings.executor.deterministic)
+    kernels, directory = settings.executor.kernels, Path(settings.cache_dir).expanduser()
+    try:
+        if kernels == "native":
+            native.load(directory)
+        elif kernels == "auto" and not native.is_loaded() and native.load_compiled(directory):
+            log.info("gates are applied by the compiled kernels %s", native.library(directory).name)
+    except native.NativeKernelsError as error:
+        if kernels == "native":
             raise ConfigurationError(f"executor.kernels=native: {error}") from error
+        log.warning("executor.kernels=auto: %s; gates are applied by torch", error)
 
 
 # One cache for each process: the budget is the process's, and the jobs of a sweep share the cached gates.
 @lru_cache(maxsize=1)
-def _gate_cache(max_bytes: int, directory: Path | None) -> GateCache:
-    return GateCache(max_bytes, directory)
+def _gate_cache(max_bytes: int, directory: Path | None, device_bytes: int) -> GateCache:
+    return GateCache(max_bytes, directory, device_bytes=device_bytes)
 
 
 def _dual_copy(settings: RunSettings, gating: FixedGates, network: nn.Module) -> DualCopy:

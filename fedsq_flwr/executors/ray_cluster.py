@@ -61,7 +61,7 @@ def examine(told: str) -> Facts:
     FedSQError
         If data, weights, kernels or the device cannot be had here.
     """
-    from fedsq_flwr.assembly.model import load_kernels
+    from fedsq_flwr.assembly.model import prepare_torch
     from fedsq_flwr.assembly.parts import load_parts
     from fedsq_flwr.data.federated import labels_digest
     from fedsq_flwr.learning.precision import choose_device
@@ -73,7 +73,7 @@ def examine(told: str) -> Facts:
         choose_device(settings.executor.device)
     except ValueError as error:
         raise ConfigurationError(f"executor.device={error}") from error
-    load_kernels(settings)
+    prepare_torch(settings)
     with torch_threads(settings.executor.threads):
         parts = load_parts(settings)
     labels = [part.labels for part in (parts.data.validation, parts.data.test, *getattr(parts.data, "train", ()))]

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsq_flwr.gating.dual import DualCopy
 from fedsq_flwr.gating.fingerprint import describe
@@ -57,6 +58,10 @@ class GateCache:
         Directory for memory-mapped files that hold the rows, within the budget, so that other processes and
         later ones find them; the operating system keeps in memory what fits. It is safe to delete at any time.
         By default the rows are in memory.
+    device_bytes : int
+        Budget for rows in an accelerator's memory. The rows of images on an accelerator are there if they fit and
+        there is no directory; else on the host, and the rows of each batch are copied, without waiting where the
+        accelerator is CUDA.
 
     Attributes
     ----------
@@ -73,10 +78,14 @@ class GateCache:
     torch.Size([16, 1000])
     """
 
-    def __init__(self, max_bytes: int = 2**30, directory: Path | str | None = None) -> None:
-        if max_bytes < 0:
-            raise ValueError(f"max_bytes={max_bytes}: must be at least 0")
+    def __init__(
+        self, max_bytes: int = 2**30, directory: Path | str | None = None, *, device_bytes: int = 2**31
+    ) -> None:
+        for name, budget in (("max_bytes", max_bytes), ("device_bytes", device_bytes)):
+            if budget < 0:
+                raise ValueError(f"{name}={budget}: must be at least 0")
         self.max_bytes = max_bytes
+        self.device_bytes = device_bytes
         self.directory = None if directory is None else Path(directory)
         self.hits = 0
         self.misses = 0
@@ -114,7 +123,7 @@ class GateCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are reserved for rows."""
+        """Bytes that are reserved for rows, wherever they are."""
         with self._lock:
             return sum(table.rows.nbytes for table in self._tables.values())
 
@@ -131,19 +140,22 @@ class GateCache:
         with self._lock:
             known = table.rows.known(samples)
             all_known = bool(known.all())
-            found = table.rows.take(samples if all_known else samples[known])
+            here, missing = (torch.from_numpy(np.flatnonzero(which)) for which in (known, ~known))
+            found = table.rows.take(samples if all_known else samples[here])
             self.hits += len(found)
         if all_known:
             return Gates(table.layout, found)
-        computed = _record(bound, images[(~known).to(images.device)])
+        computed = _record(bound, images[missing.to(images.device)])
         if computed.layout != table.layout:
             raise GateMismatchError(
                 "the network takes another branch for other batches, so its gates cannot be cached sample by sample: "
                 "do without the gate cache"
             )
-        self._keep(table, samples[~known], computed)
-        rows = torch.empty((len(samples), found.shape[1]), dtype=torch.uint8)
-        rows[known], rows[~known] = found, computed.rows
+        self._keep(table, samples[missing], computed)
+        device = found.device
+        rows = torch.empty((len(samples), found.shape[1]), dtype=torch.uint8, device=device)
+        rows.index_copy_(0, here.to(device), found)
+        rows.index_copy_(0, missing.to(device), computed.rows.to(device))
         return Gates(table.layout, rows)
 
     def _begin(self, key: str, bound: "BoundGates", samples: Tensor, computed: Gates) -> Gates:
@@ -151,8 +163,9 @@ class GateCache:
         with self._lock:
             table = self._tables.get(key) or self._open(key, bound, computed)
             self._tables[key] = table
-            known = table.rows.known(samples)
-            if not torch.equal(table.rows.take(samples[known]), computed.rows[known]):
+            known = torch.from_numpy(np.flatnonzero(table.rows.known(samples)))
+            expected = computed.rows[known.to(computed.rows.device)].to(table.rows.device)
+            if len(known) and not torch.equal(table.rows.take(samples[known]), expected):
                 log.warning("gate cache: %s hold other gates than are computed here; they are made again", key[:24])
                 table.rows.forget()
         self._keep(table, samples, computed)
@@ -167,23 +180,28 @@ class GateCache:
             self._checked.add(checked)
 
     def _keep(self, table: _Table, samples: Tensor, computed: Gates) -> None:
-        fits = samples < table.rows.capacity
+        fits = torch.from_numpy(np.flatnonzero(samples.numpy() < table.rows.capacity))
+        kept = computed.rows if len(fits) == len(samples) else computed.rows[fits.to(computed.rows.device)]
         with self._lock:
-            table.rows.put(samples[fits], computed.rows[fits])
+            table.rows.put(samples[fits], kept)
             self.misses += len(samples)
 
     def _open(self, key: str, bound: "BoundGates", computed: Gates) -> _Table:
         row_bytes = computed.rows.shape[1]
         path = file_of(self.directory, bound.fingerprint, key) if self.directory else None
         wanted = bound.rows * (row_bytes if path is None else DiskRows.stride(row_bytes))
+        own, host = computed.rows.device, torch.device("cpu")
         if path is None:
-            room = self._room_in_memory(bound.fingerprint, wanted)
+            if own != host and wanted <= self._room_in_memory(bound.fingerprint, wanted, own):
+                return _Table(bound.fingerprint, computed.layout, MemoryRows(bound.rows, row_bytes, own))
+            room = self._room_in_memory(bound.fingerprint, wanted, host)
         else:
             self._let_go(bound.fingerprint)
             room = room_on_disk(path, wanted, self.max_bytes)
         capacity = bound.rows if wanted <= room else room * bound.rows // wanted
         if path is None or capacity == 0:
-            return _Table(bound.fingerprint, computed.layout, MemoryRows(capacity, row_bytes))
+            rows = MemoryRows(capacity, row_bytes, pinned=own.type == "cuda")
+            return _Table(bound.fingerprint, computed.layout, rows)
         return _Table(bound.fingerprint, computed.layout, DiskRows(path, capacity, row_bytes))
 
     def _let_go(self, fingerprint: str) -> None:
@@ -194,12 +212,16 @@ class GateCache:
         """
         self._tables = {key: table for key, table in self._tables.items() if table.fingerprint == fingerprint}
 
-    def _room_in_memory(self, fingerprint: str, wanted: int) -> int:
-        """Return the free bytes, after deleting tables of other structures, least recently used first."""
-        for key in [key for key, table in self._tables.items() if table.fingerprint != fingerprint]:
-            if self.nbytes + wanted > self.max_bytes:
+    def _room_in_memory(self, fingerprint: str, wanted: int, device: torch.device) -> int:
+        """Return the free bytes on ``device``, after deleting tables of other structures, the oldest first."""
+        there = {key: table for key, table in self._tables.items() if table.rows.device == device}
+        used = sum(table.rows.nbytes for table in there.values())
+        budget = self.max_bytes if device.type == "cpu" else self.device_bytes
+        for key, table in there.items():
+            if used + wanted > budget and table.fingerprint != fingerprint:
                 del self._tables[key]
-        return max(0, self.max_bytes - self.nbytes)
+                used -= table.rows.nbytes
+        return max(0, budget - used)
 
 
 class BoundGates:
@@ -213,7 +235,8 @@ class BoundGates:
         self._numbers = torch.arange(samples)
         self._views = views
         self._cache = cache
-        self._name = (self.fingerprint, data, view, samples, torch.__version__)
+        weights = ("weights channels last",) if _has_channels_last(dual.structural) else ()
+        self._name = (self.fingerprint, data, view, samples, torch.__version__, *weights)
         self._keys: dict[tuple[object, ...], str] = {}
 
     def of(self, samples: Index, images: Tensor, views: Tensor | None = None) -> Gates:
@@ -269,7 +292,12 @@ class BoundGates:
         if views is None:
             return picked
         view = torch.as_tensor(views, device="cpu")
-        if view.shape != picked.shape or view.dtype != torch.int64 or not 0 <= view.min() <= view.max() < self._views:
+        numbers = view.numpy()
+        if (
+            view.shape != picked.shape
+            or view.dtype != torch.int64
+            or not 0 <= numbers.min() <= numbers.max() < self._views
+        ):
             raise ValueError(f"views: must be {count} whole numbers from 0 to {self._views - 1}")
         return view * total + picked
 
@@ -299,6 +327,11 @@ def digest(images: Images) -> str:
     return hashlib.sha256(head + values.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
+def _has_channels_last(network: nn.Module) -> bool:
+    """Return whether weights are in channels-last format: activations then are too, whatever the images are."""
+    return any(is_channels_last(tensor) for tensor in (*network.parameters(), *network.buffers()))
+
+
 def _form(images: Tensor) -> tuple[object, ...]:
     """Return what the bits of gates depend on beside network and values: precision, shape, memory format, device."""
     device = images.device.type
@@ -311,6 +344,6 @@ def _record(bound: BoundGates, images: Tensor) -> Gates:
     count = len(images)
     if count < SMALLEST_BATCH:
         images = images[torch.arange(SMALLEST_BATCH, device=images.device) % count]
-    gates = bound.dual.gates(images)[:count].to(torch.device("cpu"))
+    gates = bound.dual.gates(images)[:count]
     bound.verify()  # the pass may have changed the structure, or shown that it has no fingerprint
     return gates

@@ -23,7 +23,7 @@ from fedsq_flwr.gating.head_check import check_head
 from fedsq_flwr.gating.packed.calls import Gate
 from fedsq_flwr.gating.packed.gates import Gates
 from fedsq_flwr.gating.record import Recording, record, record_packed
-from fedsq_flwr.gating.replay import Replaying
+from fedsq_flwr.gating.replay import LayerNames, Replaying
 from fedsq_flwr.gating.support import UnsupportedActivationError, check_modules
 from fedsq_flwr.models.copying import copied
 from fedsq_flwr.models.quantitative import QuantitativeCopy, copy_state
@@ -101,6 +101,7 @@ class DualCopy(QuantitativeCopy):
         self.structural = _frozen_copy(network)
         self._thawing, self._traces = Thawing(), Traces()
         self._fingerprint = Fingerprint()
+        self._layer_names = LayerNames(self.quantitative)
         self.head_fault: str | None = None
         self._names_head, self._head_is_checked = head is not None, False
         self.register_load_state_dict_post_hook(_freeze_again)  # type: ignore[no-untyped-call]
@@ -134,8 +135,13 @@ class DualCopy(QuantitativeCopy):
 
     def _forward(self, images: Tensor, gates: Gates | None) -> Tensor:
         calls: Sequence[Gate] = self.calls(images)[0] if gates is None else gates.to(images.device).calls()
-        with Replaying(calls, pool_gates=self.pool_gates, part=self.gated_part, network=self.quantitative):
+        with Replaying(calls, pool_gates=self.pool_gates, part=self.gated_part, layers=self._layers()):
             return self.quantitative(images)  # type: ignore[no-any-return]
+
+    def _layers(self) -> LayerNames:
+        if self._layer_names.network is not self.quantitative:
+            self._layer_names = LayerNames(self.quantitative)
+        return self._layer_names
 
     def calls(self, images: Tensor) -> tuple[list[Gate], Tensor]:
         """Compute the gates of ``images`` as a pass leaves them, and the output of the structural copy."""

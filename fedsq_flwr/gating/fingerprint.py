@@ -16,6 +16,7 @@ version.
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -38,8 +39,11 @@ class Fingerprint:
 
     def __init__(self) -> None:
         self._of: tuple[nn.Module, str | None, bool] | None = None
-        self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []  # what modules hold, now and then
-        self._versions: list[tuple[Tensor, int]] = []
+        self._held: list[dict[str, Any]] = []  # what modules hold; then: how much, and what one after the other
+        self._sizes: list[int] = []
+        self._values: list[object] = []
+        self._tensors: list[Tensor] = []
+        self._versions: list[int] = []
         self._value = ""
 
     def of(self, network: nn.Module, *, head: str | None, pool_gates: bool) -> str:
@@ -47,19 +51,28 @@ class Fingerprint:
         if self._of != (network, head, pool_gates) or not self._is_fresh():
             self._value = structure_fingerprint(network, head=head, pool_gates=pool_gates)
             self._held = [
-                (held, dict(held))
+                held
                 for module in network.modules()
                 for held in (vars(module), module._parameters, module._buffers, module._modules)
             ]
-            tensors = [value for held, _ in self._held for value in held.values() if isinstance(value, Tensor)]
+            self._sizes = [len(held) for held in self._held]
+            self._values = list(self._walk())
+            tensors = [value for value in self._values if isinstance(value, Tensor)]
             counted = not any(tensor.is_inference() for tensor in tensors)  # these do not count writes
             self._of = (network, head, pool_gates) if counted else None
-            self._versions = [(tensor, tensor._version) for tensor in tensors] if counted else []
+            self._tensors = tensors if counted else []
+            self._versions = [tensor._version for tensor in self._tensors]
         return self._value
 
+    def _walk(self) -> Iterator[object]:
+        return chain.from_iterable(map(dict.values, self._held))
+
     def _is_fresh(self) -> bool:
-        return all(tensor._version == version for tensor, version in self._versions) and all(
-            len(held) == len(before) and all(map(is_, held.values(), before.values())) for held, before in self._held
+        # In each step of training: few, long loops within the interpreter instead of many short ones.
+        return (
+            [tensor._version for tensor in self._tensors] == self._versions
+            and list(map(len, self._held)) == self._sizes
+            and all(map(is_, self._walk(), self._values))
         )
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Fingerprint":

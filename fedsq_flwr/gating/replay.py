@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.gating.activations import ACTIVATIONS, Activation, read_activation
 from fedsq_flwr.gating.packed.calls import ActivationGate, Gate, PackedActivation, PackedPool, PoolGate
-from fedsq_flwr.gating.record import layer_of, layers_by_weight, split_return_indices
+from fedsq_flwr.gating.record import layers_by_weight, split_return_indices
 from fedsq_flwr.gating.support import LAYERS, MAX_POOLS, GateMismatchError
 
 
@@ -28,8 +28,8 @@ class Replaying(TorchFunctionMode):
     part : tuple of float
         The gates to apply: where they begin and end among all gates, in call order, as fractions of the number
         of gates (rounded up). The other calls of the pass are left as they are.
-    network : nn.Module, optional
-        The quantitative copy. With it a gate that was recorded in another of its layers is refused.
+    layers : LayerNames, optional
+        Those of the quantitative copy. With them a gate that was recorded in another of its layers is refused.
 
     Raises
     ------
@@ -45,11 +45,11 @@ class Replaying(TorchFunctionMode):
         *,
         pool_gates: bool,
         part: tuple[float, float] = (0.0, 1.0),
-        network: nn.Module | None = None,
+        layers: "LayerNames | None" = None,
     ) -> None:
         super().__init__()
-        self._layers = {} if network is None else layers_by_weight(network)
-        self._layer: str | None = None  # the layer that was called last, if it is known
+        self._layers = layers
+        self._weight: object = None  # that of the layer that was called last
         self._gates = gates
         self._next = 0
         self._pool_gates = pool_gates
@@ -63,8 +63,10 @@ class Replaying(TorchFunctionMode):
     ) -> Any:
         """Intercept one call of torch."""
         kwargs = kwargs or {}
-        if func in LAYERS:
-            self._layer = layer_of(func, args, kwargs, self._layers)
+        place = LAYERS.get(func)
+        if place is not None:
+            self._weight = args[place] if len(args) > place else kwargs.get("weight")
+            return func(*args, **kwargs)
         if func in ACTIVATIONS:
             return self._activation(read_activation(func, args, kwargs), partial(func, *args, **kwargs))
         if self._pool_gates and func in MAX_POOLS:
@@ -120,14 +122,48 @@ class Replaying(TorchFunctionMode):
             raise GateMismatchError(
                 f"gate {self._next}: recorded for shape {tuple(gate.shape)}, asked for {tuple(value.shape)}"
             )
-        # A layer that is not there has been wrapped since, for example by an adapter.
-        if self._layer not in (None, gate.layer) and gate.layer in self._layers.values():
+        if self._layers is not None and (layer := self._layers.other_than(gate.layer, self._weight)):
             raise GateMismatchError(
-                f"gate {self._next}: recorded in layer '{gate.layer}', asked for in layer '{self._layer}': the "
+                f"gate {self._next}: recorded in layer '{gate.layer}', asked for in layer '{layer}': the "
                 "quantitative pass takes another branch"
             )
         self._next += 1
         return gate
+
+
+class LayerNames:
+    """The layers of a network by weight, kept from pass to pass: looking them up takes a percent of a small step.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its weights may be replaced, and its layers may get other names. It is looked at again where that shows.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self._look_up()
+
+    def __reduce__(self) -> tuple[type["LayerNames"], tuple[nn.Module]]:
+        """Copy and pickle without the names: a copy has other weights."""
+        return LayerNames, (self.network,)
+
+    def other_than(self, recorded: str | None, weight: object) -> str | None:
+        """Return the name of the layer of ``weight`` if it is another one than ``recorded``, which is there too.
+
+        A recorded layer that is not there has been wrapped since, for example by an adapter.
+        """
+        name = self._names.get(id(weight))
+        if name == recorded or not isinstance(weight, nn.Parameter) or (name and recorded not in self._layers):
+            return None
+        self._look_up()
+        name = self._names.get(id(weight))
+        return name if name not in (None, recorded) and recorded in self._layers else None
+
+    def _look_up(self) -> None:
+        self._weights = list(self.network.parameters())  # held: no other object gets the id of one of them
+        self._names = layers_by_weight(self.network)
+        self._layers = frozenset(self._names.values())
 
 
 def _may_be_checkpointed() -> bool:

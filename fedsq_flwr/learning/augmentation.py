@@ -65,7 +65,7 @@ class Flip:
 
     def apply(self, images: Tensor, views: Tensor) -> Tensor:
         """Return ``images``, those in view 1 flipped."""
-        flipped = (views == 1).to(images.device).view(-1, 1, 1, 1)
+        flipped = (views == 1).to(images.device, non_blocking=True).view(-1, 1, 1, 1)
         return torch.where(flipped, images.flip(-1), images)
 
 
@@ -90,7 +90,7 @@ class FlipAndCrop:
         height, width = images.shape[-2:]
         above, beside = _border(height), _border(width)
         windows = F.pad(images, (beside, beside, above, above)).unfold(2, height, 1).unfold(3, width, 1)
-        views = views.to(images.device)
+        views = views.to(images.device, non_blocking=True)
         place = views // 2
         left = place % (2 * beside + 1)
         top = place // (2 * beside + 1)

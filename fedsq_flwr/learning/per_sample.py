@@ -80,7 +80,7 @@ def _gating(
 
     def replaying(rows: Sequence[Tensor]) -> Replaying:
         own = [_of_sample(call, row.unsqueeze(0)) for call, row in zip(calls, rows, strict=True)]
-        return Replaying(own, pool_gates=model.pool_gates, part=model.gated_part, network=model.quantitative)
+        return Replaying(own, pool_gates=model.pool_gates, part=model.gated_part)
 
     return replaying, [_dense(call) for call in calls]
 

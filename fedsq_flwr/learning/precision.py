@@ -1,5 +1,6 @@
 """Devices and precision, chosen in one place."""
 
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -28,6 +29,20 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{name!r} cannot be used here ({reason}); allowed are auto, cpu, cuda, mps") from error
     return device
+
+
+def make_deterministic(deterministic: bool) -> None:
+    """Let torch use in this process only operations that give the same bits in each run, or any operations again.
+
+    Such an operation that has no deterministic form on a GPU then raises RuntimeError. cuBLAS needs a workspace of a
+    fixed size, which it reads from the environment when it is first used.
+    """
+    if deterministic == torch.are_deterministic_algorithms_enabled():
+        return  # torch's call imports its compiler, which takes seconds
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.deterministic = deterministic
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

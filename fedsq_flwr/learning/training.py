@@ -108,10 +108,12 @@ def train_locally(
         for _ in range(settings.epochs):
             views = augmentation.draw(len(labels), shape, drawn)
             for batch in shuffled_batches(len(labels), settings.batch_size, order):
-                inputs = augmentation.apply(images[batch], views[batch])
+                # Indices on the CPU would be copied within the indexing, which waits for the device.
+                here = batch.to(images.device, non_blocking=True)
+                inputs = augmentation.apply(images[here if isinstance(images, Tensor) else batch], views[batch])
                 with autocast(images.device, settings.precision):
                     logits = model(inputs) if gates is None else model(inputs, gates.of(batch, inputs, views[batch]))
-                    loss = F.cross_entropy(logits, labels[batch])
+                    loss = F.cross_entropy(logits, labels[here])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 if mu:

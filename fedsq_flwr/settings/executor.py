@@ -47,12 +47,18 @@ class ExecutorSettings(Settings):
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of training and evaluation; bfloat16 is autocast."""
-    kernels: Annotated[Literal["torch", "native"], Fact.NO_NUMBER] = "torch"
-    """What applies the gates: torch alone, or C++ that is compiled on first use."""
+    memory_format: Annotated[Literal["auto", "contiguous", "channels_last"], Fact.LAST_BITS] = "auto"
+    """Memory format of weights, activations and gates; auto: on a CPU the one that was faster for the backbone."""
+    deterministic: Annotated[bool, Fact.LAST_BITS, Fact.RESUMABLE] = False
+    """Whether torch may use operations only that give the same bits again; on a CPU all that are used do anyway."""
+    kernels: Annotated[Literal["auto", "torch", "native"], Fact.NO_NUMBER] = "auto"
+    """What applies the gates: torch alone, native C++ that is compiled on first use, or that if it is compiled."""
     structure: Annotated[Literal["own", "sent"], Fact.NO_NUMBER] = "own"
     """Where silos have the structural copy from: their own weights, or the server, once."""
     gate_cache_bytes: Annotated[int, Field(ge=0), Fact.NO_NUMBER] = 2**30
     """Bytes that a process may keep of cached gates; 0: none."""
+    gate_cache_device_bytes: Annotated[int, Field(ge=0), Fact.NO_NUMBER] = 2**31
+    """Bytes of an accelerator's memory that a process may keep of cached gates; beyond, they are on the host."""
     gate_cache_dir: Annotated[Text | None, Fact.PATH, Fact.NO_NUMBER] = None
     """Folder for cached gates, which other processes then share; null: memory."""
     round_timeout: Annotated[float, Field(gt=0), Fact.NO_NUMBER] = 3600.0

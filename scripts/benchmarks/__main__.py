@@ -2,12 +2,24 @@
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from fedsq_flwr.gating.packed import native
-from scripts.benchmarks import engine, epochs, evaluation, memory, population, ray_rounds, rounds, silos, steps
+from scripts.benchmarks import (
+    engine,
+    epochs,
+    evaluation,
+    gpu,
+    memory,
+    population,
+    ray_rounds,
+    rounds,
+    silos,
+    steps,
+)
 from scripts.benchmarks.networks import NETWORKS
 from scripts.benchmarks.tables import machine
 
@@ -21,9 +33,10 @@ BENCHMARKS = {
     "engine": engine.run,
     "ray": ray_rounds.run,
     "population": population.run,
+    "gpu": gpu.run,
 }
 #: Run only when they are named: they time rounds, not steps, and the first two take a quarter of an hour.
-ON_REQUEST = ("rounds", "silos", "engine", "ray", "population")
+ON_REQUEST = ("rounds", "silos", "engine", "ray", "population", "gpu")
 
 
 def main() -> None:
@@ -39,6 +52,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11, help="alternating repeats (default 11)")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--native", action="store_true", help="also time the C++ kernels (compiled here first)")
+    parser.add_argument("--device", default="cuda", help="of the benchmark gpu (default cuda)")
+    parser.add_argument("--smoke", action="store_true", help="the benchmark gpu on next to no images")
     options = parser.parse_args()
     unknown = [name for name in options.benchmarks if name not in BENCHMARKS]
     if unknown:
@@ -50,7 +65,10 @@ def main() -> None:
             native.load(Path(build))
         for name in options.benchmarks or [name for name in BENCHMARKS if name not in ON_REQUEST]:
             print(f"\n## {name}\n", flush=True)
-            BENCHMARKS[name](options.networks, options.repeats, native.is_loaded())
+            benchmark = BENCHMARKS[name]
+            if name == "gpu":
+                benchmark = partial(gpu.run, device=options.device, smoke=options.smoke)
+            benchmark(options.networks, options.repeats, native.is_loaded())
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.rounds import run_rounds
 from fedsq_flwr.gating import QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.models.cifar_resnet import CifarResNet
 from scripts.benchmarks.tables import interval
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=32, learning_rate=0.01)
@@ -41,6 +42,7 @@ class Case:
     silos: int
     images: int
     cohort: int
+    format: torch.memory_format = torch.contiguous_format  # of our loop; the bare loop's is contiguous
 
 
 def cnn() -> nn.Module:
@@ -54,6 +56,9 @@ def cnn() -> nn.Module:
 
 CASES = {
     "ResNet-18, 10 silos of 100": Case(lambda: torchvision.models.resnet18(num_classes=10), 3, 32, 10, 100, 10),
+    "CIFAR ResNet-20 at 32 px, channels last, 10 silos of 100": Case(
+        lambda: CifarResNet(3), 3, 32, 10, 100, 10, torch.channels_last
+    ),
     "CNN, 50 of 1,000 silos of 50": Case(cnn, 1, 28, 1000, 50, 50),
 }
 
@@ -123,7 +128,7 @@ def bare(case: Case, network: nn.Module, images: Tensor, labels: Tensor) -> Call
 
 def ours(case: Case, network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
     """Return a round of `run_rounds` within this process."""
-    model = QuantitativeCopy(network)
+    model = QuantitativeCopy(network).to(memory_format=case.format)  # type: ignore[call-overload]
     app = ClientApp()
 
     @app.query()

@@ -126,6 +126,32 @@ def test_another_way_with_gates_of_the_same_shapes_is_told_apart(
         dual(images, dual.gates(images) if packed else None)
 
 
+def with_new_weights(dual: DualCopy) -> DualCopy:
+    for layer in dual.quantitative.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight = nn.Parameter(layer.weight.detach().clone())
+    return dual
+
+
+def with_new_layers(dual: DualCopy) -> DualCopy:
+    dual.quantitative = copy.deepcopy(dual.quantitative)
+    return dual
+
+
+@pytest.mark.parametrize("changed", [with_new_weights, with_new_layers, copy.deepcopy])
+def test_another_way_is_told_apart_after_a_pass_with_other_weights(changed: Callable[[DualCopy], DualCopy]) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(8, 2, 8, 8)
+    dual = DualCopy(Choosing(F.relu).eval())
+    dual(images)
+    dual = changed(dual)
+    dual(images)
+    with torch.no_grad():
+        dual.quantitative.first.bias.add_(9.0)
+    with pytest.raises(GateMismatchError, match=r"recorded in layer 'ways\.0', asked for in layer 'ways\.1'"):
+        dual(images)
+
+
 def test_samples_that_go_another_way_are_not_cached_together() -> None:
     torch.manual_seed(0)
     dual = DualCopy(Choosing(F.relu).eval())

@@ -30,3 +30,11 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     with pytest.raises(native.NativeKernelsError, match="need ninja and no-such-compiler, which"):
         native.load(tmp_path)
     assert not native.is_loaded()
+
+
+def test_compiled_kernels_are_taken_only_where_they_are_and_a_damaged_library_is_named(tmp_path: Path) -> None:
+    assert not native.load_compiled(tmp_path)
+    native.library(tmp_path).write_bytes(b"of another machine")
+    with pytest.raises(native.NativeKernelsError, match=r"\.so cannot be loaded: .*; delete it"):
+        native.load_compiled(tmp_path)
+    assert not native.is_loaded()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedsq_flwr.gating import DualCopy, GateCache, digest
-from fedsq_flwr.gating.packed.rows import DiskRows
+from fedsq_flwr.gating.packed.rows import DiskRows, MemoryRows
 from tests.gating.gated_networks import batch_for, build
 
 
@@ -70,3 +70,10 @@ def test_where_the_disk_takes_no_rows_they_are_in_memory_and_told(harm: str, tmp
     assert (cache.hits, cache.misses) == (24, 24)
     assert "its rows are kept in memory" in caplog.text
     assert not list(tmp_path.rglob("*.gates"))
+
+
+def test_rows_on_a_device_stay_there() -> None:
+    rows = MemoryRows(4, 8, torch.device("meta"))
+    rows.put(torch.tensor([1, 3]), torch.zeros((2, 8), dtype=torch.uint8))
+    assert rows.known(torch.arange(6)).tolist() == [False, True, False, True, False, False]
+    assert rows.take(torch.tensor([3])).device.type == "meta"

@@ -1,9 +1,11 @@
 """Devices by name, with errors that say what is allowed."""
 
+import os
+
 import pytest
 import torch
 
-from fedsq_flwr.learning.precision import PRECISIONS, autocast, choose_device
+from fedsq_flwr.learning.precision import PRECISIONS, autocast, choose_device, make_deterministic
 
 
 def test_the_cpu_is_always_there() -> None:
@@ -25,6 +27,17 @@ def test_a_device_that_cannot_be_used_is_refused_in_one_line_that_says_what_is_a
         choose_device(name)
     assert str(caught.value).startswith(repr(name))
     assert "\n" not in str(caught.value)
+
+
+def test_torch_is_deterministic_for_as_long_as_a_run_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        make_deterministic(True)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        make_deterministic(False)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

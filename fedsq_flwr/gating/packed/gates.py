@@ -68,7 +68,8 @@ class Gates:
 
     def to(self, device: torch.device) -> "Gates":
         """Return the gates on ``device``."""
-        return Gates(self.layout, self.rows.to(device))
+        # From page-locked memory a GPU copies while the CPU goes on. To the CPU, one waits for the rows.
+        return Gates(self.layout, self.rows.to(device, non_blocking=device.type == "cuda"))
 
     def calls(self) -> list[PackedActivation | PackedPool]:
         """Return the gates call by call, in forward order, as views of the rows."""

@@ -20,21 +20,28 @@ _PIECE = 2**20  # bytes that are written at once
 _SUFFIX = ".gates"
 _PREFIX = 16  # digits of the structural fingerprint in a file's name
 
+_CPU = torch.device("cpu")
+
 log = logging.getLogger(__name__)
 
 
 class Rows(Protocol):
-    """Rows of bytes by sample number; samples from ``capacity`` on are not stored."""
+    """Rows of bytes by sample number; samples from ``capacity`` on are not stored.
+
+    Numbers of samples are on the CPU, and so is what is known of them, as arrays of numpy: a step of training asks
+    for it, and may not wait for an accelerator.
+    """
 
     capacity: int
     nbytes: int
+    device: torch.device  # where the rows are
 
-    def known(self, samples: Tensor) -> Tensor:
-        """Return which of ``samples`` (int64) are stored: bool of the same shape."""
+    def known(self, samples: Tensor) -> npt.NDArray[np.bool_]:
+        """Return which of ``samples`` (int64) are stored."""
         ...
 
     def take(self, samples: Tensor) -> Tensor:
-        """Return the rows of ``samples``, all known: uint8 ``(len(samples), bytes)``, a copy."""
+        """Return the rows of ``samples``, all known: uint8 ``(len(samples), bytes)`` on `device`, a copy."""
         ...
 
     def put(self, samples: Tensor, rows: Tensor) -> None:
@@ -47,31 +54,47 @@ class Rows(Protocol):
 
 
 class MemoryRows:
-    """Rows in one buffer of this process. The system assigns its memory as rows are written."""
+    """Rows in one buffer of this process. The system assigns its memory as rows are written.
 
-    def __init__(self, capacity: int, row_bytes: int) -> None:
+    Parameters
+    ----------
+    capacity, row_bytes : int
+        Number of rows, and bytes of a row.
+    device : torch.device
+        Where the buffer is.
+    pinned : bool
+        Whether rows are taken into page-locked memory, from which a GPU copies them while the CPU goes on.
+    """
+
+    def __init__(self, capacity: int, row_bytes: int, device: torch.device = _CPU, *, pinned: bool = False) -> None:
         self.capacity = capacity
         self.nbytes = capacity * row_bytes
-        self._rows = torch.empty((capacity, row_bytes), dtype=torch.uint8)
-        self._is_known = torch.zeros(capacity, dtype=torch.bool)
+        self.device = device
+        self._pinned = pinned
+        self._rows = torch.empty((capacity, row_bytes), dtype=torch.uint8, device=device)
+        self._is_known = np.zeros(capacity + 1, np.bool_)  # the last one is that of all samples beyond
 
-    def known(self, samples: Tensor) -> Tensor:
+    def known(self, samples: Tensor) -> npt.NDArray[np.bool_]:
         """Return which of ``samples`` are stored."""
-        inside = samples < self.capacity
-        return inside & self._is_known[samples.where(inside, 0)] if self.capacity else inside
+        known: npt.NDArray[np.bool_] = self._is_known[np.minimum(samples.numpy(), self.capacity)]
+        return known
 
     def take(self, samples: Tensor) -> Tensor:
         """Return the rows of ``samples``."""
-        return self._rows.index_select(0, samples)
+        samples = samples.to(self.device, non_blocking=True)
+        if not self._pinned:
+            return self._rows.index_select(0, samples)
+        taken = torch.empty((len(samples), self._rows.shape[1]), dtype=torch.uint8, pin_memory=True)
+        return torch.index_select(self._rows, 0, samples, out=taken)
 
     def put(self, samples: Tensor, rows: Tensor) -> None:
         """Store ``rows`` of ``samples``."""
-        self._rows[samples] = rows
-        self._is_known[samples] = True
+        self._rows.index_copy_(0, samples.to(self.device), rows.to(self.device))
+        self._is_known[samples.numpy()] = True
 
     def forget(self) -> None:
         """Drop all rows."""
-        self._is_known.zero_()
+        self._is_known[:] = False
 
 
 class DiskRows:
@@ -85,6 +108,8 @@ class DiskRows:
     Where it has not got the space, or cannot be written, the rows are in memory, and a warning says so.
     """
 
+    device = _CPU
+
     def __init__(self, path: Path, capacity: int, row_bytes: int) -> None:
         self.capacity = capacity
         self.nbytes = capacity * self.stride(row_bytes)
@@ -97,20 +122,22 @@ class DiskRows:
         except OSError as error:
             log.warning("gate cache: %s: %s; its rows are kept in memory", path, error.strerror or error)
             self._file = np.zeros(shape, np.uint8)
-        self._is_known = torch.zeros(capacity, dtype=torch.bool)  # checked by this process
+        self._is_known = np.zeros(capacity + 1, np.bool_)  # checked by this process; the last one is of those beyond
 
     @staticmethod
     def stride(row_bytes: int) -> int:
         """Return the bytes that a row takes in the file."""
         return _CHECKSUM + row_bytes
 
-    def known(self, samples: Tensor) -> Tensor:
+    def known(self, samples: Tensor) -> npt.NDArray[np.bool_]:
         """Return which of ``samples`` are stored, whole and undamaged."""
-        inside = samples < self.capacity
-        for sample in samples[inside & ~self._is_known[samples.where(inside, 0)]].tolist():
-            stored = self._file[sample]
-            self._is_known[sample] = stored[:_CHECKSUM].tobytes() == _checksum(sample, stored[_CHECKSUM:])
-        return inside & self._is_known[samples.where(inside, 0)]
+        places = np.minimum(samples.numpy(), self.capacity)
+        for sample in places[~self._is_known[places]].tolist():
+            if sample < self.capacity:
+                stored = self._file[sample]
+                self._is_known[sample] = stored[:_CHECKSUM].tobytes() == _checksum(sample, stored[_CHECKSUM:])
+        known: npt.NDArray[np.bool_] = self._is_known[places]
+        return known
 
     def take(self, samples: Tensor) -> Tensor:
         """Return the rows of ``samples``."""
@@ -118,15 +145,15 @@ class DiskRows:
 
     def put(self, samples: Tensor, rows: Tensor) -> None:
         """Store ``rows`` of ``samples``."""
-        for sample, row in zip(samples.tolist(), rows.numpy(), strict=True):
+        for sample, row in zip(samples.tolist(), rows.cpu().numpy(), strict=True):
             self._file[sample, _CHECKSUM:] = row
             self._file[sample, :_CHECKSUM] = np.frombuffer(_checksum(sample, row), np.uint8)
-        self._is_known[samples] = True
+        self._is_known[samples.numpy()] = True
 
     def forget(self) -> None:
         """Drop all rows."""
         self._file[:, :_CHECKSUM] = 0  # however often, by whomever: no row has this checksum
-        self._is_known.zero_()
+        self._is_known[:] = False
 
 
 def _checksum(sample: int, row: npt.NDArray[np.uint8]) -> bytes:

@@ -5,6 +5,7 @@ An output needs 2 bits for a 2 x 2 window and 4 bits for a 3 x 3 window. A flat 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -62,8 +63,8 @@ class WinnerCode:
 
     def encode(self, winners: Tensor) -> Tensor:
         """Pack flat indices int64 ``(samples, channels * outputs)`` into uint8 ``(samples, bytes)``."""
-        distance = winners.view(len(winners), -1, len(self.first)) - self.first.to(winners.device)
-        codes = torch.searchsorted(self.offsets.to(winners.device), distance.flatten(1))
+        distance = winners.view(len(winners), -1, len(self.first)) - _on(self.first, winners.device)
+        codes = torch.searchsorted(_on(self.offsets, winners.device), distance.flatten(1))
         if self.bits >= 8:
             return codes.to(_integer(self.bits)).view(torch.uint8)
         in_byte = 8 // self.bits
@@ -81,12 +82,18 @@ class WinnerCode:
         else:
             places = torch.arange(0, 8, self.bits, dtype=torch.uint8, device=packed.device).view(-1, 1)
             codes = ((packed.unsqueeze(1) >> places) & (2**self.bits - 1)).flatten(1)[:, :count]
-        distance = self.offsets.to(packed.device)[codes.to(torch.int32)]
-        return (distance.view(len(packed), -1, len(self.first)) + self.first.to(packed.device)).flatten(1)
+        distance = _on(self.offsets, packed.device)[codes.to(torch.int32)]
+        return (distance.view(len(packed), -1, len(self.first)) + _on(self.first, packed.device)).flatten(1)
 
     def bytes_for(self, count: int) -> int:
         """Return the number of bytes of ``count`` encoded winners."""
         return -(-count * self.bits // 8)
+
+
+@lru_cache
+def _on(table: Tensor, device: torch.device) -> Tensor:
+    """Return ``table`` on ``device``, moved once: a copy in each step would wait for the device."""
+    return table.to(device)
 
 
 def _flat(coordinates: tuple[Tensor, ...], plane: tuple[int, ...]) -> Tensor:
