@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11, help="alternating repeats (default 11)")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--native", action="store_true", help="also time the C++ kernels (compiled here first)")
+    parser.add_argument("--limit", type=float, help="the benchmark steps fails if ours takes more, over plain")
     parser.add_argument("--device", default="cuda", help="of the benchmark gpu (default cuda)")
     parser.add_argument("--smoke", action="store_true", help="the benchmark gpu on next to no images")
     options = parser.parse_args()
@@ -66,6 +67,8 @@ def main() -> None:
         for name in options.benchmarks or [name for name in BENCHMARKS if name not in ON_REQUEST]:
             print(f"\n## {name}\n", flush=True)
             benchmark = BENCHMARKS[name]
+            if name == "steps":
+                benchmark = partial(steps.run, limit=options.limit)
             if name == "gpu":
                 benchmark = partial(gpu.run, device=options.device, smoke=options.smoke)
             benchmark(options.networks, options.repeats, native.is_loaded())
