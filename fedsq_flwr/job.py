@@ -83,6 +83,12 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
                 case RealSilos():
                     run_silos(settings, on_round)
             summary = read_summary(output)
+            if summary.stopped is not None:
+                log.info(
+                    "the run ended after round %d of %d: no improvement of %s by %g (stop_after=%d)",
+                    *(summary.stopped, summary.rounds, settings.select_by),
+                    *(settings.stop_min_delta, settings.stop_after),
+                )
             report_run(output, table.warn)
             tracking.finish(summary)
     print_summary(summary, output, console)

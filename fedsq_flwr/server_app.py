@@ -1,6 +1,5 @@
 """The Flower app of the server: assemble the federation, run the rounds, keep what they give."""
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,8 +21,6 @@ from fedsq_flwr.records.lock import hold_as_server
 from fedsq_flwr.records.status import OccupiedError
 from fedsq_flwr.run_config import settings_of
 from fedsq_flwr.settings.run import RunSettings
-
-log = logging.getLogger(__name__)
 
 app = ServerApp()
 
@@ -109,10 +106,6 @@ def run_federation(
             for callback in callbacks:
                 callback.after_round(finished)
             if directory.has_stopped(found):
-                log.info(
-                    "the run ends after round %d of %d: no improvement of %s by %g in %d rounds (stop_after)",
-                    finished.number, found.rounds, found.select_by, found.stop_min_delta, found.stop_after,
-                )  # fmt: skip
                 break
         for callback in callbacks:
             callback.after_run()

@@ -15,6 +15,8 @@ from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.commands.sweep import carry_out, introduce, refuse_failures
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.report import numerals
+from fedsq_flwr.report.measure_tables import NAMES
+from fedsq_flwr.settings.run import Selection
 from fedsq_flwr.sweeps.outcomes import Event
 from fedsq_flwr.sweeps.progress import SweepProgress
 
@@ -55,7 +57,7 @@ def calibrate(methods: Sequence[str], overrides: Sequence[str], file: Path) -> N
     chosen = choose(tries)
     write_file(file, chosen, tries, grid.plan.fixed, grid.select_by)
     for method, best in chosen.items():
-        console.print(_told(method, best), soft_wrap=True, highlight=False)
+        console.print(_told(method, best, grid.select_by), soft_wrap=True, highlight=False)
         for doubt in doubts(best, tries):
             console.print(Text(f"  {doubt}", style="yellow"), soft_wrap=True, highlight=False)
     console.print(Text(f"use them with  fedsq run calibration={file}"), soft_wrap=True, highlight=False)
@@ -69,7 +71,8 @@ class ValidationProgress(SweepProgress):
         super().add(dataclasses.replace(event, test=None))
 
 
-def _told(method: str, best: Try) -> Text:
+def _told(method: str, best: Try, select_by: Selection) -> Text:
     figures = best.figures
     values = " ".join(f"{name}={value}" for name, value in best.values.items())
-    return Text(f"{method}: {values}  validation {numerals.accuracy(figures[0] if figures else None)}")
+    measure = "validation" if select_by == "accuracy" else f"validation {NAMES[select_by]}"
+    return Text(f"{method}: {values}  {measure} {numerals.accuracy(abs(figures[0]) if figures else None)}")

@@ -215,8 +215,10 @@ class RunDirectory:
             told = evaluate(model.to(device), test.images, test.labels, precision=precision, predictions=True)
             if told.predictions is not None:
                 self._on_test[name] = told.predictions
-        best, final = (measured_on_test(self._on_test[name], settings.seed) for name in ("best", "last"))
-        return {"test_measures": best, "final_measures": final}
+        final, same = self._on_test["last"], self._on_test["best"] is self._on_test["last"]
+        last = measured_on_test(final, settings.seed)
+        best = last if same else measured_on_test(self._on_test["best"], settings.seed)
+        return {"test_measures": best, "final_measures": last}
 
     def write_failure(self, reason: str) -> None:
         """Keep the one line that says why the run ended, for whoever started it."""

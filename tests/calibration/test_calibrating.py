@@ -159,9 +159,18 @@ def test_where_all_diverge_or_one_fails_otherwise_there_is_no_file(runs, capsys)
     assert not Path("c.yaml").exists()
 
 
+def test_by_the_loss_the_lowest_is_chosen_and_told_as_it_is(runs, capsys):
+    runs.accuracy = lambda c: c.learning_rate  # the fake's loss, too
+    assert calibrate("select_by=loss", methods="fedsq") == 0
+    assert written()["methods"] == {"fedsq": {"learning_rate": 0.1}}
+    assert [each["best_loss"] for each in written()["tries"]] == [0.1, 0.2]
+    assert "fedsq: learning_rate=0.1  validation loss 0.100" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("select_by=loss,accuracy",), "select_by: has several values; tries are compared by one measure"),
         (("method=fedsq",), "method=fedsq: not in a calibration; methods are named by --methods"),
         (("--methods", "fedsq,fedsq"), "--methods fedsq,fedsq: must be methods that differ"),
         (("--methods", "fedsq,nope"), "nope"),

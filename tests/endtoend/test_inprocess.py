@@ -181,7 +181,7 @@ def test_a_run_stops_without_an_improvement_and_resumed_it_has_the_same_measures
     whole = run(*asked, name="whole")
     lines, summary = read_history(whole), read_summary(whole)
     assert summary["stopped"] == len(lines) < 6
-    assert "the run ends after round" in (whole / "run.log").read_text()
+    assert "the run ended after round" in (whole / "run.log").read_text()
     assert all(line["held_out_measures"]["auroc_sets"] is not None for line in lines)
     assert {*summary["test_measures"]["intervals"]} >= {"accuracy", "balanced_accuracy", "macro_f1"}
     assert summary["per_silo"][0]["measures"] == lines[summary["rounds_to_best"] - 1]["silo_measures"]["0"]

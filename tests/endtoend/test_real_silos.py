@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -58,11 +59,12 @@ def test_resumed_or_not_silos_end_with_the_weights_of_the_simulation(tmp_path, m
 
 
 def test_silos_without_weights_of_a_server_without_data(tmp_path, capsys, nothing_left):
-    """What a hospital would do: own folders, structure sent, rounded, evaluation now and then, a bad file."""
+    """What a hospital would do: own folders, structure sent, rounded, counts by class now and then, a bad file."""
     root, output = digits_folders(tmp_path / "folders"), tmp_path / "run"
     classes = ",".join(f"'{digit}'" for digit in range(10))
     chosen = ["data=imagefolder", f"data.path={root}", f"data.classes=[{classes}]", "data.unreadable=skip"]
     policies = ["executor.structure=sent", "wire_dtype=bfloat16", "evaluate_every=2", "rounds=3"]
+    policies += ["silo_measures=confusion", "select_by=macro_f1"]
     assert main(["rehearse", "2", *TINY, *chosen, *policies, f"output={output}"]) == 0
     lines, summary = read_history(output), read_summary(output)
     assert [line["replies"] for line in lines] == [2, 2, 2]
@@ -71,6 +73,12 @@ def test_silos_without_weights_of_a_server_without_data(tmp_path, capsys, nothin
     assert lines[1]["silo_held_out"] == held_out
     pooled = sum(held_out[silo] * accuracy for silo, accuracy in lines[1]["silo_accuracies"].items()) / 21
     assert lines[1]["accuracy"] == pytest.approx(pooled)
+    confusion = np.array(lines[1]["held_out_measures"]["confusion"])
+    assert (confusion.sum(), np.trace(confusion)) == (21, round(21 * pooled))
+    assert lines[1]["measures"] == lines[1]["held_out_measures"]
+    assert "measures" not in lines[0]
+    f1 = [lines[number]["measures"]["macro_f1"] for number in (1, 2)]
+    assert summary["measures"]["macro_f1"] == max(f1)
     assert (summary["test_accuracy"], summary["final_accuracy"]) == (None, None)
     assert summary["rounds_to_best"] in (2, 3)
     assert [silo.get("unreadable", 0) for silo in summary["per_silo"]] == [0, 1]
