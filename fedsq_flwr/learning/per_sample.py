@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from fedsq_flwr.gating import DualCopy, Gates, QuantitativeCopy
+from fedsq_flwr.gating.independence import SMALLEST_BATCH
 from fedsq_flwr.gating.packed.calls import ActivationGate, Gate, PackedActivation, PoolGate
 from fedsq_flwr.gating.replay import Replaying
 
@@ -76,13 +77,18 @@ def _gating(
     """Return what puts one sample's gates in force, and the tensors ``(N, ...)`` of which it takes a row each."""
     if not (isinstance(model, DualCopy) and model.gated):
         return lambda _: nullcontext(), []
-    calls: Sequence[Gate] = model.calls(images)[0] if gates is None else gates.to(images.device).calls()
+    calls: Sequence[Gate]
+    if gates is None:  # in small batches other kernels run, and the gates of an image depend on its batch
+        padded = torch.arange(max(len(images), SMALLEST_BATCH), device=images.device) % len(images)
+        calls = model.calls(images[padded])[0]
+    else:
+        calls = gates.to(images.device).calls()
 
     def replaying(rows: Sequence[Tensor]) -> Replaying:
         own = [_of_sample(call, row.unsqueeze(0)) for call, row in zip(calls, rows, strict=True)]
         return Replaying(own, pool_gates=model.pool_gates, part=model.gated_part)
 
-    return replaying, [_dense(call) for call in calls]
+    return replaying, [_dense(call)[: len(images)] for call in calls]
 
 
 def _dense(call: Gate) -> Tensor:

@@ -8,15 +8,23 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from fedsq_flwr.federation.contents import array_records, config_records
 from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, FINGERPRINT, ROUND, SETTINGS, STRUCTURE, count_bytes
 
+_LONGEST = 1_000  # characters of a reason
+
 
 def asked(message: Message) -> dict[str, Any]:
     """Return run, kind, round, and the hashes of settings, model and structure of a message of the server's."""
+    found = {"run": message.metadata.run_id, "kind": message.metadata.message_type}
+    try:
+        return found | _content_of(message)
+    except Exception as error:  # noqa: BLE001 - whatever a message holds, it has its line, and ends no silo
+        return found | {"unreadable": type(error).__name__}
+
+
+def _content_of(message: Message) -> dict[str, Any]:
     content = message.content if message.has_content() else RecordDict()
     config = config_records(content).get(CONFIG, ConfigRecord())
     number, fingerprint = config.get(ROUND), config.get(FINGERPRINT)
     found: dict[str, Any] = {
-        "run": message.metadata.run_id,
-        "kind": message.metadata.message_type,
         "round": number if isinstance(number, int) else None,
         "bytes_in": count_bytes([message]),
         "settings": hashlib.sha256(str(config[SETTINGS]).encode()).hexdigest() if SETTINGS in config else None,
@@ -32,9 +40,9 @@ def replied(reply: Message, kind: str) -> tuple[str, dict[str, Any]]:
     """Return the event, ``answered`` or ``refused``, and the bytes and the hash of what is about to leave."""
     told: dict[str, Any] = {"run": reply.metadata.run_id, "kind": kind}
     if reply.has_error():
-        reason = str(reply.error.reason)
-        told |= {"reason": reason, "bytes_out": len(reason.encode())}
-        return "refused", told | {"sha256": hashlib.sha256(reason.encode()).hexdigest()}
+        reason = str(reply.error.reason).encode("utf-8", "backslashreplace")
+        told |= {"reason": reason.decode()[:_LONGEST], "bytes_out": len(reason)}
+        return "refused", told | {"sha256": hashlib.sha256(reason).hexdigest()}
     return "answered", told | {"bytes_out": count_bytes([reply]), "sha256": _hash_of(reply.content)}
 
 

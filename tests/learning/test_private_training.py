@@ -75,6 +75,19 @@ def test_each_samples_gradient_is_that_of_the_sample_alone(
             assert torch.allclose(gradients[name][sample], parameter.grad, rtol=1e-5, atol=1e-6), name
 
 
+def test_gates_of_few_samples_do_not_depend_on_who_else_is_in_the_batch(
+    network: nn.Module, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches below eight, other kernels may flip bits of a gate."""
+    model, sizes = model_of("fresh", network), []
+    calls = model.calls
+    monkeypatch.setattr(model, "calls", lambda images: (sizes.append(len(images)), calls(images))[1])
+    few, _ = per_sample_gradients(model, images[:3], labels[:3])
+    many, _ = per_sample_gradients(model, images, labels)
+    assert sizes == [8, 21]
+    assert all(torch.allclose(few[name], many[name][:3], atol=1e-6) for name in few)
+
+
 @pytest.mark.parametrize("kind", ["plain", "fresh", "cached"])
 def test_without_noise_a_step_is_that_of_sgd_on_the_mean_gradient(
     kind: str, network: nn.Module, images: Tensor, labels: Tensor

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedsq_flwr.federation.packing import pack
@@ -32,6 +32,21 @@ def test_what_is_asked_is_named_and_hashed() -> None:
     assert facts["model"] != asked(message(value=1.0))["model"]
     assert facts["settings"] != asked(message(settings='{"rounds": 2}'))["settings"]
     assert "structure" not in facts
+
+
+def test_a_message_that_cannot_be_read_has_a_line_too() -> None:
+    odd = message()
+    odd.content["arrays"] = pack({"a": torch.zeros(1)})
+    odd.content["arrays"]["packed"].shape = None
+    assert asked(odd) == {"run": 1, "kind": "train", "unreadable": "TypeError"}
+
+
+def test_a_reason_is_written_whatever_it_holds() -> None:
+    reply = Message(Error(0, "x\ud800" + "y" * 5_000), reply_to=message())
+    event, facts = replied(reply, "train")
+    assert event == "refused"
+    assert len(facts["reason"]) == 1_000
+    json.dumps(facts).encode()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""A real federation with one private silo: it takes part until its epsilon is spent, and its log holds together."""
+
+from pathlib import Path
+
+import pytest
+
+from fedsq_flwr.cli import main
+from tests.silos.federation import SILOS, history
+from tests.silos.processes import SILO
+
+pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
+pytestmark = pytest.mark.slow
+
+PRIVATE = 1
+PRIVACY = ("unit=record", "clip=1", "noise_multiplier=3", "delta=1e-4", "max_epsilon=1.6", "min_samples=10")
+
+
+def test_a_private_silo_takes_part_until_it_refuses_by_name(
+    federation, start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [[*words, f"state_dir={tmp_path}/state-{silo}"] for silo, words in enumerate(federation.silos)]
+    own[PRIVATE] += [f"privacy.{word}" for word in PRIVACY]
+    silos = [start(*SILO, *words) for words in own]
+    for silo in silos:
+        silo.wait_for(" ready\n")
+    output = tmp_path / "run"
+    policies = ["rounds=3", "batch_norm=frozen", "executor.structure=own", "method.weighting=uniform"]
+    assert main(["run", *federation.run, *policies, f"output='{output}'"]) == 0
+
+    first, *_, last = history(output)
+    assert first["dropped"] == []
+    assert [each["reason"] for each in last["dropped"] if each["silo"] == PRIVATE] == [
+        "privacy.max_epsilon=1.6: would be exceeded by what is asked"
+    ]
+    assert set(first["silo_accuracies"]) == {str(silo) for silo in range(SILOS) if silo != PRIVATE}
+    assert "(unit record, delta 0.0001)" in silos[PRIVATE].said()
+
+    capsys.readouterr()
+    for silo in range(SILOS):  # with privacy or without
+        assert main(["audit", f"{tmp_path}/state-{silo}/privacy/audit.jsonl"]) == 0
+        told = capsys.readouterr().out
+        assert "ledger: agrees\n" in told
+        assert ("unit record" in told) == (silo == PRIVATE)
