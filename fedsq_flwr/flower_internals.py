@@ -56,6 +56,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 __all__ = [
     "HEARTBEAT_DEFAULT_INTERVAL",
+    "OBJECT_WAIT",
     "SYSTEM_TIME_TOLERANCE",
     "TIMESTAMP_TOLERANCE",
     "ApiErrorCode",
@@ -98,6 +99,9 @@ __all__ = [
     "send_messages_as",
     "wait_for_objects",
 ]
+
+#: Seconds after which an object of a message is looked for again that its sender is still uploading.
+OBJECT_WAIT = 0.05
 
 
 def send_messages_as(run_id: int, node_id: int) -> None:

@@ -25,9 +25,9 @@ from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.rounds import MEASURED, Round, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.statistics import ask_statistics
-from fedsq_flwr.federation.waiting import FIRST_WAIT, Patience
+from fedsq_flwr.federation.waiting import Patience
 from fedsq_flwr.federation.wire import Wire, is_within_process
-from fedsq_flwr.flower_internals import is_simulated, wait_for_objects
+from fedsq_flwr.flower_internals import OBJECT_WAIT, is_simulated, wait_for_objects
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.batch_norm_moments import values_of_one_image
 from fedsq_flwr.learning.precision import choose_device
@@ -230,7 +230,7 @@ def wire_of(grid: Grid, settings: RunSettings) -> Wire:
         if is_within_process(grid):
             return Wire(grid, dtype=dtype)
         return Wire(grid, dtype=dtype, poll=SIMULATION_POLL_SECONDS if is_simulated(grid) else POLL_SECONDS)
-    wait_for_objects(FIRST_WAIT)
+    wait_for_objects(OBJECT_WAIT)
     patience = Patience(settings.executor.reply_fraction, settings.executor.reply_grace, settings.min_replies)
     return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)
 

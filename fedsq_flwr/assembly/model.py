@@ -70,7 +70,8 @@ def memory_format(settings: RunSettings) -> torch.memory_format:
     """Return the format of weights and activations, which ``auto`` chooses by the backbone and the kind of device."""
     named = settings.executor.memory_format
     if named == "auto":
-        on_cpu = choose_device(settings.executor.device).type == "cpu"
+        device = settings.executor.device  # whether it is there is another question
+        on_cpu = (choose_device(device).type if device == "auto" else device) == "cpu"
         channels_last = on_cpu and BACKBONES[settings.backbone.name].channels_last
     else:
         channels_last = named == "channels_last"

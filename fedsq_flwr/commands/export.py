@@ -40,7 +40,9 @@ def export(checkpoint: Path, form: str | None, output: Path) -> Path:
         raise ConfigurationError(f"--output={output}: must end in .pt2")
     check_target(output)
     restored = restore(checkpoint)
-    network = restored.network(form)
+    # A program has weights in torch's own format: `torch.export` cannot save any other without a warning.
+    restored.model.to(memory_format=torch.contiguous_format)
+    network = restored.network(form).to(memory_format=torch.contiguous_format)
     backbone = restored.settings.backbone
     example = torch.zeros(8, backbone.in_channels, backbone.image_size, backbone.image_size)
     if isinstance(network, DualCopy):

@@ -51,6 +51,12 @@ class TensorArray(Array):
         """Return a copy of the values."""
         return self.tensor.numpy().copy()
 
+    def __copy__(self) -> "TensorArray":
+        """Copy the reference, not the values."""
+        copied = TensorArray.__new__(TensorArray)
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the values as NumPy's array: Ray lays those in shared memory, where other processes read them."""
         return _shared_array_of, (self.tensor.numpy(),)

@@ -26,7 +26,7 @@ MODELS_IN_MEMORY = 2**30
 _ALIGNED = 64  # bytes; torch wants tensors to begin at multiples of their items
 
 
-class StoredRecord:
+class SpooledRecord:
     """The arrays of a record, in a file.
 
     Parameters
@@ -76,16 +76,16 @@ class EarlyReplies(Generic[Place]):
 
     def __init__(self) -> None:
         self._replies: dict[Place, Message] = {}
-        self._stored: dict[Place, dict[str, StoredRecord]] = {}
+        self._stored: dict[Place, dict[str, SpooledRecord]] = {}
 
     def __contains__(self, place: Place) -> bool:
         return place in self._replies
 
     def put(self, place: Place, reply: Message) -> None:
-        """Keep ``reply`` until `pop`; `StoredRecord` says what may go wrong."""
+        """Keep ``reply`` until `pop`; `SpooledRecord` says what may go wrong."""
         if len(self._replies) - len(self._stored) >= EARLY_IN_MEMORY and reply.has_content():
             records = array_records(reply.content)
-            self._stored[place] = {name: StoredRecord(record) for name, record in records.items()}
+            self._stored[place] = {name: SpooledRecord(record) for name, record in records.items()}
             reply = copy.copy(reply)
             reply.content = RecordDict({**reply.content, **{name: ArrayRecord() for name in records}})
         self._replies[place] = reply
@@ -106,18 +106,18 @@ class Models(MutableMapping[int, ArrayRecord]):
     """Models by number: as many as `MODELS_IN_MEMORY` has room for in memory, the others on disk."""
 
     def __init__(self) -> None:
-        self._models: dict[int, ArrayRecord | StoredRecord] = {}
+        self._models: dict[int, ArrayRecord | SpooledRecord] = {}
         self._bytes = 0  # of those in memory
 
     def __getitem__(self, number: int) -> ArrayRecord:
         model = self._models[number]
-        return model.load() if isinstance(model, StoredRecord) else model
+        return model.load() if isinstance(model, SpooledRecord) else model
 
     def __setitem__(self, number: int, model: ArrayRecord) -> None:
         if number in self:
             del self[number]
         fits = self._bytes + _size_of(model) <= MODELS_IN_MEMORY
-        self._models[number] = model if fits else StoredRecord(model)
+        self._models[number] = model if fits else SpooledRecord(model)
         self._bytes += _size_of(model) if fits else 0
 
     def __delitem__(self, number: int) -> None:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: Seconds after which what is expected is looked for again.
-FIRST_WAIT = 0.05
+_FIRST = 0.05
 _GROWTH = 1.2
 _SLACK = 1.25  # times that a silo may take longer than it is expected to
 
@@ -14,7 +13,7 @@ def waits(longest: float) -> Iterator[float]:
 
     What comes soon is found soon, and what comes late costs few polls: each wait is about a fifth of all before it.
     """
-    seconds = FIRST_WAIT
+    seconds = _FIRST
     while True:
         yield min(seconds, longest)
         seconds = min(seconds * _GROWTH, longest)

@@ -20,9 +20,9 @@ from fedsq_flwr.federation.collecting import Collector
 from fedsq_flwr.federation.contents import array_records
 from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.grid_view import GridView
+from fedsq_flwr.federation.object_store import ObjectStoreRecord
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
 from fedsq_flwr.federation.protocol import ARRAYS, count_bytes
-from fedsq_flwr.federation.stored import StoredRecord
 from fedsq_flwr.federation.waiting import Patience, waits
 from fedsq_flwr.flower_internals import ErrorCode, give_message_id, is_simulated
 
@@ -150,7 +150,7 @@ class Wire(GridView):
         def of(name: str, record: ArrayRecord) -> ArrayRecord:
             if id(record) not in records:
                 packed = record if self._dtype is None else _packed(name, record, self._dtype)
-                records[id(record)] = StoredRecord(packed) if self._simulated else packed
+                records[id(record)] = ObjectStoreRecord(packed) if self._simulated else packed
             return records[id(record)]
 
         return [

@@ -26,8 +26,13 @@ _LATER: Mapping[str, Any] = {
     "select_by": "accuracy",
     "stop_after": 0,
     "stop_min_delta": 0.0,
+    "method.gate_statistics": "pretrained",
     "method.gated_from": 0.0,
     "method.gated_to": 1.0,
+    "executor.memory_format": "contiguous",
+    "executor.deterministic": False,
+    "executor.gate_cache_device_bytes": 2**31,
+    "executor.ray_address": None,
     "executor.reply_fraction": 1.0,
     "executor.reply_grace": 0.0,
 }

@@ -5,8 +5,8 @@ from typing import Protocol, TypeVar
 
 from flwr.app import Message
 
-from fedsq_flwr.federation.waiting import FIRST_WAIT
 from fedsq_flwr.flower_internals import (
+    OBJECT_WAIT,
     ConfirmMessageReceivedRequest,
     FleetHttpClient,
     Node,
@@ -139,7 +139,7 @@ class Transfer:
         known = {name: self._last[name] for name in object_ids if name in self._last}
         wanted = [name for name in dict.fromkeys(object_ids) if name not in known]
         try:
-            contents = known | pull_objects(wanted, fetch, initial_backoff=FIRST_WAIT)
+            contents = known | pull_objects(wanted, fetch, initial_backoff=OBJECT_WAIT)
         except ObjectPullError as error:
             raise RunOverError from error
         if any(len(content) > _SMALL for content in contents.values()):

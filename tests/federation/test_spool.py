@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation import spool
 from fedsq_flwr.federation.arrays import TensorArray, is_shared, to_arrays, to_shared_arrays
-from fedsq_flwr.federation.spool import EarlyReplies, Models, StoredRecord
+from fedsq_flwr.federation.spool import EarlyReplies, Models, SpooledRecord
 from fedsq_flwr.flower_internals import send_messages_as
 
 STATE = {
@@ -50,7 +50,7 @@ def same(one: ArrayRecord, other: ArrayRecord) -> bool:
     "record", [to_shared_arrays(STATE), plain(), strange(), ArrayRecord()], ids=["shared", "plain", "strange", "none"]
 )
 def test_a_stored_record_is_loaded_as_it_was(record):
-    stored = StoredRecord(record)
+    stored = SpooledRecord(record)
     assert list(stored.load()) == list(record)
     assert same(stored.load(), record)
 
@@ -86,7 +86,7 @@ def test_models_beyond_the_budget_are_on_disk_and_an_old_one_makes_room(monkeypa
     for number in (3, 1, 2):
         models[number] = to_shared_arrays({"w": torch.full((100,), float(number))})
     kept = dict(models._models)
-    assert [isinstance(kept[number], StoredRecord) for number in (3, 1, 2)] == [False, False, True]
+    assert [isinstance(kept[number], SpooledRecord) for number in (3, 1, 2)] == [False, False, True]
     assert sorted(models) == [1, 2, 3]
     assert [float(models[number]["w"].tensor.sum()) for number in (1, 2, 3)] == [100, 200, 300]
     models[3] = one
@@ -100,7 +100,7 @@ def test_a_full_disk_is_told_in_one_line(monkeypatch):
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(RunFailedError, match="cannot be written: No space left on device"):
-        StoredRecord(plain())
+        SpooledRecord(plain())
 
 
 def test_memory_does_not_grow_with_the_replies_that_come_early(monkeypatch, tmp_path):

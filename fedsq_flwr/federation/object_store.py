@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord
 from fedsq_flwr.federation.arrays import record_of
 
 
-class StoredRecord(ArrayRecord):
+class ObjectStoreRecord(ArrayRecord):
     """The arrays of ``record``, which are laid into Ray's object store; pickled, a reference to them.
 
     This process must be connected to Ray. The store keeps the arrays as long as this object, or a message that it was
