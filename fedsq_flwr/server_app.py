@@ -94,7 +94,7 @@ def run_federation(
             loading = pool.submit(load_parts, found)
         parts = loading.result()
         start = directory.open(found, parts.data)
-        federation = Federation.build(found, parts, registry)
+        federation = Federation.build(found, parts, registry, shared=wire.takes_shared_arrays)
         federation.resume(start)
         callbacks: list[Callback] = [
             *([Diagnose(federation.examiner)] if federation.examiner is not None else []),

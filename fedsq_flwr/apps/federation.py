@@ -68,7 +68,9 @@ class Federation:
     _statistics: dict[str, Tensor] = field(default_factory=dict)  # of batch norm, where they were re-estimated
 
     @classmethod
-    def build(cls, settings: RunSettings, parts: Parts, registry: NodeRegistry) -> "Federation":
+    def build(
+        cls, settings: RunSettings, parts: Parts, registry: NodeRegistry, *, shared: bool = False
+    ) -> "Federation":
         """Build the federation as it is before the first round.
 
         Parameters
@@ -79,6 +81,8 @@ class Federation:
             The data and the pretrained network; they stay as they are.
         registry : NodeRegistry
             Knows which node is which silo.
+        shared : bool
+            Whether messages may hold tensors of this process, see `Wire.takes_shared_arrays`.
 
         Raises
         ------
@@ -106,7 +110,9 @@ class Federation:
             images = parts.data.validation.images[: settings.diagnostics_size].to(device)
             examiner = Examiner(network, images)
         _check_selection(settings, parts.data)
-        return cls(settings, model, _strategy(settings, model, registry, len(parts.data.class_names)), examiner)
+        return cls(
+            settings, model, _strategy(settings, model, registry, len(parts.data.class_names), shared), examiner
+        )
 
     def resume(self, start: Start) -> None:
         """Continue an interrupted run; do nothing if there was none.
@@ -254,7 +260,7 @@ def _check_selection(settings: RunSettings, data: ServerData) -> None:
         raise ConfigurationError(f"{told}: is undefined, since the validation set lacks class {lacking[0]}")
 
 
-def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry, classes: int) -> FedSQ:
+def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry, classes: int, shared: bool) -> FedSQ:
     measured = dict(MEASURED)
     measured["evaluate"] = (*measured["evaluate"], *names_of(settings.silo_measures))
     if settings.has_real_silos:
@@ -263,7 +269,7 @@ def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry,
     return FedSQ(
         build_aggregation(settings.method.averaging, run),
         fingerprint="" if settings.method.gates == "none" else lambda _: model.fingerprint,
-        structure=lambda _: model.structure_arrays(),
+        structure=lambda _: model.structure_arrays(shared),
         ask_for_structure=settings.executor.structure == "sent",
         linear_probing_rounds=settings.linear_probing_rounds,
         head=model.head_names(),

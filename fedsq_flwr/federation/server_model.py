@@ -71,13 +71,17 @@ class ServerModel:
             return None
         return self._model.structural_state()
 
-    def structure_arrays(self) -> ArrayRecord | None:
-        """Return the structural state in force as named arrays, if it is to be distributed to the silos."""
+    def structure_arrays(self, shared: bool = False) -> ArrayRecord | None:
+        """Return a copy of the structural state in force, if it is to be distributed to the silos.
+
+        ``shared`` is as for `arrays`.
+        """
         if not isinstance(self._model, DualCopy) or not self.fingerprint:
             return None
         if self.fingerprint == self._own and not self._distributes_start:
             return None
-        return to_arrays(self._model.structural_state())
+        state = {name: tensor.cpu().clone() for name, tensor in self._model.structural_state().items()}
+        return to_shared_arrays(state) if shared else to_arrays(state)
 
     @property
     def quantitative(self) -> nn.Module:

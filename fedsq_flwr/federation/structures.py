@@ -12,7 +12,7 @@ from flwr.app import Context
 from torch import Tensor
 
 from fedsq_flwr.errors import WeightsError
-from fedsq_flwr.federation.arrays import to_arrays, to_state
+from fedsq_flwr.federation.arrays import to_shared_arrays, to_state
 from fedsq_flwr.federation.contents import array_records
 from fedsq_flwr.models.weights import read_weights, save_weights
 
@@ -46,7 +46,10 @@ class Structures(Protocol):
 
 
 class ContextStructures:
-    """The newest structure, in the context of a silo in one run."""
+    """The newest structure, in the context of a silo in one run.
+
+    Silos that share a process share its memory: what is kept are the tensors that the server sent, not copies.
+    """
 
     def __init__(self, context: Context) -> None:
         self._records = context.state
@@ -57,10 +60,10 @@ class ContextStructures:
         return None if kept is None else to_state(kept)
 
     def keep(self, fingerprint: str, state: Mapping[str, Tensor]) -> None:
-        """Keep ``state`` in place of any other."""
+        """Keep ``state``, which nobody may write to any more, in place of any other."""
         for name in [name for name in self._records if name.startswith(_PREFIX)]:
             del self._records[name]
-        self._records[_PREFIX + fingerprint] = to_arrays(state)
+        self._records[_PREFIX + fingerprint] = to_shared_arrays(state)
 
     def discard(self, fingerprint: str) -> None:
         """Forget the state called ``fingerprint``."""

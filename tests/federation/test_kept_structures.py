@@ -13,7 +13,7 @@ from fedsq_flwr import DualCopy, FedSQ
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.executors.grid import InProcessGrid
 from fedsq_flwr.federation import answer_query
-from fedsq_flwr.federation.arrays import to_arrays
+from fedsq_flwr.federation.arrays import to_arrays, to_shared_arrays
 from fedsq_flwr.federation.distribution import StructureDistribution
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.packing import pack
@@ -124,6 +124,15 @@ def test_asked_first_a_silo_that_has_it_is_not_sent_it_again(tmp_path):
     with InProcessGrid(app, silos=3) as grid:
         StructureDistribution(10, ask=True).send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: arrays)
     assert sent == [1]
+
+
+def test_silos_of_one_process_share_the_memory_of_a_structure():
+    """Else 200 silos of a ResNet-18 would keep 9 GB."""
+    arrays = to_shared_arrays(state(3))
+    with InProcessGrid(answer_query, silos=3) as grid:
+        StructureDistribution(10, ask=True).send(grid, list(grid.get_node_ids()), "ef" * 32, lambda: arrays)
+        kept = [ContextStructures(where).load("ef" * 32) for where in grid._contexts.values()]
+    assert {each["a.weight"].data_ptr() for each in kept} == {arrays["a.weight"].tensor.data_ptr()}
 
 
 def test_an_answer_that_says_nothing_confirms_nothing():
