@@ -4,6 +4,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -11,7 +12,9 @@ from omegaconf import DictConfig
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.composition import CONFIG_NAME, Sources, composing, conf_directory, own_choices, register
+from fedsq_flwr.settings.fields import catalogue
 from fedsq_flwr.settings.overrides import key_of
+from fedsq_flwr.settings.run import RunSettings
 
 #: Hydra's options that say where files are; all others say what to do.
 _PLACES = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
@@ -23,9 +26,18 @@ def parse_words(words: Sequence[str]) -> Namespace:
     Raises
     ------
     ConfigurationError
-        If it says several things to do.
+        If it holds an option that Hydra does not know, or says several things to do.
     """
-    chosen: Namespace = get_args_parser().parse_intermixed_args(words)
+
+    def refuse(message: str) -> NoReturn:
+        known = {name.partition(".")[0] for name in catalogue(RunSettings)}
+        bare = {word: word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")}
+        word = next((word for word, name in bare.items() if name in known), None)
+        raise ConfigurationError(message if word is None else f"{word}: must be {bare[word]}=VALUE, without a dash")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]  # it would print Hydra's usage, and end the program
+    chosen: Namespace = parser.parse_intermixed_args(words)
     if sum(map(bool, (chosen.run, chosen.multirun, chosen.cfg, chosen.info, chosen.shell_completion))) > 1:
         raise ConfigurationError(
             "Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified"

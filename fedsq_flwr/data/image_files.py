@@ -55,7 +55,7 @@ def find_images(folder: Path) -> list[Path]:
         If there is no such folder, or no image in it, or a subfolder cannot be read.
     """
     if not folder.is_dir():
-        raise DataError(f"{shown(folder)}: no such folder")
+        raise DataError(f"{shown(folder)}: {'is no folder' if folder.exists() else 'no such folder'}")
     files = list(walk_files(folder))
     found = [path for path in files if is_image(path)]
     others = [path for path in files if not is_image(path)]

@@ -36,6 +36,20 @@ def test_an_option_without_a_command_is_refused(capsys):
     assert "unrecognized arguments: --nope" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--rounds", "2"], "fedsq: --rounds: must be rounds=VALUE, without a dash\n"),
+        (["-method", "fedsq"], "fedsq: -method: must be method=VALUE, without a dash\n"),
+        (["--learning_rate=3"], "fedsq: --learning_rate=3: must be learning_rate=VALUE, without a dash\n"),
+        (["--foo"], "fedsq: unrecognized arguments: --foo\n"),
+    ],
+)
+def test_a_setting_that_is_written_as_an_option_is_told_in_one_line(words, told, capsys):
+    assert main(["run", *words]) == 1
+    assert capsys.readouterr().err == told
+
+
 @pytest.mark.parametrize("command", TAKE_OVERRIDES)
 def test_the_usage_says_where_overrides_go(command, capsys):
     if command == "run":
