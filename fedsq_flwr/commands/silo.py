@@ -37,6 +37,7 @@ def silo(words: Sequence[str]) -> None:
     if own.privacy is not None:
         check_accountant()
     keys = None if own.private_key is None else read_node_key(Path(own.private_key))
+    from fedsq_flwr.silos.health import health_file
     from fedsq_flwr.silos.link import Link  # Flower: only once the settings are known to be right
 
     _log_to_stdout(own.silo)  # after Flower, which sets its own log up when it is imported
@@ -46,7 +47,14 @@ def silo(words: Sequence[str]) -> None:
             ending_signals_raise(),
             _files_for_the_owner_alone(),
             _audited(own) as audit,
-            Link(own.superlink, keys=keys, insecure=own.insecure, root_certificates=own.root_certificates) as link,
+            health_file(own.health_file, own.silo, own.superlink) as health,
+            Link(
+                own.superlink,
+                keys=keys,
+                insecure=own.insecure,
+                root_certificates=own.root_certificates,
+                on_heartbeat=None if health is None else health.write,
+            ) as link,
         ):
             log.info(
                 "silo %d of %d is connected to %s (node %d)",
