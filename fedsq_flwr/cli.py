@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     partition.set_defaults(action=_partition)
     _add_report_command(commands)
+    _add_watching_commands(commands)
     _add_model_commands(commands)
     _add_silo_commands(commands)
     completion = commands.add_parser("completion", help='tab completion for bash: eval "$(fedsq completion bash)"')
@@ -130,6 +131,19 @@ def _add_report_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
         help="compare with this method, seed by seed (default: fedavg, if it is there)",
     )
     report.set_defaults(action=_report)
+
+
+def _add_watching_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    runs = commands.add_parser("runs", help="list runs: when, what, how far, how good, how long, where")
+    runs.add_argument(
+        "directory", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="with runs in or below it (runs)"
+    )
+    runs.set_defaults(action=_runs)
+    status = commands.add_parser("status", help="show how a run stands, also while it goes on in another process")
+    status.add_argument("directory", type=Path, metavar="DIR", help="the run's directory")
+    status.set_defaults(action=_status)
+    for command in (runs, status):
+        command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -211,6 +225,18 @@ def _report(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.report import report
 
     report(chosen.directories, chosen.output, chosen.target, chosen.baseline)
+
+
+def _runs(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.runs import runs
+
+    runs(chosen.directory, as_json=chosen.json)
+
+
+def _status(chosen: argparse.Namespace) -> None:
+    from fedsq_flwr.commands.status import status
+
+    status(chosen.directory, as_json=chosen.json)
 
 
 def _predict(chosen: argparse.Namespace) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fedsq_flwr.apps.flower_log import log_failure, log_results, log_round
 from fedsq_flwr.assembly.model import prepare_torch
 from fedsq_flwr.assembly.parts import Parts, load_parts
-from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.errors import ConfigurationError, FedSQError
 from fedsq_flwr.executors.inprocess import run_inprocess
+from fedsq_flwr.executors.log_lines import log_format, log_formatter
 from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
 from fedsq_flwr.files import writing
@@ -52,6 +54,7 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
     FedSQError
         If the run cannot start or does not do what was asked; one line says why.
     """
+    log_format()  # refuses another one before anything is written
     settings = with_absolute_paths(_with_pinned_weights(settings))
     output = Path(settings.output)
     console = console or Console()
@@ -68,11 +71,18 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
         _log_start(settings)
         parts = _load_parts(settings)
         if settings.executor.name in _STARTING:
+            log.info(_STARTING[settings.executor.name])
             table.status(_STARTING[settings.executor.name])
-        with Tracking(trackers, settings, directory, table.warn) as tracking:
+
+        def warn(text: str) -> None:
+            log.warning("%s", text)
+            table.warn(text)
+
+        with Tracking(trackers, settings, directory, warn) as tracking:
 
             def on_round(line: Line) -> None:
                 table.add(line)
+                log_round(line, settings)
                 tracking.catch_up()
 
             match settings.executor:
@@ -89,7 +99,8 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
                     *(summary.stopped, summary.rounds, settings.select_by),
                     *(settings.stop_min_delta, settings.stop_after),
                 )
-            report_run(output, table.warn)
+            report_run(output, warn)
+            log_results(directory)
             tracking.finish(summary)
     print_summary(summary, output, console)
     return math.nan if summary.score is None else summary.score
@@ -137,10 +148,13 @@ def _with_pinned_weights(settings: RunSettings) -> RunSettings:
 
 @contextmanager
 def _logging(output: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """Send the package's log, and Flower's, to ``run.log``; tell the person how the assembly of parts goes."""
+    """Send the package's log, and Flower's, to ``run.log``; tell the person how the assembly of parts goes.
+
+    What ends the run ends the log, too.
+    """
     with writing(output):
         file = _LogFile(output / "run.log")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(log_formatter(run=output.name))
     assembly, ours, flowers = (logging.getLogger(name) for name in ("fedsq_flwr.assembly", "fedsq_flwr", "flwr"))
     before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in (assembly, ours, flowers)]
     assembly.handlers, ours.handlers, flowers.handlers = [_Telling(tell)], [file], [file]
@@ -149,6 +163,15 @@ def _logging(output: Path, tell: Callable[[str], None]) -> Iterator[None]:
         logger.propagate = False
     try:
         yield
+    except FedSQError as error:
+        log_failure(str(error))
+        raise
+    except Exception:
+        log.exception("the run ends by an unexpected error")
+        raise
+    except BaseException as error:  # Ctrl-C, or a signal
+        log.error("the run is broken off: %s", type(error).__name__)
+        raise
     finally:
         file.close()
         for logger, handlers, level, propagate in before:

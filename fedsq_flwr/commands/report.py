@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.records.runs import is_run
 from fedsq_flwr.report import write_report
-from fedsq_flwr.report.comparison import collect, compare, is_run, print_comparison, write_comparison
+from fedsq_flwr.report.comparison import collect, compare, print_comparison, write_comparison
 
 _COMPARISON = Path("runs", "comparison")
 

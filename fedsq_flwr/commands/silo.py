@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fedsq_flwr import __version__
 from fedsq_flwr.executors.interrupts import ending_signals_raise
+from fedsq_flwr.executors.log_lines import log_format, log_formatter
 from fedsq_flwr.privacy.accounting import check_accountant
 from fedsq_flwr.privacy.audit import AuditLog
 from fedsq_flwr.privacy.ledger import Ledger
@@ -31,20 +32,29 @@ def silo(words: Sequence[str]) -> None:
     FedSQError
         If a setting is wrong, or silo and SuperLink do not come together; one line says why.
     """
+    log_format()  # refuses another one before anything is done
     own = read_silo_settings(words)
     if own.privacy is not None:
         check_accountant()
     keys = None if own.private_key is None else read_node_key(Path(own.private_key))
+    from fedsq_flwr.silos.health import health_file
     from fedsq_flwr.silos.link import Link  # Flower: only once the settings are known to be right
 
-    _log_to_stdout()  # after Flower, which sets its own log up when it is imported
+    _log_to_stdout(own.silo)  # after Flower, which sets its own log up when it is imported
     log = logging.getLogger(__name__)
     try:
         with (
             ending_signals_raise(),
             _files_for_the_owner_alone(),
             _audited(own) as audit,
-            Link(own.superlink, keys=keys, insecure=own.insecure, root_certificates=own.root_certificates) as link,
+            health_file(own.health_file, own.silo, own.superlink) as health,
+            Link(
+                own.superlink,
+                keys=keys,
+                insecure=own.insecure,
+                root_certificates=own.root_certificates,
+                on_heartbeat=None if health is None else health.write,
+            ) as link,
         ):
             log.info(
                 "silo %d of %d is connected to %s (node %d)",
@@ -89,10 +99,10 @@ def _files_for_the_owner_alone() -> Iterator[None]:
         os.umask(before)
 
 
-def _log_to_stdout() -> None:
-    """Log in lines that systemd and containers collect: time, level, what."""
+def _log_to_stdout(silo: int) -> None:
+    """Log in lines that systemd and containers collect: time, level, silo, what."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(log_formatter(named=False, silo=silo))
     package = logging.getLogger("fedsq_flwr")
     package.handlers, package.propagate = [handler], False
     package.setLevel(logging.INFO)

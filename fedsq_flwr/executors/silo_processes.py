@@ -98,7 +98,7 @@ class SiloProcesses:
         while waiting:
             for path, process in list(waiting.items()):
                 said = lines_of(path, self._before[path])
-                if any(line.endswith(f" {READY}") for line in said):
+                if any(line.endswith((f" {READY}", f'"message": "{READY}"}}')) for line in said):  # text, or JSON
                     del waiting[path]
                 elif process.poll() is not None or time.monotonic() > deadline:
                     last = said[-1] if said else "it said nothing"

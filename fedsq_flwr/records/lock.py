@@ -4,6 +4,7 @@ The system frees a lock when its process ends, however it ends. The command and 
 server that lost its command still holds its own lock, so that nobody writes beside it.
 """
 
+import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from fedsq_flwr.records.status import COMMAND_LOCK, SERVER_LOCK, OccupiedError
 
 #: Seconds that a command waits for the server of a command that was killed.
 PATIENCE = 60.0
+#: Seconds that anybody waits who would not wait: `holder_of` may have taken the lock for a moment.
+_GLANCE = 0.2
 
 
 class Holder(FileModel):
@@ -92,6 +95,33 @@ def outlast_server(directory: Path, tell: Callable[[str], None], seconds: float 
         pass
 
 
+def holder_of(directory: Path) -> Holder | None:
+    """Return which process is at work in a run's directory; None if none is. Nothing is written.
+
+    A process that did not say who it is has number 0.
+    """
+    for name in (COMMAND_LOCK, SERVER_LOCK):
+        path = directory / name
+        try:
+            # A file that is empty is nobody's. One that is not may be that of a process that was killed.
+            if path.stat().st_size and _is_locked(path):
+                return read_as(Holder, path)
+        except OSError:  # there is none, or it may not be looked at
+            continue
+        except DataError:
+            return Holder(pid=0, host="", since="")
+    return None
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextmanager
 def _held(directory: Path, name: str, seconds: float | None, *, record: bool = True) -> Iterator[None]:
     path = directory / name
@@ -99,7 +129,7 @@ def _held(directory: Path, name: str, seconds: float | None, *, record: bool = T
     lock = FileLock(path)
     with writing(path):
         try:
-            lock.acquire(timeout=-1 if seconds is None else seconds)
+            lock.acquire(timeout=-1 if seconds is None else max(seconds, _GLANCE))
         except Timeout:
             raise OccupiedError(f"output={directory}: a run is at work there, {holder}") from None
     try:

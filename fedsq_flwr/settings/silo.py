@@ -105,6 +105,8 @@ class SiloSettings(Settings):
     """Bytes that gates may take in ``state_dir``."""
     device: Device = "auto"
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+    health_file: Annotated[Text | None, Fact.PATH] = None
+    """File that is rewritten every half minute while the silo is connected, and gone otherwise; null: none."""
     privacy: PrivacySettings | None = None
     """What the silo enforces, whatever a run says; null: nothing beyond what every silo does."""
 

@@ -70,6 +70,8 @@ class Link:
         File of the authority that the server is verified by; the system's authorities by default.
     patience : float, optional
         Seconds to go on trying where nobody answers; for ever by default.
+    on_heartbeat : callable, optional
+        Called, in a thread of its own, each time that the SuperLink has taken a heartbeat: within half a minute.
 
     Attributes
     ----------
@@ -94,10 +96,12 @@ class Link:
         insecure: bool = False,
         root_certificates: str | None = None,
         patience: float | None = None,
+        on_heartbeat: Callable[[], None] | None = None,
     ) -> None:
         self.address = address
         self.node_id = 0
         self.most_bytes: Callable[[int], int] = lambda _: sys.maxsize
+        self._on_heartbeat = on_heartbeat
         self._registers_itself = keys is None
         private, public = generate_key_pairs() if keys is None else keys
         self._public = public_key_to_bytes(public)
@@ -243,6 +247,8 @@ class Link:
         try:
             if not self._client.SendNodeHeartbeat(request).success:
                 self._lost.set()
+            elif self._on_heartbeat is not None:
+                self._on_heartbeat()
         except (httpx.RequestError, ValueError):
             return False
         except httpx.HTTPStatusError as error:

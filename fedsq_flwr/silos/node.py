@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
 from fedsq_flwr.errors import DataError, FedSQError, RunFailedError
+from fedsq_flwr.executors.log_lines import Fields, meanwhile
 from fedsq_flwr.federation.protocol import count_bytes, round_of
 from fedsq_flwr.federation.waiting import waits
 from fedsq_flwr.privacy.audit import AuditLog
@@ -98,8 +99,9 @@ class Node:
         started = time.perf_counter()
         if self._audit is not None:
             self._audit.append("asked", asked(message))
-        reply = self._answer(message, started)
-        self._send(reply, message.metadata.message_type, time.perf_counter() - started)
+        with meanwhile(run=message.metadata.run_id) as known:
+            reply = self._answer(message, started, known)
+            self._send(reply, message.metadata.message_type, time.perf_counter() - started)
         return True
 
     def _send(self, reply: Message, kind: str, seconds: float) -> None:
@@ -107,12 +109,14 @@ class Node:
             self._audit.append(*replied(reply, kind))
         self._link.send(reply, seconds)
 
-    def _answer(self, message: Message, started: float) -> Message:
+    def _answer(self, message: Message, started: float, known: Fields) -> Message:
         """Let the app answer, or answer with an error; the log has all of it, the server what concerns it."""
         run, kind = f"run {message.metadata.run_id}", message.metadata.message_type
         what = f"{run}: {kind}"
         try:  # also a look at what the message holds may fail
-            what = f"{run}{round_of(message)}: {kind}"
+            where = round_of(message)
+            known |= {"round": int(where.split()[-1])} if where else {}
+            what = f"{run}{where}: {kind}"
             log.info("%s asked for (%s bytes)", what, f"{count_bytes([message]):,}")
             reply = self._app(message, self._context(message.metadata.run_id))
             if reply.has_content():

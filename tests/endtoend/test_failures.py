@@ -62,7 +62,9 @@ def test_a_run_in_which_every_silo_fails_ends_with_the_reason(run, monkeypatch, 
 
 def test_a_run_that_diverges_ends_with_the_reason(run, capsys):
     directory = run("learning_rate=1e30", status=1)
-    assert "holds values that are not finite" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "holds values that are not finite" in told
+    assert (directory / "run.log").read_text().endswith(f" ERROR flwr: {told}")
     assert not (directory / "summary.json").exists()
 
 
@@ -91,6 +93,7 @@ def test_finished_rounds_are_kept_when_a_run_is_interrupted(run, monkeypatch, ca
     monkeypatch.setattr(FedSQ, "aggregate_train", interrupt)
     directory = run("rounds=3", status=130)
     assert len((directory / "history.jsonl").read_text().splitlines()) == 1
+    assert (directory / "run.log").read_text().endswith("the run is broken off: KeyboardInterrupt\n")
     assert main(["report", str(directory)]) == 0
     monkeypatch.setattr(FedSQ, "aggregate_train", aggregate)
     program, *words = shlex.split(capsys.readouterr().err.splitlines()[-1])
@@ -109,6 +112,7 @@ def test_a_bad_page_costs_a_finished_run_nothing(run, monkeypatch, capsys):
     assert "there is no report: RuntimeError: no such font; fedsq report" in shown.out.replace("\n", " ")
     assert (directory / "summary.json").is_file()
     assert not (directory / "failure.json").exists()
+    assert " WARNING fedsq_flwr.job: there is no report: RuntimeError" in (directory / "run.log").read_text()
 
 
 NAMES = {

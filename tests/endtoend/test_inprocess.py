@@ -30,7 +30,10 @@ def test_a_run_leaves_what_is_promised(run):
     assert all(line.keys() >= PROMISED_LINE for line in lines)
     assert summary.keys() >= PROMISED_SUMMARY
     assert [silo["silo"] for silo in summary["per_silo"]] == [0, 1, 2]
-    command, versions, settings = (directory / "run.log").read_text().splitlines()[:3]
+    logged = (directory / "run.log").read_text()
+    assert all(f"INFO flwr: fedsq: round {number}/2: train loss " in logged for number in (1, 2))
+    assert "INFO flwr: fedsq: best validation accuracy " in logged
+    command, versions, settings = logged.splitlines()[:3]
     assert "command: fedsq run executor=inprocess silos=3 " in command
     assert all(f"{name} {version}" in versions for name, version in summary["versions"].items())
     assert {"python", "fedsq_flwr", "flwr", "torch", "hydra"} <= summary["versions"].keys()

@@ -1,7 +1,9 @@
 """Dockerfile and compose.yaml, held to what this package and Flower are. What they build is not built here."""
 
+import os
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -149,3 +151,17 @@ def test_files_are_mounted_where_settings_look_for_them():
         assert f": {path} " in silo
     state = environment(DOCKERFILE)["FLWR_HOME"]
     assert f"{state}/config.toml" in {item["target"] for item in SERVICES["superlink"]["configs"]}
+
+
+@pytest.mark.parametrize(("age", "status"), [(30, 0), (180, 1), (None, 1)])
+@pytest.mark.parametrize("silo", ["silo-a", "silo-b"])
+def test_a_silo_is_healthy_as_long_as_its_health_file_is_young(tmp_path, silo, age, status):
+    (name,) = (word for word in SERVICES[silo]["command"] if word.startswith("health_file="))
+    shell, command = SERVICES[silo]["healthcheck"]["test"]
+    place = name.removeprefix("health_file=")
+    assert (shell, place in command) == ("CMD-SHELL", True)
+    if age is not None:
+        (tmp_path / "health").touch()
+        os.utime(tmp_path / "health", (time.time() - age,) * 2)
+    here = command.replace("$$", "$").replace(place, str(tmp_path / "health"))
+    assert subprocess.run(["sh", "-c", here], capture_output=True, check=False).returncode == status

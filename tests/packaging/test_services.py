@@ -76,6 +76,8 @@ def test_the_settings_of_a_silo_are_settings_and_can_be_read(tmp_path):
     assert (config.silo, config.silos, config.superlink) == (0, 2, "server.example.org:9092")
     assert config.gate_cache_bytes == SiloSettings.model_fields["gate_cache_bytes"].default
     assert read_silo_settings([str(EXAMPLES / "silo.yaml"), *there]).weights is None
+    (folder,) = unit(EXAMPLES / "fedsq-silo.service")["RuntimeDirectory"]
+    assert config.health_file == f"/run/{folder}/health"
 
 
 def test_the_command_line_of_flower_finds_the_superlink_behind_the_door():

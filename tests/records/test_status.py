@@ -116,7 +116,7 @@ def test_a_damaged_file_is_told_and_left(tmp_path, name):
 
 
 def test_to_ask_for_the_status_or_to_make_a_page_loads_no_torch():
-    modules = ("records.status", "records.config", "records.history", "records.summary", "records.trackers", "report")
+    modules = ("records.status", "records.runs", "records.trackers", "report", "commands.runs", "commands.status")
     imports = "; ".join(f"import fedsq_flwr.{module}" for module in (*modules, "report.comparison", "sweeps.job"))
     code = f"import sys; {imports}; assert not {{'torch', 'flwr', 'ray', 'matplotlib', 'scipy'}} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,7 +1,7 @@
 """Finding the runs below directories. Unfinished and damaged runs are listed too."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -9,12 +9,10 @@ from pathlib import Path
 from fedsq_flwr.errors import DataError, FedSQError
 from fedsq_flwr.records.config import CONFIG, read_config
 from fedsq_flwr.records.history import HISTORY
-from fedsq_flwr.records.summary import FAILURE, SUMMARY, read_failure
+from fedsq_flwr.records.runs import find_runs
+from fedsq_flwr.records.summary import SUMMARY, read_failure
 from fedsq_flwr.report.comparison.settings import Values, comparable
 from fedsq_flwr.report.run import Run, read_run
-
-#: Any of them makes a directory a run's. The last one is Hydra's, there before the run has begun.
-MARKS = (CONFIG, HISTORY, SUMMARY, FAILURE, ".hydra/config.yaml")
 
 
 class State(Enum):
@@ -55,11 +53,6 @@ class Entry:
     problem: str = ""
 
 
-def is_run(directory: Path) -> bool:
-    """Whether the directory is that of one run."""
-    return any((directory / mark).is_file() for mark in MARKS)
-
-
 def collect(directories: Sequence[Path]) -> list[Entry]:
     """Read all runs in and below `directories`, in the order of their names; each once.
 
@@ -74,21 +67,13 @@ def collect(directories: Sequence[Path]) -> list[Entry]:
             raise DataError(
                 f"{directory}: there is no such directory; a run's, or one with runs below it, is wanted here"
             )
-        runs = sorted(_below(directory))
+        runs = sorted(find_runs(directory, _refuse))
         if not runs:
             raise DataError(f"{directory}: no run is in or below it (a run has a config.yaml and a history.jsonl)")
         for path in runs:
             name = str(path.relative_to(directory)) if len(directories) == 1 else str(path)
             found.setdefault(path.resolve(), _read(path, name))
     return list(found.values())
-
-
-def _below(directory: Path) -> Iterator[Path]:
-    """Find the runs, without looking into them."""
-    for where, inner, _ in os.walk(directory, onerror=_refuse):
-        if is_run(Path(where)):
-            inner.clear()
-            yield Path(where)
 
 
 def _refuse(error: OSError) -> None:
