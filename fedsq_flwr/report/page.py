@@ -14,6 +14,7 @@ from fedsq_flwr.errors import DataError, FedSQError
 from fedsq_flwr.files import write_whole
 from fedsq_flwr.records.summary import SUMMARY
 from fedsq_flwr.report import captions, measure_tables, numerals
+from fedsq_flwr.report.origins import origins
 from fedsq_flwr.report.run import Run, read_run
 
 REPORT_NAME = "report.html"
@@ -79,6 +80,7 @@ def render(run: Run) -> str:
         figures=_figures(run),
         caption=captions,
         measure=measure_tables,
+        origins=origins([run]),
         command=f"fedsq report {shlex.quote(str(run.directory))}",
     )
 

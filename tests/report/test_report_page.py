@@ -361,3 +361,40 @@ def test_broken_diagnostics_are_named(make_run):
     del files.history[1]["diagnostics"]["averaging"]["gap"]
     with pytest.raises(DataError, match=r"line 2, 'diagnostics', 'averaging': the field 'gap' is missing"):
         page_of(files)
+
+
+PROVENANCE = {
+    "date": "2026-11-29T20:15:00+01:00",
+    "command": "fedsq run method=fedsq",
+    "commit": "ab" * 20,
+    "clean": False,
+    "processor": "A processor",
+    "cores": 2,
+    "data": "moles",
+    "data_sha256": "cd" * 32,
+}
+
+
+def test_the_page_says_where_its_numbers_come_from_and_names_a_folder_of_images_by_its_folder(make_run, no_figures):
+    files = make_run()
+    files.set(data__name="imagefolder", data__path="/data/moles")
+    files.summary.update(provenance=PROVENANCE, weights={"source": "imagenet", "sha256": "ef" * 32})
+    text = Visible(page_of(files)).text
+    assert "fedsq on moles, 10 silos" in text
+    for told in (
+        "Date 2026-11-29T20:15:00+01:00",
+        "Command line fedsq run method=fedsq",
+        f"Commit {'ab' * 20}, with changes that are not committed",
+        "Processor A processor, 2 cores",
+        f"Data moles, sha256 {'cd' * 32}",
+        f"Weights at the start imagenet, sha256 {'ef' * 32}",
+        "Seeds 0",
+    ):
+        assert told in text
+    assert "digits" not in text.partition("Provenance")[2]
+
+
+def test_a_run_of_an_older_version_says_that_its_origin_is_not_recorded(make_run, no_figures):
+    text = Visible(page_of(make_run())).text
+    assert "Date not recorded" in text
+    assert "Commit not recorded" in text

@@ -13,6 +13,7 @@ from fedsq_flwr.report.comparison.analysis import Comparison, Section
 from fedsq_flwr.report.comparison.collecting import Entry, State
 from fedsq_flwr.report.comparison.settings import POOLED
 from fedsq_flwr.report.comparison.tables import Table
+from fedsq_flwr.report.origins import origins
 from fedsq_flwr.report.page import REPORT_NAME, fill, trusted
 
 LONG = 24  # characters of a word that may be broken
@@ -66,7 +67,7 @@ def render(comparison: Comparison, output: Path, command: str, csv_name: str) ->
         repeated=[entry for entry in comparison.groups.entries if entry.state is State.REPEATED],
         links=[(entry, _link(entry, output)) for entry in comparison.groups.entries],
         shared=shared_settings(comparison),
-        versions=_versions(comparison),
+        origins=origins(captions.runs(comparison)),
         on_seeds=verdict.on_seeds(comparison),
         notes=_notes(comparison),
         caption=captions,
@@ -105,14 +106,6 @@ def _link(entry: Entry, output: Path) -> str:
     if not page.is_file():
         return ""
     return f"./{quote(Path(os.path.relpath(page.resolve(), output.resolve())).as_posix())}"
-
-
-def _versions(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    found: dict[str, dict[str, None]] = {}
-    for run in captions.runs(comparison):
-        for name, version in run.summary.versions.items():
-            found.setdefault(name, {})[version] = None
-    return [(name, list(versions)) for name, versions in found.items()]
 
 
 def _trusted(pictures: list[tuple[str, str]]) -> Pictures:
