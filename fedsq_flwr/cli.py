@@ -130,6 +130,7 @@ def _add_report_command(commands: "argparse._SubParsersAction[argparse.ArgumentP
         metavar="METHOD",
         help="compare with this method, seed by seed (default: fedavg, if it is there)",
     )
+    report.add_argument("--pdf", action="store_true", help="write figures as PDF, too, beside SVG and CSV")
     report.set_defaults(action=_report)
 
 
@@ -224,7 +225,7 @@ def _partition(chosen: argparse.Namespace) -> None:
 def _report(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.report import report
 
-    report(chosen.directories, chosen.output, chosen.target, chosen.baseline)
+    report(chosen.directories, chosen.output, chosen.target, chosen.baseline, pdf=chosen.pdf)
 
 
 def _runs(chosen: argparse.Namespace) -> None:

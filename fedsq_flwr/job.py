@@ -2,8 +2,6 @@
 
 import logging
 import math
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ from fedsq_flwr.executors.log_lines import log_format, log_formatter
 from fedsq_flwr.executors.silos import agree, run_silos
 from fedsq_flwr.executors.simulation import run_simulation
 from fedsq_flwr.files import writing
+from fedsq_flwr.invocation import command_line
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.models import locate_weights
@@ -108,8 +107,7 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
 
 def _log_start(settings: RunSettings) -> None:
     """Begin the log with what makes the run again: the command line, the versions, the settings."""
-    program, *words = sys.argv
-    log.info("command: %s %s", Path(program).name, shlex.join(words))
+    log.info("command: %s", command_line())
     log.info("versions: %s", ", ".join(f"{name} {version}" for name, version in versions().items()))
     log.info("settings: %s", settings.to_json())
 

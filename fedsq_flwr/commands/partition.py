@@ -14,7 +14,7 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.files import plain
 from fedsq_flwr.records.results import partition_of
 from fedsq_flwr.report import captions
-from fedsq_flwr.report.heat_maps import FEW_CLASSES, partition_file
+from fedsq_flwr.report.heat_maps import FEW_CLASSES, partition_picture
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.partition_file import PartitionFile
 
@@ -47,7 +47,7 @@ def partition(overrides: list[str], output: Path | None) -> None:
     console.print(line, soft_wrap=True, highlight=False, markup=False)
     if output is not None:
         kind = output.suffix[1:]
-        content = json.dumps(plain(drawn)).encode() if kind == "json" else partition_file(drawn, kind)
+        content = json.dumps(plain(drawn)).encode() if kind == "json" else partition_picture(drawn).file(kind)
         write_output(output, content)
         console.print(Text(str(output)), soft_wrap=True, highlight=False)
 

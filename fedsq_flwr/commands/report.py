@@ -20,6 +20,8 @@ def report(
     output: Path | None = None,
     target: float | None = None,
     baseline: str | None = None,
+    *,
+    pdf: bool = False,
 ) -> None:
     """Write the page of one run into its directory, or a comparison of all runs in and below `directories`.
 
@@ -34,6 +36,8 @@ def report(
         The validation accuracy of rounds-to-target, from 0 to 1.
     baseline : str or None
         The method that others are compared with.
+    pdf : bool
+        Whether figures are written as PDF, too.
 
     Raises
     ------
@@ -48,14 +52,14 @@ def report(
         for name, value in given.items():
             if value is not None:
                 raise ConfigurationError(f"{name}={value}: is for comparisons, but {directories[0]} is a single run")
-        console.print(str(write_report(directories[0])), soft_wrap=True, highlight=False, markup=False)
+        console.print(str(write_report(directories[0], pdf=pdf)), soft_wrap=True, highlight=False, markup=False)
         return
     goal = output or (directories[0] if len(directories) == 1 else _new_directory())
     if is_run(goal):
         raise ConfigurationError(f"--output={goal}: is a run's directory, whose own report would be lost")
     comparison = compare(collect(directories), target, baseline)
     told = goal if len(directories) > 1 else output
-    paths = write_comparison(comparison, goal, _command(directories, told, target, baseline))
+    paths = write_comparison(comparison, goal, _command(directories, told, target, baseline, pdf=pdf), pdf=pdf)
     print_comparison(comparison, paths, console)
 
 
@@ -65,9 +69,11 @@ def _new_directory() -> Path:
     return next(path for path in chain((_COMPARISON,), numbered) if not path.exists())
 
 
-def _command(directories: Sequence[Path], output: Path | None, target: float | None, baseline: str | None) -> str:
+def _command(
+    directories: Sequence[Path], output: Path | None, target: float | None, baseline: str | None, *, pdf: bool
+) -> str:
     """Return the command line that asks for the same again."""
     words = ["fedsq", "report", *map(str, directories)]
     for name, value in (("--output", output), ("--target", target), ("--baseline", baseline)):
         words += [] if value is None else [name, str(value)]
-    return shlex.join(words)
+    return shlex.join([*words, "--pdf"] if pdf else words)

@@ -98,6 +98,10 @@ class PreparedImages:
         """Return the images at ``places`` (int64 or slice), prepared: float32 on `device`."""
         return self.pipeline(self._raw[self._places[places]])
 
+    def stored(self, places: Tensor | slice) -> Tensor:
+        """Return the images at ``places`` as they are held, not prepared."""
+        return self._raw[self._places[places]]
+
     @property
     def device(self) -> torch.device:
         """Where images are held and prepared."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fedsq_flwr
 from fedsq_flwr.errors import RunFailedError
+from fedsq_flwr.invocation import COMMAND, command_line
 
 # Would send the run to another Ray than the settings name, or open the SuperLink's old ports, which are fixed.
 _DROPPED = ("RAY_ADDRESS", "FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
@@ -45,6 +46,8 @@ def isolated_environment(home: Path, variables: Mapping[str, str]) -> dict[str, 
     source = str(Path(fedsq_flwr.__file__).parent.parent)
     if source not in (*site.getsitepackages(), site.getusersitepackages()):  # a checkout
         environment["PYTHONPATH"] = _joined(os.pathsep, source, environment.get("PYTHONPATH"))
+    if (command := command_line()) is not None:
+        environment[COMMAND] = command
     return environment | _FIXED | {"FLWR_HOME": str(home), "RAY_TMPDIR": str(home)} | dict(variables)
 
 

@@ -16,6 +16,7 @@ from fedsq_flwr.files import MOST, finite
 from fedsq_flwr.learning import Evaluation, Measures, Predictions, derive_seed
 from fedsq_flwr.learning.measures import bootstrap, measure
 from fedsq_flwr.records.history import Line, best_line, is_accuracy, stops_early
+from fedsq_flwr.records.provenance import provenance_of
 from fedsq_flwr.records.summary import LAYOUT, Summary, TestMeasures, figures
 from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
@@ -134,6 +135,7 @@ def summary_of(settings: RunSettings, task: ServerData, lines: Sequence[Line], f
         **figures(lines, settings.select_by),
         "per_silo": per_silo,
         "versions": versions(),
+        "provenance": provenance_of(settings, task),
     }
     return Summary.model_validate(summary | found)
 

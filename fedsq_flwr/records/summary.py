@@ -47,6 +47,23 @@ class SiloSummary(FileModel):
     measures: Measures | None = None
 
 
+class Provenance(FileModel):
+    """Where the numbers of a run come from; None is what could not be told.
+
+    ``date`` is when the run ended, in the host's time zone. ``clean`` says whether the checkout was as committed.
+    ``data`` is the data's own name, that of the folder where the images are a user's own.
+    """
+
+    date: str
+    command: str | None = None
+    commit: str | None = None
+    clean: bool | None = None
+    processor: str | None = None
+    cores: Count | None = None
+    data: str | None = None
+    data_sha256: str | None = None
+
+
 class Summary(FileModel):
     """What ``summary.json`` holds; None is what was not measured.
 
@@ -97,6 +114,7 @@ class Summary(FileModel):
     weights: dict[str, Any] | None = None
     weights_sha256: str | None = None
     versions: dict[str, str]
+    provenance: Provenance | None = None
 
     @field_validator("layout")
     @classmethod
@@ -104,6 +122,11 @@ class Summary(FileModel):
         if layout != LAYOUT:
             raise ValueError(f"'schema' is {layout}: a later version wrote this; this one reads {LAYOUT}")
         return layout
+
+    @property
+    def data_title(self) -> str:
+        """The data's own name, where the run told it."""
+        return (self.provenance and self.provenance.data) or self.data
 
     @property
     def score(self) -> float | None:

@@ -1,7 +1,7 @@
-"""Figures of what happens by round and by silo, each an inline SVG element."""
+"""Figures of what happens by round and by silo."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from fedsq_flwr.records.history import Diagnostics, Line
 from fedsq_flwr.records.summary import SiloSummary, Summary
 from fedsq_flwr.report import numerals, svg
+from fedsq_flwr.report.svg import Canvas, Drawing
 
 HEIGHT = 3.9
 FEW_ROUNDS = 30  # with a dot a round; more of them would hide the line
@@ -19,10 +20,10 @@ DOTTED = (0, (1, 2))
 DASHED = (0, (4, 2))
 
 
-def accuracy_by_round(rounds: Sequence[Line], best: int | None) -> str:
+def accuracy_by_round(rounds: Sequence[Line], best: int | None) -> Drawing:
     """Draw validation and test accuracy, the silos' span, and the round that validation chose."""
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         axes = _axes_by_round(figure, rounds, best, "accuracy")
         numbers = [line.round for line in rounds]
         _line(axes, numbers, [line.accuracy for line in rounds], colour=svg.VALIDATION, label="validation")
@@ -35,13 +36,18 @@ def accuracy_by_round(rounds: Sequence[Line], best: int | None) -> str:
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.02))
         figure.legend(loc="outside upper left", ncols=3)
 
-    return svg.draw("accuracy", "Accuracy by round", HEIGHT, paint)
+    heads = "round", "validation", "test", "worst silo", "best silo"
+    table = [
+        (line.round, line.accuracy, line.test_accuracy, _least(line.accuracies), _most(line.accuracies))
+        for line in rounds
+    ]
+    return Drawing("accuracy", "Accuracy by round", HEIGHT, paint, (heads, table))
 
 
-def loss_by_round(rounds: Sequence[Line], best: int | None) -> str:
+def loss_by_round(rounds: Sequence[Line], best: int | None) -> Drawing:
     """Draw training and validation loss."""
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         axes = _axes_by_round(figure, rounds, best, "loss")
         numbers = [line.round for line in rounds]
         _line(axes, numbers, [line.loss for line in rounds], colour=svg.VALIDATION, label="validation")
@@ -50,14 +56,15 @@ def loss_by_round(rounds: Sequence[Line], best: int | None) -> str:
         axes.set_ylim(0, 1.05 * max((loss for loss in losses if loss > 0), default=1))
         figure.legend(loc="outside upper left", ncols=2)
 
-    return svg.draw("loss", "Loss by round", HEIGHT, paint)
+    table = [(line.round, line.loss, line.train_loss) for line in rounds]
+    return Drawing("loss", "Loss by round", HEIGHT, paint, (("round", "validation", "training"), table))
 
 
-def accuracy_by_silo(summary: Summary) -> str:
+def accuracy_by_silo(summary: Summary) -> Drawing:
     """Draw the best round's accuracy on each silo's held-out samples, from worst to best."""
     silos = summary.evaluated_silos
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         axes = figure.add_subplot()
         colours = [svg.WORST if summary.silos_differ else svg.SILOS, *[svg.SILOS] * (len(silos) - 1)]
         heights = [drawable(silo.accuracy) for silo in silos]
@@ -65,6 +72,8 @@ def accuracy_by_silo(summary: Summary) -> str:
             axes.bar(range(len(silos)), heights, color=colours, width=0.7 if len(silos) <= FEW_SILOS else 0.85)
         else:  # one outline, where each bar is thinner than a pixel
             axes.stairs(heights, np.arange(len(silos) + 1) - 0.5, fill=True, color=svg.SILOS)
+        for place, (silo, height) in enumerate(zip(silos, heights, strict=True)):
+            figure.note(axes, place, height, f"silo {silo.silo}: accuracy {height:.3f}")
         axes.set_xlim(-0.8, max(len(silos), 4) - 0.2)  # a lone bar is no wall
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("accuracy")
@@ -81,14 +90,15 @@ def accuracy_by_silo(summary: Summary) -> str:
                 textcoords="offset points",
             )
 
-    return svg.draw("silos", "Accuracy by silo", HEIGHT, paint)
+    table = [(silo.silo, silo.held_out, silo.accuracy) for silo in silos]
+    return Drawing("silos", "Accuracy by silo", HEIGHT, paint, (("silo", "held out", "accuracy"), table))
 
 
-def averaging_by_round(diagnoses: Sequence[tuple[int, Diagnostics]]) -> str:
+def averaging_by_round(diagnoses: Sequence[tuple[int, Diagnostics]]) -> Drawing:
     """Draw the averaging gap relative to the spread, and below it how far the silos and their mean moved."""
     rounds = [number for number, _ in diagnoses]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         above, below = figure.subplots(2, 1, sharex=True)
         gaps = [found.averaging.relative for _, found in diagnoses]
         _line(above, rounds, gaps, colour=svg.VALIDATION, label="averaging gap")
@@ -105,7 +115,9 @@ def averaging_by_round(diagnoses: Sequence[tuple[int, Diagnostics]]) -> str:
         figure.align_ylabels()
         figure.legend(loc="outside upper left", ncols=3)
 
-    return svg.draw("averaging", "Averaging gap and drift by round", HEIGHT, paint)
+    heads = "round", "averaging gap over spread", "drift of the silos", "drift of their mean"
+    table = [(number, found.averaging.relative, found.drift.mean, found.drift.of_mean) for number, found in diagnoses]
+    return Drawing("averaging", "Averaging gap and drift by round", HEIGHT, paint, (heads, table))
 
 
 def drawable(value: float | None) -> float:
@@ -161,14 +173,22 @@ def _silo_span(axes: Axes, rounds: Sequence[Line]) -> None:
         return
     axes.fill_between(
         [line.round for line in rounds],
-        [drawable(min(line.accuracies.values(), default=None)) for line in rounds],
-        [drawable(max(line.accuracies.values(), default=None)) for line in rounds],
+        [drawable(_least(line.accuracies)) for line in rounds],
+        [drawable(_most(line.accuracies)) for line in rounds],
         color=svg.SILOS,
         alpha=0.22,
         linewidth=0,
         zorder=0,
         label="silos, worst to best",
     )
+
+
+def _least(accuracies: Mapping[int, float]) -> float | None:
+    return min(accuracies.values(), default=None)
+
+
+def _most(accuracies: Mapping[int, float]) -> float | None:
+    return max(accuracies.values(), default=None)
 
 
 def _name_silos(axes: Axes, silos: Sequence[SiloSummary]) -> None:

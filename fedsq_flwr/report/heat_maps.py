@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fedsq_flwr.records.history import Diagnostics, LayerGates
 from fedsq_flwr.report import svg
 from fedsq_flwr.report.figures import drawable
+from fedsq_flwr.report.svg import Canvas, Drawing
 from fedsq_flwr.settings.partition_file import PartitionFile
 
 FEW_CLASSES = 20  # each named; more are numbered
@@ -21,6 +21,7 @@ COUNTED_CLASSES = 12  # up to here a cell is wide enough for its count
 COUNTED_SILOS = 20  # and up to here high enough
 BARS = 500  # up to here a bar is a pixel high
 FEW_LAYERS = 40  # each named; more are numbered
+ROW = 0.25  # inches that a layer takes: its name can be read on a slide
 WRITTEN_LAYERS = 26  # up to here a cell is high enough for its number
 WRITTEN_ROUNDS = 12  # and up to here wide enough
 MOST_ROUNDS = 10_000  # of the diagnostics, the last ones
@@ -30,23 +31,20 @@ FULLEST = 0.75  # opacity of the fullest cell: a count in it can still be read, 
 Diagnoses = Sequence[tuple[int, Diagnostics]]
 
 
-def partition_picture(partition: PartitionFile, name: str = "partition") -> str:
+def partition_picture(partition: PartitionFile, name: str = "partition") -> Drawing:
     """Draw a cell for each silo and class, the stronger the more samples, and a bar for each silo's size.
 
     A heat map reads well from 2 to 100 silos and classes, where bubbles and stacked bars do not.
     Opacity goes with the square root of the count, since a few big cells would hide all others. `name` is
     another one for each picture of a page.
     """
-    paint = partial(_paint, partition)
-    return svg.draw(name, "Samples of each class in each silo", _height(partition), paint)
+    height = min(max(1.3 + 0.27 * len(partition.counts), 2.4), 5.4)
+    table = [(silo, *counts, sum(counts)) for silo, counts in enumerate(partition.counts)]
+    heads = "silo", *partition.class_names, "all"
+    return Drawing(name, "Samples of each class in each silo", height, partial(_paint, partition), (heads, table))
 
 
-def partition_file(partition: PartitionFile, kind: str) -> bytes:
-    """Draw the same as the content of a file, ``png`` or ``svg``."""
-    return svg.draw_file("partition", _height(partition), partial(_paint, partition), kind)
-
-
-def flips_by_layer(diagnoses: Diagnoses) -> str:
+def flips_by_layer(diagnoses: Diagnoses) -> Drawing:
     """Draw flip rates, layers by rounds, and beside them the share of open gates in the last round.
 
     The colours mean the same on every page, so that runs can be compared; they go with the square root, since most
@@ -61,27 +59,37 @@ def flips_by_layer(diagnoses: Diagnoses) -> str:
             by_name = {layer.layer: drawable(layer.flip_rate) for layer in found.layers}
             rates[:, number - rounds[0]] = [by_name.get(layer.layer, np.nan) for layer in layers]
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         cells, densities = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
         for axes in (cells, densities):
             axes.grid(visible=False)
         _paint_rates(cells, rates, rounds)
+        for (layer, place), rate in np.ndenumerate(rates):
+            figure.note(
+                cells, rounds[place], layer, f"{layers[layer].layer}, round {rounds[place]}: {100 * rate:.1f} %"
+            )
         _name_layers(cells, layers)
         _paint_densities(densities, layers)
 
-    return svg.draw("flips", "Flipped gates by layer and round", min(max(1.4 + 0.21 * len(layers), 2.6), 7.5), paint)
+    heads = "round", "layer", "kind", "gates", "flip rate", "open of the fixed gates", "open of the model's own"
+    table = [
+        (number, each.layer, each.kind, each.gates, each.flip_rate, each.density, each.own_density)
+        for number, found in diagnoses
+        for each in found.layers
+    ]
+    height = min(max(1.5 + ROW * len(layers), 2.6), 11.5)
+    return Drawing("flips", "Flipped gates by layer and round", height, paint, (heads, table))
 
 
-def _height(partition: PartitionFile) -> float:
-    return min(max(1.3 + 0.27 * len(partition.counts), 2.4), 5.4)
-
-
-def _paint(partition: PartitionFile, figure: Figure) -> None:
+def _paint(partition: PartitionFile, figure: Canvas) -> None:
     counts = np.array(partition.counts)
     cells, sizes = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
     cells.grid(visible=False)
     sizes.grid(visible=False)
     _paint_cells(cells, counts)
+    for silo, label in np.ndindex(counts.shape):
+        name = partition.class_names[label] if label < len(partition.class_names) else label
+        figure.note(cells, label, silo, f"silo {silo}, class {name}: {counts[silo, label]}")
     _name_classes(cells, partition.class_names)
     cells.set_ylabel("silo")
     if len(counts) <= FEW_SILOS:
@@ -143,7 +151,7 @@ def _paint_sizes(axes: Axes, sizes: tuple[int, ...]) -> None:
 
 def _write(axes: Axes, x: float, y: float, text: str, ha: str) -> None:
     # Left out of the layout, since it is inside the axes anyway and measuring it takes long.
-    axes.text(x, y, text, ha=ha, va="center", fontsize=9.5, in_layout=False)
+    axes.text(x, y, text, ha=ha, va="center", fontsize=10.5, in_layout=False)
 
 
 def _paint_rates(axes: Axes, rates: NDArray[np.float64], rounds: range) -> None:
@@ -160,7 +168,7 @@ def _paint_rates(axes: Axes, rates: NDArray[np.float64], rounds: range) -> None:
 def _name_layers(axes: Axes, layers: Sequence[LayerGates]) -> None:
     if len(layers) <= FEW_LAYERS:
         names = [each.layer if len(each.layer) <= 24 else f"…{each.layer[-23:]}" for each in layers]
-        axes.set_yticks(range(len(layers)), names, fontsize=9)
+        axes.set_yticks(range(len(layers)), names, fontsize=11.5)
     else:
         svg.whole_numbers(axes.yaxis)
         axes.set_ylabel(f"gated call in forward order ({len(layers)})")

@@ -1,11 +1,13 @@
 """The report of a run: one self-contained HTML page."""
 
+import base64
+import hashlib
 import logging
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, select_autoescape
 from markupsafe import Markup
@@ -14,21 +16,29 @@ from fedsq_flwr.errors import DataError, FedSQError
 from fedsq_flwr.files import write_whole
 from fedsq_flwr.records.summary import SUMMARY
 from fedsq_flwr.report import captions, measure_tables, numerals
+from fedsq_flwr.report.origins import origins
 from fedsq_flwr.report.run import Run, read_run
 
-REPORT_NAME = "report.html"
+if TYPE_CHECKING:
+    from fedsq_flwr.report.svg import Drawing
+
+    Pictures = list[tuple[Drawing, str]]
+
+REPORT_NAME, FIGURES = "report.html", "figures"
 TEMPLATES = Path(__file__).parent / "templates"
 
 log = logging.getLogger(__name__)
 
 
-def write_report(directory: Path) -> Path:
-    """Make ``report.html`` in a run's directory from the files there.
+def write_report(directory: Path, *, pdf: bool = False) -> Path:
+    """Make ``report.html`` and ``figures/`` in a run's directory from the files there.
 
     Parameters
     ----------
     directory : Path
         The run's directory. A run that did not finish gets a report that says so.
+    pdf : bool
+        Whether figures are written as PDF, too.
 
     Returns
     -------
@@ -40,8 +50,10 @@ def write_report(directory: Path) -> Path:
     FedSQError
         If a file of the run is missing or damaged, or the page cannot be written.
     """
-    target = directory / REPORT_NAME
-    write_text(target, render(read_run(directory)))
+    run, target = read_run(directory), directory / REPORT_NAME
+    pictures = _figures(run)
+    kinds = write_figures(directory, pictures, pdf=pdf)
+    write_text(target, render(run, pictures, kinds))
     return target
 
 
@@ -69,17 +81,22 @@ def not_at_the_runs_cost(directory: Path, warn: Callable[[str], None] = log.warn
         warn(f"there is no report: {told}; fedsq report {shlex.quote(str(directory))} makes it")
 
 
-def render(run: Run) -> str:
-    """Make the page's text: the same for the same run, whenever it is made."""
+def render(run: Run, pictures: "Pictures", kinds: Sequence[str]) -> str:
+    """Make the page's text, with the figures and the kinds of files that there are of each.
+
+    It is the same for the same run, whenever it is made.
+    """
     return fill(
         "page.html",
         run=run,
         settings=run.settings,
         summary=run.summary,
-        figures=_figures(run),
+        figures=pictures,
+        kinds=kinds,
         caption=captions,
         measure=measure_tables,
-        command=f"fedsq report {shlex.quote(str(run.directory))}",
+        origins=origins([run]),
+        command=shlex.join(["fedsq", "report", str(run.directory), *(["--pdf"] if "pdf" in kinds else [])]),
     )
 
 
@@ -93,18 +110,21 @@ def fill(template: str, **values: Any) -> str:
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(disabled_extensions=("md",), default=True),
+        autoescape=select_autoescape(disabled_extensions=("md", "js"), default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     try:
-        return environment.get_template(template).render(number=numerals, **values)
+        page, script = environment.get_template(template), environment.get_template("page.js").render()
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        trusted = {"script": Markup(script), "script_sha256": digest}  # noqa: S704 - a file of this package
+        return page.render(number=numerals, **trusted, **values)
     except TemplateNotFound as error:
         raise DataError(f"{TEMPLATES}: has no {error.name}, as in Flower's bundle of a checkout") from error
 
 
-def _figures(run: Run) -> list[tuple[Markup, str]]:
+def _figures(run: Run) -> "Pictures":
     """Draw the figures and write their captions."""
     # matplotlib takes a second to import. The terminal's report does without it.
     from fedsq_flwr.report import figures, heat_maps
@@ -121,12 +141,31 @@ def _figures(run: Run) -> list[tuple[Markup, str]]:
     if diagnoses:
         pairs.append((heat_maps.flips_by_layer(diagnoses), captions.of_flips(diagnoses, run.settings)))
         pairs.append((figures.averaging_by_round(diagnoses), captions.of_averaging(diagnoses)))
-    return [(trusted(picture), caption) for picture, caption in pairs]
+    return pairs
 
 
-def trusted(picture: str) -> Markup:
-    """Mark a picture as HTML: matplotlib escapes the texts that it draws."""
-    return Markup(picture)  # noqa: S704
+def write_figures(directory: Path, pictures: "Pictures", *, pdf: bool) -> list[str]:
+    """Write each figure into ``figures/`` as SVG and CSV, and as PDF if asked; return the kinds.
+
+    A PDF of an earlier report that would not fit the page any more is removed.
+
+    Raises
+    ------
+    DataError
+        If one cannot be written.
+    """
+    place, kinds = directory / FIGURES, ["svg", *(["pdf"] if pdf else []), "csv"]
+    try:
+        if pictures:
+            place.mkdir(parents=True, exist_ok=True)
+        for drawing, _ in pictures:
+            for kind in kinds:
+                write_whole(place / f"{drawing.name}.{kind}", drawing.file(kind))
+            if not pdf:
+                (place / f"{drawing.name}.pdf").unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{error.filename or place}: cannot be written: {error.strerror}") from None
+    return kinds
 
 
 def write_text(target: Path, text: str) -> None:

@@ -1,14 +1,21 @@
 """From a matplotlib figure to SVG inside a page, with the page's colours and font and without a date."""
 
+import csv
 import html
+import json
 import re
 import warnings
-from collections.abc import Callable
-from io import BytesIO
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO, StringIO
 from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -46,56 +53,126 @@ _VARIABLES = MappingProxyType(
     }
 )
 
+#: By format, what a file does not say: two files of the same figure are equal.
+DATELESS: MappingProxyType[str, dict[str, None]] = MappingProxyType(
+    {
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        "png": {"Software": None},
+    }
+)
+METHOD = "method-"  # begins the name of the group of what is drawn of a method
+MOST_SPOTS = 4000  # of a figure that tell their values
 WIDTH = 6.6  # inches at 72 points: half of a wide page, nearly a telephone's width
 
 
-def draw(name: str, title: str, height: float, paint: Callable[[Figure], None]) -> str:
-    """Draw one figure.
+#: The names of columns, and rows of what is drawn.
+Table = tuple[Sequence[str], Iterable[Sequence[object]]]
 
-    Parameters
+
+class Canvas(Figure):
+    """A figure with notes: what is said of a place in it that somebody points at."""
+
+    def __init__(self, height: float) -> None:
+        super().__init__(figsize=(WIDTH, height), layout="constrained")
+        self._notes: list[tuple[Axes, float, float, str]] = []
+
+    def note(self, axes: Axes, x: float, y: float, text: str) -> None:
+        """Say ``text`` of a place; a line's points have their notes from its label."""
+        self._notes.append((axes, x, y, text))
+
+    def spots(self) -> list[tuple[float, float, str, str]]:
+        """Return x and y in points from the upper left, the text, and the group of what it is about, once drawn.
+
+        There are none of very many: they would make a page large.
+        """
+        lines = [
+            (axes, line) for axes in self.axes for line in axes.lines if not str(line.get_label()).startswith("_")
+        ]
+        points = [
+            (axes, x, y, _text_of(self, axes, str(line.get_label()), x, y), line.get_gid() or "")
+            for axes, line in lines
+            for x, y in zip(*map(np.ravel, line.get_data()), strict=True)
+        ]
+        points += [(*note, "") for note in self._notes]
+        if len(points) > MOST_SPOTS:
+            return []
+        width, height = (72 * size for size in self.get_size_inches())
+        inches = self.dpi_scale_trans.inverted()
+        found = []
+        for axes, x, y, text, group in points:
+            if np.isfinite(y):
+                right, up = 72 * inches.transform(axes.transData.transform((x, y)))
+                found.append((round(float(right), 1), round(float(height - up), 1), text, group))
+        return [spot for spot in found if 0 <= spot[0] <= width and 0 <= spot[1] <= height]
+
+
+def _text_of(figure: Figure, axes: Axes, label: str, x: float, y: float) -> str:
+    name = axes.get_xlabel() or figure.axes[-1].get_xlabel()
+    return f"{' '.join(label.split())}, {name} {x:g}: {axes.get_ylabel()} {y:.4g}"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure: for a page, and as files of several formats.
+
+    Attributes
     ----------
     name : str
-        Another one for each figure of a page: it keeps their identifiers apart.
+        Another one for each figure of a page: the name of its files, and what keeps identifiers apart.
     title : str
         What a screen reader says.
     height : float
         In inches; the width is the same for all.
-    paint : Callable[[Figure], None]
-        Puts the content on a fresh figure.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element, the same for the same input whenever and wherever it is made.
+    paint : Callable[[Canvas], None]
+        Puts the content on a fresh canvas.
+    table : Table
+        The numbers that are drawn.
     """
-    return _inline(_render(name, height, paint, format="svg").decode(), title)
 
+    name: str
+    title: str
+    height: float
+    paint: Callable[[Canvas], None]
+    table: Table
 
-def draw_file(name: str, height: float, paint: Callable[[Figure], None], kind: str) -> bytes:
-    """Draw one figure as the content of a file that stands alone, on paper.
+    @cached_property
+    def inline(self) -> Markup:
+        """An ``<svg>`` element, the same for the same input whenever and wherever it is made."""
+        document, spots = self._svg
+        # HTML, since matplotlib escapes the texts that it draws.
+        return Markup(_inline(document.decode(), self.title, spots))  # noqa: S704
 
-    Parameters
-    ----------
-    name, height, paint
-        As for `draw`.
-    kind : {"png", "svg"}
-        The format.
-    """
-    return _render(name, height, paint, format=kind, facecolor=PAPER, dpi=120)
+    def file(self, kind: str) -> bytes:
+        """Return the content of a file that stands alone, on paper: ``csv``, ``pdf``, ``png`` or ``svg``."""
+        if kind == "svg":
+            return self._svg[0]
+        return self._csv() if kind == "csv" else self._rendered(kind)[0]
 
+    @cached_property
+    def _svg(self) -> tuple[bytes, list[tuple[float, float, str, str]]]:
+        document, canvas = self._rendered("svg")
+        return document, canvas.spots()
 
-def _render(name: str, height: float, paint: Callable[[Figure], None], **saving: Any) -> bytes:
-    buffer = BytesIO()
-    dateless = {"Date": None, "Creator": None} if saving["format"] == "svg" else {"Software": None}
-    # Another font than the one measured with is shown, so that its lacking glyphs do not matter.
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()  # a matplotlibrc of one's own is for other figures
-        mpl.rcParams.update(_style(name))
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        paint(figure)
-        figure.savefig(buffer, metadata=dateless, **saving)
-    return buffer.getvalue()
+    def _rendered(self, kind: str) -> tuple[bytes, Canvas]:
+        buffer = BytesIO()
+        # Another font than the one measured with is shown, so that its lacking glyphs do not matter.
+        with mpl.rc_context(), warnings.catch_warnings():
+            mpl.rcdefaults()  # a matplotlibrc of one's own is for other figures
+            mpl.rcParams.update(_style(self.name))
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            canvas = Canvas(self.height)
+            self.paint(canvas)
+            canvas.savefig(buffer, format=kind, metadata=DATELESS[kind], facecolor=PAPER, dpi=120)
+        return buffer.getvalue(), canvas
+
+    def _csv(self) -> bytes:
+        heads, rows = self.table
+        text = StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(heads)
+        writer.writerows(rows)
+        return text.getvalue().encode()
 
 
 def whole_numbers(axis: Axis) -> None:
@@ -133,13 +210,16 @@ def _style(name: str) -> dict[Any, Any]:
         "lines.linewidth": 2.0,
         "svg.fonttype": "none",  # texts stay texts: small, searchable, in the page's font
         "svg.hashsalt": name,
+        "pdf.fonttype": 42,  # texts stay texts here, too
     }
 
 
-def _inline(document: str, title: str) -> str:
-    """Extract the SVG element and leave colours and font to the page."""
+def _inline(document: str, title: str, spots: Sequence[tuple[float, float, str, str]]) -> str:
+    """Extract the SVG element, leave colours and font to the page, and tell its script where values are."""
     svg = document[document.index("<svg") :].rstrip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = svg.replace(f"fill: {PAPER}", "fill: none", 1)  # the paper itself
+    svg = re.sub(rf'<g id="({METHOD}\d+)"', r'<g class="\1"', svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to groups, and pages want unique ids
     svg = re.sub(r"font: ([\d.]+px) [^;\"<]*", r"font-size: \1", svg)  # as older matplotlib has it
     svg = re.sub(r"font-family: [^;\"<]*;? ?", "", svg)
@@ -147,4 +227,5 @@ def _inline(document: str, title: str) -> str:
         svg = svg.replace(colour, f"var(--{variable}, {colour})")
     box = re.search(r'viewBox="[^"]*"', svg)
     content = svg[svg.index(">") + 1 :]
-    return f'<svg {box[0] if box else ""} role="img" aria-label="{html.escape(title)}">{content}'
+    told = html.escape(json.dumps(spots, separators=(",", ":"), ensure_ascii=False))
+    return f'<svg {box[0] if box else ""} role="img" aria-label="{html.escape(title)}" data-spots="{told}">{content}'

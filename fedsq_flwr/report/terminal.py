@@ -160,7 +160,7 @@ def print_summary(summary: Summary, directory: Path, console: Console) -> None:
         Where to print.
     """
     title = (
-        f"{summary.method} on {summary.data}, {numerals.count(summary.silos, 'silo')}, seed {summary.seed}: "
+        f"{summary.method} on {summary.data_title}, {numerals.count(summary.silos, 'silo')}, seed {summary.seed}: "
         f"{numerals.count(summary.stopped or summary.rounds, 'round')} in {numerals.duration(summary.wall_seconds)}"
     )
     lines = [Text(), Text(title, style="bold")]

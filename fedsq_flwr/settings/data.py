@@ -1,6 +1,7 @@
 """``data``: which images a run learns from, and what each silo keeps back to evaluate the model on its own data."""
 
 import re
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator
@@ -41,6 +42,11 @@ class DataSettings(Settings):
     """Fraction of a silo's samples that the silo never trains on and evaluates the model on."""
     min_held_out: Annotated[int, Field(ge=1)] = 5
     """Fewest held-out samples; a silo with fewer than twice this number holds none out."""
+
+    @property
+    def title(self) -> str:
+        """What people call the data."""
+        return self.name
 
     @field_validator("classes")
     @classmethod
@@ -104,6 +110,11 @@ class ImageFolderData(DataSettings):
     """What to do with a file that cannot be read: end with an error, or leave the file out and count it."""
     test_fraction: Fraction = 0.2
     """Fraction of the samples for the test set, where there is no folder of test images."""
+
+    @property
+    def title(self) -> str:
+        """The name of the folder; where only the silos have one, the data's kind."""
+        return self.name if self.path is None else Path(self.path).name or self.name
 
 
 #: A choice of ``data``, told apart by its name.

@@ -39,13 +39,13 @@ def test_each_measure_has_its_intervals_and_each_class_its_recall(make_run) -> N
     assert rows["accuracy"].test == f"{run.summary.test_accuracy:.3f}"
     assert [row.recall for row in class_rows(run)] == [f"{recall:.3f}" for recall in whole.recalls]
     assert [row.cells for row in class_rows(run)] == list(map(tuple, whole.confusion.tolist()))
-    text = page.render(run)
+    text = page.render(run, [], [])
     assert rows["macro_f1"].test_interval in text
     assert "AUROC is undefined" not in text
 
 
 def test_what_is_undefined_is_said(make_run) -> None:
-    text = page.render(read_run(measured(make_run, lacking=1).write()))
+    text = page.render(read_run(measured(make_run, lacking=1).write()), [], [])
     assert "AUROC is undefined on the test set, where a class has no sample." in text
 
 
@@ -53,7 +53,7 @@ def test_the_silos_measures_say_that_their_auroc_is_a_mean(make_run) -> None:
     files = make_run(rounds=3, silos=2, classes=3)
     together = {**told(drawn(0, 60, 3)), "auroc_sets": 2}
     files.summary.update(measures=together, held_out_measures=together)
-    text = page.render(read_run(files.write()))
+    text = page.render(read_run(files.write()), [], [])
     assert "AUROC is the mean over the silos that have every class (2 of them), weighted by samples" in text
     assert "of all samples that the silos hold out: samples by class (rows)" in text
 
@@ -64,13 +64,13 @@ def test_a_matrix_of_very_many_classes_is_left_to_the_file(make_run) -> None:
     files.summary.update(test_measures=told(Predictions(labels, labels, np.eye(40))))
     run = read_run(files.write())
     assert {row.cells for row in class_rows(run)} == {()}
-    assert "the confusion matrix" not in page.render(run)
+    assert "the confusion matrix" not in page.render(run, [], [])
 
 
 def test_an_older_run_has_no_such_table(make_run) -> None:
     run = read_run(make_run().write())
     assert (measure_rows(run.summary), class_rows(run)) == ([], [])
-    assert "<summary>Measures</summary>" not in page.render(run)
+    assert "<summary>Measures</summary>" not in page.render(run, [], [])
 
 
 def test_a_run_that_stopped_early_is_finished_and_says_why_on_the_page_and_in_the_terminal(make_run) -> None:
@@ -79,7 +79,7 @@ def test_a_run_that_stopped_early_is_finished_and_says_why_on_the_page_and_in_th
     files.summary.update(rounds=9, stopped=3, select_by="macro_f1")
     run = read_run(files.write())
     assert run.finished
-    text = page.render(run)
+    text = page.render(run, [], [])
     assert "stopped after round 3 of 9: 2 rounds without an improvement of macro-F1 of at least 0.1." in text
     assert f"chose the best round by its macro-F1 ({run.summary.measures.macro_f1:.3f})" in text
     output = io.StringIO()

@@ -1,6 +1,9 @@
 """The page: its numbers are the files' numbers, and it is harmless, whole and self-contained."""
 
+import base64
+import hashlib
 import html
+import json
 import math
 import os
 import re
@@ -30,7 +33,7 @@ class Visible(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self._hidden = tag == "style"
+        self._hidden = tag in {"style", "script"}
         for name, value in attributes:
             self.attributes.add(name)
             if name in {"src", "href", "xlink:href", "srcset", "data", "action"}:
@@ -138,7 +141,8 @@ def test_hostile_texts_stay_texts(make_run):
     files.set(method__name=evil, experiment=evil)
     page = page_of(files)
     seen = Visible(page)
-    assert "script" not in seen.tags
+    assert seen.tags.count("script") == 1  # the page's own
+    assert "alert" not in re.search("<script>(.*?)</script>", page, re.DOTALL)[1]
     assert "img" not in seen.tags
     assert seen.tags.count("svg") == 4
     assert "onload" not in seen.attributes
@@ -147,13 +151,15 @@ def test_hostile_texts_stay_texts(make_run):
 
 
 def test_the_page_needs_nothing_else(make_run):
-    page = page_of(make_run(rounds=3, silos=4, classes=4))
+    files = make_run(rounds=3, silos=4, classes=4)
+    page = page_of(files)
     assert "http:" not in page
     assert "https:" not in page
     assert "@import" not in page
     assert "url(http" not in page
     seen = Visible(page)
-    assert all(link.startswith(("data:image/png", "#")) for link in seen.resources)
+    beside = [link for link in seen.resources if not link.startswith(("data:image/png", "#"))]
+    assert sorted(beside) == sorted(f"figures/{path.name}" for path in (files.directory / "figures").iterdir())
     assert len(seen.identifiers) == len(set(seen.identifiers))
     for link in (link for link in seen.resources if link.startswith("#")):
         assert link[1:] in seen.identifiers
@@ -220,19 +226,19 @@ def test_silos_that_hold_none_out_are_named(make_run):
 def test_the_figures_show_the_files_numbers(make_run):
     files = make_run(rounds=3, silos=4, classes=5)
     run = read_run(files.write())
-    picture = heat_maps.partition_picture(run.partition)
+    picture = heat_maps.partition_picture(run.partition).inline
     shown = re.findall(r">(\d+)</text>", picture)
     for row in files.partition["counts"]:
         assert str(sum(row)) in shown
         assert all(str(count) in shown for count in row if count)
     assert "DejaVu" not in picture  # the page's font
     assert "var(--ink, #1d2329)" in picture  # and its colours
-    bars = figures.accuracy_by_silo(run.summary)
+    bars = figures.accuracy_by_silo(run.summary).inline
     assert f"mean {files.summary['silo_accuracy_mean']:.3f}" in bars
     order = [silo.silo for silo in run.summary.evaluated_silos]
     assert re.findall(r">(\d+)</text>", bars)[: len(order)] == [str(silo) for silo in order]
-    assert "best" in figures.accuracy_by_round(run.rounds, 2)
-    assert "best" not in re.sub("silos, worst to best", "", figures.accuracy_by_round(run.rounds, None))
+    assert "best" in figures.accuracy_by_round(run.rounds, 2).inline
+    assert "best" not in re.sub("silos, worst to best", "", figures.accuracy_by_round(run.rounds, None).inline)
 
 
 def test_a_run_that_diverged_is_drawn(make_run):
@@ -329,7 +335,9 @@ def test_diagnostics_are_drawn_and_their_numbers_are_the_files(make_run):
     assert "4.0 % of all signs in round 4" in text
     assert "(0.500 over 8.000 in round 4)" in text
     run = read_run(files.directory)
-    picture = heat_maps.flips_by_layer([(line.round, line.diagnostics) for line in run.rounds if line.diagnostics])
+    picture = heat_maps.flips_by_layer(
+        [(line.round, line.diagnostics) for line in run.rounds if line.diagnostics]
+    ).inline
     shown = re.findall(r">([^<>]+)</text>", picture)
     assert [name for name in shown if name in LAYERS] == LAYERS
     assert [shown.count(rate) for rate in ("1", "2", "3", "4")] == [4 + 2, 4 + 1, 1, 4 + 1]  # cells, and axes
@@ -361,3 +369,102 @@ def test_broken_diagnostics_are_named(make_run):
     del files.history[1]["diagnostics"]["averaging"]["gap"]
     with pytest.raises(DataError, match=r"line 2, 'diagnostics', 'averaging': the field 'gap' is missing"):
         page_of(files)
+
+
+PROVENANCE = {
+    "date": "2026-11-29T20:15:00+01:00",
+    "command": "fedsq run method=fedsq",
+    "commit": "ab" * 20,
+    "clean": False,
+    "processor": "A processor",
+    "cores": 2,
+    "data": "moles",
+    "data_sha256": "cd" * 32,
+}
+
+
+def test_the_page_says_where_its_numbers_come_from_and_names_a_folder_of_images_by_its_folder(make_run, no_figures):
+    files = make_run()
+    files.set(data__name="imagefolder", data__path="/data/moles")
+    files.summary.update(provenance=PROVENANCE, weights={"source": "imagenet", "sha256": "ef" * 32})
+    text = Visible(page_of(files)).text
+    assert "fedsq on moles, 10 silos" in text
+    for told in (
+        "Date 2026-11-29T20:15:00+01:00",
+        "Command line fedsq run method=fedsq",
+        f"Commit {'ab' * 20}, with changes that are not committed",
+        "Processor A processor, 2 cores",
+        f"Data moles, sha256 {'cd' * 32}",
+        f"Weights at the start imagenet, sha256 {'ef' * 32}",
+        "Seeds 0",
+    ):
+        assert told in text
+    assert "digits" not in text.partition("Provenance")[2]
+
+
+def test_a_run_of_an_older_version_says_that_its_origin_is_not_recorded(make_run, no_figures):
+    text = Visible(page_of(make_run())).text
+    assert "Date not recorded" in text
+    assert "Commit not recorded" in text
+
+
+def test_each_figure_lies_beside_the_page_and_is_linked_there(make_run):
+    files = make_run(rounds=2, silos=3, classes=3)
+    files.diagnose(LAYERS, 1, 2)
+    page = page_of(files)
+    names = ("accuracy", "averaging", "flips", "loss", "partition", "silos")
+    beside = files.directory / "figures"
+    assert {path.name for path in beside.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("csv", "svg")}
+    assert "PDF" not in page
+    page = write_report(files.directory, pdf=True).read_text()
+    for name in names:
+        assert f'href="figures/{name}.pdf"' in page
+        assert (beside / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert "var(--" not in (beside / f"{name}.svg").read_text()  # it stands alone
+    write_report(files.directory)
+    assert not list(beside.glob("*.pdf"))  # what no page links to may be of other rounds
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_the_same_run_gives_the_same_figures(make_run, kind):
+    run = read_run(make_run(rounds=2, silos=2, classes=2).write())
+    first, second = (figures.loss_by_round(run.rounds, 1).file(kind) for _ in range(2))
+    assert first == second
+
+
+def test_the_csv_of_a_figure_holds_what_is_drawn(make_run):
+    files = make_run(rounds=2, silos=3, classes=3)
+    files.history[1].update(accuracy=None)
+    page_of(files)
+    lines = (files.directory / "figures" / "accuracy.csv").read_text().splitlines()
+    assert lines[0] == "round,validation,test,worst silo,best silo"
+    accuracies = files.history[1]["silo_accuracies"].values()
+    told = [2, "", files.history[1]["test_accuracy"], min(accuracies), max(accuracies)]
+    assert lines[2] == ",".join(map(str, told))
+    lines = (files.directory / "figures" / "partition.csv").read_text().splitlines()
+    counts = files.partition["counts"][0]
+    assert lines[1] == ",".join(map(str, [0, *counts, sum(counts)]))
+
+
+def spots_of(drawing):
+    told = html.unescape(re.search('data-spots="([^"]*)"', drawing.inline)[1])
+    return {text: (x, y, group) for x, y, text, group in json.loads(told)}
+
+
+def test_a_figure_tells_its_values_where_they_are_drawn(make_run):
+    run = read_run(make_run(rounds=3, silos=4, classes=3).write())
+    curves = figures.accuracy_by_round(run.rounds, 2)
+    markers = [(float(x), float(y)) for x, y in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', curves.inline)]
+    for line in run.rounds:
+        x, y, _ = spots_of(curves)[f"validation, round {line.round}: accuracy {line.accuracy:.4g}"]
+        assert min(math.dist((x, y), marker) for marker in markers) < 0.1
+    silo = run.summary.evaluated_silos[0]
+    assert f"silo {silo.silo}: accuracy {silo.accuracy:.3f}" in spots_of(figures.accuracy_by_silo(run.summary))
+    assert f"silo 1, class 2: {run.partition.counts[1][2]}" in spots_of(heat_maps.partition_picture(run.partition))
+
+
+def test_the_pages_policy_allows_its_own_script_and_no_other(make_run, no_figures):
+    page = page_of(make_run(rounds=1))
+    script = re.search("<script>(.*?)</script>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'\"" in page

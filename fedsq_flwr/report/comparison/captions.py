@@ -19,7 +19,7 @@ def title(comparison: Comparison) -> str:
         return "No run has a round yet"
     named = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
     what = named if len(named) <= SHORT else numerals.count(len(labels), "method")
-    return f"{what} on {' and '.join(dict.fromkeys(run.settings.data.name for run in runs(comparison)))}"
+    return f"{what} on {' and '.join(dict.fromkeys(run.settings.data.title for run in runs(comparison)))}"
 
 
 def common(comparison: Comparison) -> list[str]:

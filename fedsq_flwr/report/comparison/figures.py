@@ -1,10 +1,10 @@
 """The figures of a comparison: accuracies and gates by round, and accuracy against a tuned setting."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
@@ -18,9 +18,11 @@ from fedsq_flwr.report.comparison.measures import Measure
 from fedsq_flwr.report.comparison.series import Look
 from fedsq_flwr.report.figures import DOTTED, FEW_ROUNDS, drawable
 from fedsq_flwr.report.heat_maps import partition_picture
+from fedsq_flwr.report.svg import Canvas, Drawing, Table
 
-Drawn = list[tuple[str, str]]  # SVG and caption
+Drawn = list[tuple[Drawing, str]]  # with its caption
 Looks = dict[Arm, Look]
+Read = Callable[[Line], float | None]
 
 SHOWN = ((measures.BEST, "best"), (measures.MEAN, "mean of rounds"), (measures.FINAL, "last"))
 
@@ -63,11 +65,11 @@ def _section(section: Section, place: str, comparison: Comparison, looks: Looks)
     return drawn
 
 
-def _accuracy_curves(section: Section, name: str, looks: Looks) -> str:
+def _accuracy_curves(section: Section, name: str, looks: Looks) -> Drawing:
     """Draw validation accuracy by round, a line a method: the mean over seeds, and the band from least to most."""
     rows = section.finished
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         axes = figure.add_subplot()
         _lines(axes, rows, lambda line: line.accuracy, looks)
         axes.axhline(section.target, color=svg.MUTED, linewidth=1, linestyle=DOTTED, zorder=1)
@@ -78,17 +80,18 @@ def _accuracy_curves(section: Section, name: str, looks: Looks) -> str:
         series.legend(figure, axes)
 
     height = 3.8 + series.legend_height([row.cell.arm for row in rows])
-    return svg.draw(name, f"Validation accuracy by round, {section.condition.label}", height, paint)
+    table = _table(rows, [("", lambda line: line.accuracy)])
+    return Drawing(name, f"Validation accuracy by round, {section.condition.label}", height, paint, table)
 
 
-def _gate_curves(section: Section, name: str, looks: Looks) -> str:
+def _gate_curves(section: Section, name: str, looks: Looks) -> Drawing:
     """Draw the flip rate and the relative averaging gap by round, of the methods that were diagnosed."""
     rows = _diagnosed(section)
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         above, below = figure.subplots(2, 1, sharex=True)
-        _lines(above, rows, lambda line: line.diagnostics.flip_rate if line.diagnostics else None, looks)
-        _lines(below, rows, lambda line: line.diagnostics.averaging.relative if line.diagnostics else None, looks)
+        _lines(above, rows, _flip_rate, looks)
+        _lines(below, rows, _averaging_gap, looks)
         above.set_ylabel("flipped signs")
         below.set_ylabel("averaging gap")
         below.set_xlabel("round")
@@ -99,15 +102,16 @@ def _gate_curves(section: Section, name: str, looks: Looks) -> str:
         series.legend(figure, above)
 
     height = 4.4 + series.legend_height([row.cell.arm for row in rows])
-    return svg.draw(name, f"Gate flips and averaging gap by round, {section.condition.label}", height, paint)
+    table = _table(rows, [("flipped signs, ", _flip_rate), ("averaging gap, ", _averaging_gap)])
+    return Drawing(name, f"Gate flips and averaging gap by round, {section.condition.label}", height, paint, table)
 
 
-def _accuracy_by_setting(section: Section, setting: str, name: str, looks: Looks) -> str:
+def _accuracy_by_setting(section: Section, setting: str, name: str, looks: Looks) -> Drawing:
     """Draw best, mean and last validation accuracy against a setting, a line a method, the band over seeds."""
     lines = tried(section, setting)
     values = sorted({value for pairs in lines.values() for value, _ in pairs})
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Canvas) -> None:
         panels = figure.subplots(len(SHOWN), 1, sharex=True)
         for axes, (measure, title) in zip(panels, SHOWN, strict=True):
             _panel(axes, section, lines, measure, looks)
@@ -121,7 +125,19 @@ def _accuracy_by_setting(section: Section, setting: str, name: str, looks: Looks
         series.legend(figure, panels[0])
 
     height = 5.4 + series.legend_height(list(lines))
-    return svg.draw(name, f"Validation accuracy against {setting}, {section.condition.label}", height, paint)
+    title = f"Validation accuracy against {setting}, {section.condition.label}"
+    table = [
+        (
+            arm.label,
+            value,
+            row.n,
+            *(row.spreads[each.key].mean if each.key in row.spreads else None for each, _ in SHOWN),
+        )
+        for arm, pairs in lines.items()
+        for value, row in pairs
+    ]
+    heads = "method", setting, "seeds", *(shown for _, shown in SHOWN)
+    return Drawing(name, title, height, paint, (heads, table))
 
 
 def _panel(axes: Axes, section: Section, lines: Tried, measure: Measure, looks: Looks) -> None:
@@ -135,7 +151,7 @@ def _panel(axes: Axes, section: Section, lines: Tried, measure: Measure, looks: 
         series.plot(axes, xs, means, looks[arm], series.label_of(arm, len(lines)))
 
 
-def _lines(axes: Axes, rows: Sequence[Row], read: Callable[[Line], float | None], looks: Looks) -> None:
+def _lines(axes: Axes, rows: Sequence[Row], read: Read, looks: Looks) -> None:
     for row in rows:
         rounds, values = _by_round(row, read)
         if not rounds:
@@ -148,7 +164,36 @@ def _lines(axes: Axes, rows: Sequence[Row], read: Callable[[Line], float | None]
         series.plot(axes, rounds, means, look, label, dots=len(rounds) <= FEW_ROUNDS)
 
 
-def _by_round(row: Row, read: Callable[[Line], float | None]) -> tuple[list[int], NDArray[np.float64]]:
+def _flip_rate(line: Line) -> float | None:
+    return line.diagnostics.flip_rate if line.diagnostics else None
+
+
+def _averaging_gap(line: Line) -> float | None:
+    return line.diagnostics.averaging.relative if line.diagnostics else None
+
+
+def _table(rows: Sequence[Row], reads: Sequence[tuple[str, Read]]) -> Table:
+    """Return what curves show: a row for each method and round, with mean, lowest and highest over the seeds."""
+    found: list[tuple[object, ...]] = []
+    for row in rows:
+        curves = [
+            {n: v[np.isfinite(v)] for n, v in zip(rounds, values.T, strict=True)}
+            for rounds, values in (_by_round(row, read) for _, read in reads)
+        ]
+        for number in sorted(set().union(*curves)):
+            spans = [_span(curve.get(number, ())) for curve in curves]
+            found.append((row.cell.arm.label, number, *chain.from_iterable(spans)))
+    columns = [f"{name}{what}" for name, _ in reads for what in ("seeds", "mean", "lowest", "highest")]
+    return ("method", "round", *columns), found
+
+
+def _span(values: Sequence[float] | NDArray[np.float64]) -> tuple[object, ...]:
+    if not len(values):
+        return 0, None, None, None
+    return len(values), float(np.mean(values)), float(np.min(values)), float(np.max(values))
+
+
+def _by_round(row: Row, read: Read) -> tuple[list[int], NDArray[np.float64]]:
     """Return the rounds in which any seed was measured, and the seeds' values by round, NaN where there is none."""
     by_seed = [{line.round: drawable(read(line)) for line in run.rounds} for run in row.cell.runs.values()]
     known = [{number: value for number, value in values.items() if np.isfinite(value)} for values in by_seed]

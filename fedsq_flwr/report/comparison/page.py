@@ -1,8 +1,11 @@
 """The page of a comparison: one self-contained HTML file."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
@@ -13,11 +16,14 @@ from fedsq_flwr.report.comparison.analysis import Comparison, Section
 from fedsq_flwr.report.comparison.collecting import Entry, State
 from fedsq_flwr.report.comparison.settings import POOLED
 from fedsq_flwr.report.comparison.tables import Table
-from fedsq_flwr.report.page import REPORT_NAME, fill, trusted
+from fedsq_flwr.report.origins import origins
+from fedsq_flwr.report.page import REPORT_NAME, fill
 
+if TYPE_CHECKING:
+    from fedsq_flwr.report.page import Pictures
+
+CSV_NAME = "report.csv"  # all figures of each run, beside the page
 LONG = 24  # characters of a word that may be broken
-
-Pictures = list[tuple[Markup, str]]
 
 
 @dataclass(frozen=True)
@@ -28,51 +34,74 @@ class Part:
     verdict: list[tuple[str, list[str]]]
     main: Table
     full: Table
-    figures: Pictures
+    figures: "Pictures"
 
 
-def render(comparison: Comparison, output: Path, command: str, csv_name: str) -> str:
+@dataclass(frozen=True)
+class Drawn:
+    """The figures of a comparison: those of each condition, and the partitions."""
+
+    sections: "list[Pictures]"
+    partitions: "Pictures"
+
+    @property
+    def all(self) -> "Pictures":
+        """Each figure."""
+        return [*chain.from_iterable(self.sections), *self.partitions]
+
+
+def draw(comparison: Comparison) -> Drawn:
+    """Draw all figures of a comparison."""
+    # matplotlib takes a second to import.
+    from fedsq_flwr.report.comparison.figures import draw_partitions, draw_sections
+
+    return Drawn(draw_sections(comparison), draw_partitions(comparison))
+
+
+def render(comparison: Comparison, drawn: Drawn, kinds: Sequence[str], output: Path, command: str) -> str:
     """Make the page's text: the same for the same runs, whenever it is made.
 
     Parameters
     ----------
     comparison : Comparison
         What is shown.
+    drawn : Drawn
+        Its figures.
+    kinds : Sequence[str]
+        The kinds of files that there are of each figure.
     output : Path
         The directory that the page will lie in: links to the runs' own pages start there.
     command : str
         What makes the page again.
-    csv_name : str
-        The file of all figures beside it.
     """
-    from fedsq_flwr.report.comparison.figures import draw_partitions, draw_sections
-
     parts = [
         Part(
             section,
             verdict.verdict(section, comparison),
             tables.main_table(section, comparison),
             tables.full_table(section, comparison),
-            _trusted(pictures),
+            pictures,
         )
-        for section, pictures in zip(comparison.sections, draw_sections(comparison), strict=True)
+        for section, pictures in zip(comparison.sections, drawn.sections, strict=True)
     ]
     return fill(
         "comparison.html",
         comparison=comparison,
         parts=parts,
         overview=tables.overview(comparison),
-        partitions=_trusted(draw_partitions(comparison)),
+        partitions=drawn.partitions,
+        kinds=kinds,
+        methods=[arm.label for arm in comparison.groups.arms],
         repeated=[entry for entry in comparison.groups.entries if entry.state is State.REPEATED],
         links=[(entry, _link(entry, output)) for entry in comparison.groups.entries],
         shared=shared_settings(comparison),
-        versions=_versions(comparison),
+        origins=origins(captions.runs(comparison)),
         on_seeds=verdict.on_seeds(comparison),
         notes=_notes(comparison),
         caption=captions,
         breakable=_breakable,
         command=command,
-        csv_name=csv_name,
+        csv_name=CSV_NAME,
     )
 
 
@@ -105,15 +134,3 @@ def _link(entry: Entry, output: Path) -> str:
     if not page.is_file():
         return ""
     return f"./{quote(Path(os.path.relpath(page.resolve(), output.resolve())).as_posix())}"
-
-
-def _versions(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    found: dict[str, dict[str, None]] = {}
-    for run in captions.runs(comparison):
-        for name, version in run.summary.versions.items():
-            found.setdefault(name, {})[version] = None
-    return [(name, list(versions)) for name, versions in found.items()]
-
-
-def _trusted(pictures: list[tuple[str, str]]) -> Pictures:
-    return [(trusted(picture), caption) for picture, caption in pictures]

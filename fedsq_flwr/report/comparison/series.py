@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,17 +28,23 @@ HANDLE = 6  # characters that a handle takes
 
 @dataclass(frozen=True)
 class Look:
-    """How a method is drawn."""
+    """How a method is drawn, and the name of its group in a page's figures."""
 
     colour: str
     line: str | tuple[int, tuple[int, ...]]
     marker: str
+    group: str
 
 
 def looks(arms: Sequence[Arm]) -> dict[Arm, Look]:
     """Assign a style to each method."""
     return {
-        arm: Look(COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], MARKERS[place % len(MARKERS)])
+        arm: Look(
+            COLOURS[place % len(COLOURS)],
+            LINES[place % len(LINES)],
+            MARKERS[place % len(MARKERS)],
+            f"{svg.METHOD}{place}",
+        )
         for place, arm in zip(count(), arms, strict=False)
     }
 
@@ -52,12 +59,13 @@ def plot(axes: Axes, xs: Sequence[float], ys: Sequence[float], look: Look, label
         marker=look.marker if dots else "",
         markersize=4.5,
         label=label,
+        gid=look.group,
     )
 
 
 def band(axes: Axes, xs: Sequence[float], low: Sequence[float], high: Sequence[float], look: Look) -> None:
     """Fill the area between two lines."""
-    axes.fill_between(xs, low, high, color=look.colour, alpha=BAND, linewidth=0, zorder=1)
+    axes.fill_between(xs, low, high, color=look.colour, alpha=BAND, linewidth=0, zorder=1, gid=look.group)
 
 
 def label_of(arm: Arm, arms: int) -> str:
@@ -70,7 +78,11 @@ def legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not labels:  # nothing was measured
         return
-    figure.legend(handles, labels, loc="outside upper left", ncols=_columns(labels), handlelength=2.6)
+    drawn = figure.legend(handles, labels, loc="outside upper left", ncols=_columns(labels), handlelength=2.6)
+    for handle, shown, text in zip(handles, drawn.legend_handles, drawn.texts, strict=True):
+        for part in (shown, text):
+            if part is not None and isinstance(handle, Artist):
+                part.set_gid(handle.get_gid())
 
 
 def legend_height(arms: Sequence[Arm]) -> float:

@@ -12,16 +12,15 @@ from fedsq_flwr.report.comparison.analysis import Comparison
 from fedsq_flwr.report.comparison.collecting import Entry
 from fedsq_flwr.report.comparison.grouping import Cell
 from fedsq_flwr.report.comparison.measures import MEASURES
-from fedsq_flwr.report.comparison.page import render
+from fedsq_flwr.report.comparison.page import CSV_NAME, draw, render
 from fedsq_flwr.report.comparison.settings import SEED
-from fedsq_flwr.report.page import REPORT_NAME, fill, write_text
+from fedsq_flwr.report.page import REPORT_NAME, fill, write_figures, write_text
 
-CSV_NAME = "report.csv"
 MARKDOWN_NAME = "report.md"
 
 
-def write_comparison(comparison: Comparison, output: Path, command: str) -> list[Path]:
-    """Write ``report.html``, ``report.csv`` and ``report.md``, each in one step.
+def write_comparison(comparison: Comparison, output: Path, command: str, *, pdf: bool = False) -> list[Path]:
+    """Write ``report.html``, ``report.csv``, ``report.md`` and ``figures/``, each file in one step.
 
     Parameters
     ----------
@@ -31,26 +30,30 @@ def write_comparison(comparison: Comparison, output: Path, command: str) -> list
         The directory; it is made if it is not there.
     command : str
         What makes them again, for the page to say.
+    pdf : bool
+        Whether figures are written as PDF, too.
 
     Returns
     -------
     list of Path
-        The files.
+        The page and the two files beside it.
 
     Raises
     ------
     DataError
         If one cannot be written.
     """
-    contents = {
-        REPORT_NAME: render(comparison, output, command, CSV_NAME),
-        CSV_NAME: runs_csv(comparison),
-        MARKDOWN_NAME: markdown(comparison),
-    }
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{output}: cannot be made: {error.strerror}") from None
+    drawn = draw(comparison)
+    kinds = write_figures(output, drawn.all, pdf=pdf)
+    contents = {
+        REPORT_NAME: render(comparison, drawn, kinds, output, command),
+        CSV_NAME: runs_csv(comparison),
+        MARKDOWN_NAME: markdown(comparison),
+    }
     for name, content in contents.items():
         write_text(output / name, content)
     return [output / name for name in contents]

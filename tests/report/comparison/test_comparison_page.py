@@ -56,7 +56,10 @@ def test_the_page_needs_nothing_else_and_links_to_the_runs_pages(small):
     assert "http:" not in page
     assert "https:" not in page
     links = [link for link in seen.resources if not link.startswith(("data:image/png", "#"))]
-    assert links == ["./sq1/report.html"]
+    assert "./sq1/report.html" in links
+    assert {link for link in links if link != "./sq1/report.html"} == {
+        f"figures/{path.name}" for path in (small.directory / "figures").iterdir()
+    }
     assert len(seen.identifiers) == len(set(seen.identifiers))
     for reference in re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', page):
         assert "".join(reference) in seen.identifiers
@@ -69,7 +72,7 @@ def test_hostile_names_stay_texts(sweep):
     (sweep.directory / "javascript:alert(1)" / "report.html").write_text("its own")
     sweep.add("x | y", "fedavg")
     seen = Visible(written(sweep))
-    assert "script" not in seen.tags
+    assert seen.tags.count("script") == 1  # the page's own
     assert evil in seen.text
     assert "./javascript%3Aalert%281%29/report.html" in seen.resources
 
@@ -86,7 +89,7 @@ def test_no_figure_without_something_to_show(sweep):
     comparison = compared(sweep)
     assert overview(comparison) is None
     ((curves,),) = draw_sections(comparison)
-    assert "validation accuracy" in curves[0]
+    assert "validation accuracy" in curves[0].inline
     assert "one seed" in curves[1]
     sweep.add("0", accuracies=(0.5,))
     assert draw_sections(compared(sweep)) == [[]]
@@ -101,7 +104,7 @@ def test_figures_of_what_there_is(sweep):
                 files.diagnose(["relu"], 1, 2)
                 files.write()
     comparison = compared(sweep)
-    curves, rates, gates = (picture for picture, _ in draw_sections(comparison)[0])
+    curves, rates, gates = (picture.inline for picture, _ in draw_sections(comparison)[0])
     assert "fedsq" in curves
     assert "learning rate" in rates
     assert "flipped signs" in gates
@@ -137,7 +140,7 @@ def test_many_methods_with_long_names_are_told_apart(sweep):
     looks = series.looks(comparison.groups.arms)
     assert len(set(looks.values())) == 12
     ((curves, caption),) = draw_sections(comparison)[0]
-    assert curves.startswith("<svg")
+    assert curves.inline.startswith("<svg")
     assert "no bands" not in caption  # of one seed there are none anyway
 
 
@@ -255,3 +258,14 @@ def test_conditions_without_a_method_in_common_have_no_table(sweep):
     sweep.add("0", "fedavg", partition__alpha=0.1)
     sweep.add("1", "fedsq", partition__alpha=0.5)
     assert overview(compared(sweep)) is None
+
+
+def test_a_method_can_be_switched_off_in_tables_and_curves(small):
+    page = written(small)
+    for place, method in enumerate(("fedavg", "fedsq")):
+        assert f'<input type="checkbox" value="method-{place}" checked> {method}' in page
+        assert page.count(f'<tr class="method-{place}">') == 2  # the best settings, and all of them
+        assert page.count(f'<g class="method-{place}">') == 4  # band, line, and both in the legend
+    lines = (small.directory / "figures" / "curves-1.csv").read_text().splitlines()
+    assert lines[0] == "method,round,seeds,mean,lowest,highest"
+    assert lines[2] == "fedavg,2,3,0.5625,0.5,0.625"

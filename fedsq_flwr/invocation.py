@@ -1,0 +1,16 @@
+"""The command line that started a run, known to every process of the run on the same machine."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+#: The environment's variable in which an executor hands it on.
+COMMAND = "FEDSQ_COMMAND"
+
+
+def command_line() -> str | None:
+    """Return the command line that started the run; None in a process of Flower's that was not told."""
+    program = Path(sys.argv[0]).name  # of two words, where Hydra was called
+    own = None if program.startswith(("flwr", "flower")) else f"{program} {shlex.join(sys.argv[1:])}".strip()
+    return os.environ.get(COMMAND) or own
