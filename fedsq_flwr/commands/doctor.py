@@ -64,5 +64,6 @@ def lines_of(finding: Finding, width: int) -> list[Text]:
         )
         rows += wrapper.wrap(printable(text))
     head = Text.assemble((f"{finding.mark:<{_MARK}}", _STYLES[finding.mark]), (f"{finding.check:<{_CHECK}}", "bold"))
+    rows += [printable(finding.command)] if finding.command else []  # whole, to be pasted
     first, *rest = rows or [""]
     return [head + Text(first), *(Text(indent + row) for row in rest)]

@@ -17,8 +17,10 @@ from fedsq_flwr.settings.silo import SiloSettings
 from fedsq_flwr.settings.yaml_files import read_yaml
 
 
-def read_silo_settings(words: Sequence[str]) -> SiloSettings:
+def read_silo_settings(words: Sequence[str], *, files: bool = True) -> SiloSettings:
     """Read a silo's settings: YAML files and ``name=value``, of which the later win.
+
+    With ``files=False`` what they name need not be there.
 
     Raises
     ------
@@ -35,7 +37,8 @@ def read_silo_settings(words: Sequence[str]) -> SiloSettings:
         raise ConfigurationError(f"{missing[0]}: must be given, in a file or as {missing[0]}=VALUE")
     settings = SiloSettings.parse(given)
     settings = settings.changed(state_dir=str(Path(settings.state_dir).expanduser()))
-    settings.check_files()
+    if files:
+        settings.check_files()
     return settings
 
 

@@ -14,8 +14,9 @@ from fedsq_flwr.silos.checks.settings import check_run, check_settings
 from fedsq_flwr.silos.checks.versions import check_versions
 
 _AT_THE_SERVER = ("server", "clock", "admission")
+_CLASSES = 10  # of a trial, where the run does not name them
 _OF_A_RUN = ("memory", "weights", "gates")
-_NEEDING_SETTINGS = ("run", "key", "authority", *_AT_THE_SERVER, "data", *_OF_A_RUN, "disk", "device")
+_NEEDING_SETTINGS = ("run", "key", "authority", *_AT_THE_SERVER, "data", *_OF_A_RUN, "disk", "device", "step")
 
 
 def examine(settings: Sequence[str], overrides: Sequence[str], tell: Callable[[str], None]) -> Iterator[Finding]:
@@ -38,7 +39,7 @@ def examine(settings: Sequence[str], overrides: Sequence[str], tell: Callable[[s
         return
     finding, run = check_run(silo, overrides)
     yield finding
-    for checks in (_connection(silo, tell), _work(silo, run, tell), _machine(silo, run)):
+    for checks in (_connection(silo, tell), _work(silo, run, tell), _machine(silo, run, tell)):
         try:
             yield from checks
         except ImportError as error:
@@ -52,20 +53,17 @@ def _connection(silo: SiloSettings, tell: Callable[[str], None]) -> Iterator[Fin
     yield key
     authority = check_authority(silo)
     yield authority
-    if authority.mark == Mark.FAIL:
-        yield from (skip(check, "authority") for check in _AT_THE_SERVER)
-        return
     tell(f"visiting {silo.superlink}")
     from fedsq_flwr.silos.checks.admission import check_admission
-    from fedsq_flwr.silos.checks.server import check_clock, check_server
+    from fedsq_flwr.silos.checks.server import check_clock, check_server, check_unverified
 
-    finding, contact = check_server(silo)
-    yield finding
-    if contact is None:
-        yield from (skip(check, "server") for check in _AT_THE_SERVER[1:])
-        return
-    yield check_clock(contact)
-    yield skip("admission", "key") if key.mark == Mark.FAIL else check_admission(silo, keys)
+    trusted = authority.mark != Mark.FAIL
+    server, contact = check_server(silo) if trusted else check_unverified(silo)
+    yield server
+    yield skip("clock", "server") if contact is None else check_clock(contact)
+    needed = {"authority": authority, "server": server, "key": key}
+    failed = next((name for name, finding in needed.items() if finding.mark == Mark.FAIL), None)
+    yield check_admission(silo, keys) if failed is None else skip("admission", failed)
 
 
 def _work(silo: SiloSettings, run: RunSettings | None, tell: Callable[[str], None]) -> Iterator[Finding]:
@@ -94,8 +92,15 @@ def _work(silo: SiloSettings, run: RunSettings | None, tell: Callable[[str], Non
     yield skip("gates", "weights") if weights.mark == Mark.FAIL else check_gates(run, len(names))
 
 
-def _machine(silo: SiloSettings, run: RunSettings | None) -> Iterator[Finding]:
+def _machine(silo: SiloSettings, run: RunSettings | None, tell: Callable[[str], None]) -> Iterator[Finding]:
     from fedsq_flwr.silos.checks.machine import check_device, check_disk
+    from fedsq_flwr.silos.checks.step import check_step
 
     yield check_disk(silo)
-    yield check_device(silo, None if run is None else run.executor.threads)
+    device = check_device(silo, None if run is None else run.executor.threads)
+    yield device
+    if run is None or device.mark == Mark.FAIL:
+        yield skip("step", "run" if run is None else "device")
+        return
+    tell("training one step")
+    yield check_step(run, len(run.data.classes or ()) or _CLASSES)

@@ -25,7 +25,7 @@ from tests.silos.conftest import listing
 
 CHECKS = [
     *("versions", "settings", "run", "key", "authority", "server", "clock", "admission"),
-    *("data", "memory", "weights", "gates", "disk", "device"),
+    *("data", "memory", "weights", "gates", "disk", "device", "step"),
 ]
 FILES = {f"{part}/{name}/{place}.png": place for part in ("train", "validation") for name in "ab" for place in (1, 2)}
 
@@ -76,6 +76,12 @@ def test_what_is_long_is_wrapped_and_paths_and_sums_stay_whole() -> None:
     assert rest[advice + 1].startswith(" " * 18 + "word")
 
 
+def test_a_command_is_a_line_of_its_own_and_whole() -> None:
+    command = "curl -v https://" + "word " * 30 + "end"
+    *_, last = (line.plain for line in lines_of(fail("server", "away", "see:", command), 80))
+    assert last == " " * 15 + command
+
+
 def test_nothing_found_steers_the_terminal() -> None:
     (line,) = lines_of(ok("server", "CN=\x1b[2J\udcff"), 80)
     assert line.plain == "ok   server    CN= [2J"
@@ -88,10 +94,12 @@ def test_all_problems_come_in_one_go(silo: list[str], capsys: pytest.CaptureFixt
     found = marks(printed)
     assert list(found) == CHECKS
     assert [check for check, mark in found.items() if mark == "FAIL"] == ["server", "data", "device"]
-    assert [check for check, mark in found.items() if mark == "skip"] == ["clock", "admission", "memory"]
+    assert [check for check, mark in found.items() if mark == "skip"] == ["clock", "admission", "memory", "step"]
     assert told == "fedsq: not ready to join: 3 checks failed (server, data, device)\n"
     assert "\x1b" not in printed
     assert [line for line in printed.splitlines() if len(line) > 80 and "/" not in line] == []
+    assert f"\n{' ' * 15}curl -v http://127.0.0.1:" in printed
+    assert f"\n{' ' * 15}ls -l {tmp_path / 'data'}\n" in printed
     assert listing(tmp_path) == before
 
 
@@ -99,7 +107,28 @@ def test_without_settings_the_rest_is_skipped(silo: list[str], capsys: pytest.Ca
     assert main(["doctor", *silo, "silo=7"]) == 1
     found = marks(capsys.readouterr().out)
     assert list(found) == CHECKS
-    assert list(found.values()) == ["ok", "FAIL", *["skip"] * 12]
+    assert list(found.values()) == ["ok", "FAIL", *["skip"] * 13]
+
+
+@pytest.mark.parametrize(
+    ("name", "also"),
+    [
+        ("data_path", ["data"]),
+        ("private_key", ["key"]),
+        ("root_certificates", ["authority"]),
+        ("weights", ["weights"]),
+    ],
+)
+def test_a_file_that_is_missing_leaves_what_does_not_need_it(
+    silo: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, also: list[str]
+) -> None:
+    secure = [] if name in ("data_path", "weights") else ["insecure=false"]
+    assert main(["doctor", *silo, *secure, f"{name}={tmp_path}/none"]) == 1
+    found = marks(capsys.readouterr().out)
+    assert list(found) == CHECKS
+    failed = {check for check, mark in found.items() if mark == "FAIL"}
+    assert failed - {"server"} == {"settings", *also}
+    assert [found[check] for check in ("run", "disk", "device", "step")] == ["ok"] * 4
 
 
 def test_what_needs_the_run_is_skipped_without_it(silo: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +136,7 @@ def test_what_needs_the_run_is_skipped_without_it(silo: list[str], capsys: pytes
     printed, _ = capsys.readouterr()
     assert "nonsense: there is no such setting" in " ".join(printed.split())
     assert [check for check, mark in marks(printed).items() if mark == "skip"] == [
-        "clock", "admission", "memory", "weights", "gates",
+        "clock", "admission", "memory", "weights", "gates", "step",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.superlink import free_port
 from fedsq_flwr.silos.checks.admission import check_admission
 from fedsq_flwr.silos.checks.finding import Mark
-from fedsq_flwr.silos.checks.server import Contact, check_clock, check_server
+from fedsq_flwr.silos.checks.server import Contact, check_clock, check_server, check_unverified
 from fedsq_flwr.silos.keys import read_node_key
 from fedsq_flwr.silos.link import Link
 from tests.silos.conftest import certified
@@ -55,12 +55,24 @@ def test_a_wrong_server_is_told_with_what_it_shows(
     authority: Path, tmp_path: Path, request: pytest.FixtureRequest, fixture: str, told: str, advice: str
 ) -> None:
     finding, contact = seen(authority, request.getfixturevalue(fixture), tmp_path)
-    assert (finding.mark, contact) == (Mark.FAIL, None)
+    assert finding.mark == Mark.FAIL
+    assert contact is not None  # so that its clock is compared, which may be why
+    assert contact.clock_ahead is not None
+    assert finding.command.startswith(f"curl -v --cacert {authority / 'ca.crt'} https://")
     refused, shown = finding.found.splitlines()
     assert told in refused
     assert shown.startswith("CN=FedSQ server for ")
     assert "signed by CN=FedSQ authority" in shown
     assert advice in finding.advice
+
+
+def test_without_an_authority_a_server_is_looked_at_and_not_trusted(server: Path, tmp_path: Path) -> None:
+    with server_at(server) as address:
+        finding, contact = check_unverified(silo_of(tmp_path, superlink=address))
+    assert (finding.mark, finding.found) == (Mark.SKIP, f"{address} answers; not verified: needs authority")
+    assert contact is not None
+    finding, contact = check_unverified(silo_of(tmp_path, superlink=f"127.0.0.1:{free_port()}"))
+    assert ("does not answer" in finding.found, contact) == (True, None)
 
 
 def test_an_address_that_the_certificate_does_not_name(
@@ -163,7 +175,7 @@ def test_an_unknown_key_is_to_be_registered(node_keys: Path, tmp_path: Path) -> 
         silo = silo_of(tmp_path, superlink=address, insecure=True, private_key="/keys/node")
         finding = check_admission(silo, read_node_key(node_keys / "a"))
     assert (finding.mark, finding.found) == (Mark.FAIL, "the server does not know this silo's key")
-    assert finding.advice.endswith("flwr supernode register /keys/node.pub")
+    assert finding.command == "flwr supernode register /keys/node.pub federation"
 
 
 def test_a_known_key_is_asked_for_once(node_keys: Path, tmp_path: Path) -> None:

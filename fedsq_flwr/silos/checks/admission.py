@@ -1,5 +1,7 @@
 """Whether the server would take this silo."""
 
+import shlex
+
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.settings.silo import SiloSettings
 from fedsq_flwr.silos.checks.finding import Finding, fail, ok
@@ -29,6 +31,6 @@ def check_admission(silo: SiloSettings, keys: KeyPair | None) -> Finding:
     except RunFailedError as error:
         return fail(_NAME, error)
     if not known:
-        register = f"have its operator register it: flwr supernode register {silo.private_key}.pub"
-        return fail(_NAME, "the server does not know this silo's key", register)
+        register = f"flwr supernode register {shlex.quote(f'{silo.private_key}.pub')} federation"
+        return fail(_NAME, "the server does not know this silo's key", "its operator registers it:", register)
     return ok(_NAME, "the server knows this silo's key")

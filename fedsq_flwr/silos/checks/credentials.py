@@ -22,7 +22,8 @@ def check_key(silo: SiloSettings) -> tuple[Finding, tuple[EllipticCurvePrivateKe
     if silo.private_key is None and silo.insecure:
         return ok(_KEY, "none, with insecure=true"), None
     if silo.private_key is None:
-        return warn(_KEY, "private_key=null", "the server must take silos without keys, as one for trials does"), None
+        advice = "the server must take silos without keys, as one for trials does; this makes a key:"
+        return warn(_KEY, "private_key=null", advice, "ssh-keygen -t ecdsa -b 384 -N '' -f node"), None
     path = Path(silo.private_key)
     try:
         keys = read_node_key(path)

@@ -27,12 +27,15 @@ class Finding:
         What was found, in one line or more.
     advice : str
         What to do about it; empty where nothing is to be done, or the error says it.
+    command : str
+        What can be pasted into a shell: it looks closer, or does what is advised.
     """
 
     check: str
     mark: Mark
     found: str
     advice: str = ""
+    command: str = ""
 
 
 def ok(check: str, found: str) -> Finding:
@@ -40,14 +43,14 @@ def ok(check: str, found: str) -> Finding:
     return Finding(check, Mark.OK, found)
 
 
-def warn(check: str, found: str, advice: str) -> Finding:
+def warn(check: str, found: str, advice: str, command: str = "") -> Finding:
     """Return that a silo can join, and that something is not as it should be."""
-    return Finding(check, Mark.WARN, found, advice)
+    return Finding(check, Mark.WARN, found, advice, command)
 
 
-def fail(check: str, found: object, advice: str = "") -> Finding:
+def fail(check: str, found: object, advice: str = "", command: str = "") -> Finding:
     """Return that a silo cannot join, or will fail in a run; ``found`` may be the error."""
-    return Finding(check, Mark.FAIL, str(found), advice)
+    return Finding(check, Mark.FAIL, str(found), advice, command)
 
 
 def skip(check: str, needs: str) -> Finding:

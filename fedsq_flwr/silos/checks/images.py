@@ -1,5 +1,6 @@
 """The silo's images: their folder's layout, and that each can be read."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def check_images(
         samples = {part: find_samples(there[part], class_names) for part in _PARTS if part in there}
         gaps = [f"{part}: {gap}" for part in samples for gap in find_gaps(there[part], (), _paths(samples[part]))]
     except DataError as error:
-        return fail(_NAME, error), None
+        return fail(_NAME, error, "", f"ls -l {shlex.quote(str(folder))}"), None
     counted, problems = _read(samples, class_names, tell)
     contents = Contents(class_names, sum(count.total() for count in counted.values()))
     told = [_of_part(part, count, class_names) for part, count in counted.items()] + gaps
@@ -60,14 +61,17 @@ def check_images(
         total = contents.images + len(problems)
         told.append(f"{len(problems):,} of {total:,} files cannot be read, the first being")
         told += problems[:_NAMED_FILES]
+    look = f"find {shlex.quote(str(folder))} -type f -exec file {{}} +"
     if empty := [part for part, count in counted.items() if not count]:
         told.append(f"no image of {' and '.join(empty)} can be read")
-        return fail(_NAME, "\n".join(told), "put images there that can be read"), contents
+        return fail(_NAME, "\n".join(told), "put images there that can be read", look), contents
     if problems:
         outcome = "leaves them out" if unreadable == "skip" else "fails here unless it has data.unreadable=skip"
-        return warn(_NAME, "\n".join(told), f"repair or remove them; a run {outcome}"), contents
+        return warn(_NAME, "\n".join(told), f"repair or remove them; a run {outcome}", look), contents
     if gaps:
-        return warn(_NAME, "\n".join(told), "see that nothing is left out that was meant to be an image"), contents
+        return warn(
+            _NAME, "\n".join(told), "see that nothing is left out that was meant to be an image", look
+        ), contents
     return ok(_NAME, "\n".join(told)), contents
 
 

@@ -1,7 +1,10 @@
 """The silo's machine: room on its disk and in its memory, and its device."""
 
+import getpass
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -27,13 +30,15 @@ def check_disk(silo: SiloSettings) -> Finding:
             file.write(b"0")
         free = shutil.disk_usage(nearest).free
     except OSError as error:
-        return fail(_DISK, f"state_dir={state}: {nearest} cannot be written to: {error.strerror}")
+        command = f"sudo install -d -m 700 -o {getpass.getuser()} {shlex.quote(str(state))}"
+        told = f"state_dir={state}: {nearest} cannot be written to: {error.strerror}"
+        return fail(_DISK, told, "make it this user's:", command)
     kept = sum(file.stat().st_blocks * 512 for file in (state / "gates").rglob("*"))
     wanted = max(0, silo.gate_cache_bytes - kept)
     told = f"{state}, {traffic(free)} free"
     if free < wanted:
         advice = f"gates may take {traffic(wanted)}: make room, or set gate_cache_bytes lower"
-        return warn(_DISK, told, advice)
+        return warn(_DISK, told, advice, f"df -h {shlex.quote(str(nearest))}")
     return ok(_DISK, told)
 
 
@@ -44,7 +49,7 @@ def check_memory(run: RunSettings, images: int) -> Finding:
     free = psutil.virtual_memory().available
     told = f"{count(images, 'image')} of {backbone.image_size} px take {traffic(wanted)}, {traffic(free)} are free"
     if wanted > free:
-        return warn(_MEMORY, told, "use a machine with more memory, or fewer images")
+        return warn(_MEMORY, told, "use a machine with more memory, or fewer images", "free -h")
     return ok(_MEMORY, told)
 
 
@@ -53,11 +58,13 @@ def check_device(silo: SiloSettings, threads: int | None) -> Finding:
     try:
         device = choose_device(silo.device)
     except ValueError as error:
-        return fail(_DEVICE, f"device={silo.device}: {error}")
+        code = "import torch; print(torch.__version__, torch.cuda.is_available())"
+        look = shlex.join([sys.executable, "-c", code])
+        return fail(_DEVICE, f"device={silo.device}: {error}", "see what torch finds, or set device: cpu", look)
     cores = os.cpu_count() or 1
     if threads is None:
         return ok(_DEVICE, f"{device}, {count(cores, 'core')}")
     told = f"{device}, {count(threads, 'thread')} on {count(cores, 'core')}"
     if threads > cores:
-        return warn(_DEVICE, told, "executor.threads is more than this machine has cores, and slow")
+        return warn(_DEVICE, told, "executor.threads is more than this machine has cores, and slow", "nproc")
     return ok(_DEVICE, told)

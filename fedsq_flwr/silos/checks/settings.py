@@ -15,14 +15,18 @@ _REAL = ("executor=silos", "data=imagefolder")
 
 
 def check_settings(words: Sequence[str]) -> tuple[Finding, SiloSettings | None]:
-    """Read the silo's settings."""
+    """Read the silo's settings. Those that name a file which is missing are returned with the failure."""
     name = "settings"
     try:
-        silo = read_silo_settings(words)
+        silo = read_silo_settings(words, files=False)
         if silo.privacy is not None:
             check_accountant()
     except ConfigurationError as error:
         return fail(name, error), None
+    try:
+        silo.check_files()
+    except ConfigurationError as error:
+        return fail(name, error), silo
     return ok(name, f"silo {silo.silo} of {silo.silos}, of the server {silo.superlink}"), silo
 
 
@@ -33,6 +37,8 @@ def check_run(silo: SiloSettings, overrides: Sequence[str]) -> tuple[Finding, Ru
         told = compose_settings([*_REAL, *overrides], files=False)  # which are the server's
         run = at_site(for_real_silos(told), silo.site())
     except ConfigurationError as error:
-        return fail(name, error, "give the run's settings after --run, as its server has them"), None
+        return fail(
+            name, error, "give the run's settings after --run, as its server has them", "fedsq run --help"
+        ), None
     found = f"{run.method.name} with {run.backbone.name}"
     return ok(name, found if overrides else f"{found}, the default (--run gives another)"), run

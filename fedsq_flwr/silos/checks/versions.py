@@ -1,6 +1,8 @@
 """Whether the packages installed here are those that this program needs."""
 
 import platform
+import shlex
+import sys
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 from packaging.requirements import Requirement
@@ -21,12 +23,15 @@ def check_versions() -> Finding:
         wanted = requires(_OWN) or []
         wanted_python = metadata(_OWN)["Requires-Python"]
     except PackageNotFoundError:
-        return warn(_NAME, told, f"{_OWN} is not installed, so that nothing says which are needed: pip install it")
+        advice = f"{_OWN} is not installed, so that nothing says which are needed"
+        return warn(_NAME, told, advice, _install(_OWN))
     fits = SpecifierSet(wanted_python).contains(python, prereleases=True)
     wrong = [] if fits else [f"python {python} is not {wanted_python}"]
-    wrong += [complaint for text in wanted if (complaint := _complaint(Requirement(text)))]
-    if wrong:
-        return fail(_NAME, f"{told}\n{'; '.join(wrong)}", f"install {_OWN} again, with what it requires")
+    bad = {text: complaint for text in wanted if (complaint := _complaint(Requirement(text)))}
+    if wrong + list(bad.values()):
+        advice = f"install {_OWN} again, with what it requires"
+        command = _install(*(f"{each.name}{each.specifier}" for each in map(Requirement, bad))) if bad else ""
+        return fail(_NAME, f"{told}\n{'; '.join([*wrong, *bad.values()])}", advice, command)
     return ok(_NAME, told)
 
 
@@ -40,6 +45,10 @@ def _complaint(wanted: Requirement) -> str:
     # Builds of torch are called 2.6.0+cpu, and a release that is not final yet may well do.
     fits = wanted.specifier.contains(found, prereleases=True)
     return "" if fits else f"{wanted.name} {found} is not {wanted.specifier}"
+
+
+def _install(*packages: str) -> str:
+    return shlex.join([sys.executable, "-m", "pip", "install", *packages])
 
 
 def _installed(name: str) -> str | None:
