@@ -97,7 +97,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     monkeypatch.setattr("fedsq_flwr.apps.silo_service.build_silo_model", model_of)
     monkeypatch.setattr("fedsq_flwr.privacy.ledger.epsilon_of", lambda spent, _: float(sum(spent.values())))
-    monkeypatch.setattr("fedsq_flwr.apps.silo_service.load_kernels", lambda _: None)  # compiled, they take long
+    monkeypatch.setattr("fedsq_flwr.apps.silo_service.prepare_torch", lambda _: None)  # compiled, they take long
     monkeypatch.setattr("os.fsync", lambda _: None)
     drawn, draw = [], Noise.like
     monkeypatch.setattr(Noise, "like", drawing)
