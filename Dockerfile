@@ -33,7 +33,7 @@ RUN /opt/tools/bin/python -m hatchling build -t wheel -d /wheels \
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="FedSQ on Flower" \
       org.opencontainers.image.description="Federated fine-tuning of pretrained networks under fixed ReLU gates" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 # The number is fixed, since keys that are mounted must belong to it: nobody else may read them.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/fedsq --shell /usr/sbin/nologin fedsq \

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from fedsq_flwr.federation import FedSQ, FedSQClient, answer_evaluate, answer_query, answer_train
     from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, UnsupportedActivationError, check_affine
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "DualCopy",
     "FedSQ",
