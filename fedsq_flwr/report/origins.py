@@ -15,7 +15,7 @@ def origins(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     for run in runs:
         for name, text in _told(run):
             found[name][text] = None
-    return [(name, _few(list(texts)) or ["not recorded"]) for name, texts in found.items()]
+    return [(name, _shown(name, list(texts)) or ["not recorded"]) for name, texts in found.items()]
 
 
 def _told(run: Run) -> Iterator[tuple[str, str]]:
@@ -42,5 +42,10 @@ def _with_digest(name: str, digest: object) -> str:
     return f"{name}, sha256 {digest}" if digest else name
 
 
-def _few(texts: list[str]) -> list[str]:
+def _shown(name: str, texts: list[str]) -> list[str]:
+    """Return what a row has: of dates the first and the last, of many other texts the first ones."""
+    if name == "Date" and len(texts) > 1:
+        return [f"{min(texts)} to {max(texts)}"]
+    if name == "Seeds":
+        return [", ".join(texts)] if texts else []
     return texts if len(texts) <= FEW else [*texts[:FEW], f"and {len(texts) - FEW} more"]

@@ -43,6 +43,8 @@ class Entry:
         None where no round can be read.
     problem : str
         Why it is not averaged.
+    seed : int or None
+        Its seed, where its settings are known.
     """
 
     directory: Path
@@ -51,6 +53,7 @@ class Entry:
     values: Values
     run: Run | None
     problem: str = ""
+    seed: int | None = None
 
 
 def collect(directories: Sequence[Path]) -> list[Entry]:
@@ -83,22 +86,23 @@ def _refuse(error: OSError) -> None:
 
 def _read(directory: Path, name: str) -> Entry:
     values: Values = {}
-    failure = None
+    failure = seed = None
     try:
         failure = read_failure(directory)
         if (directory / CONFIG).exists():
-            values = comparable(read_config(directory / CONFIG))
+            settings = read_config(directory / CONFIG)
+            values, seed = comparable(settings), settings.seed
         if not _has_rounds(directory):
             state = State.FAILED if failure else State.UNFINISHED
-            return Entry(directory, name, state, values, None, failure or "no round is recorded")
+            return Entry(directory, name, state, values, None, failure or "no round is recorded", seed)
         run = read_run(directory)
     except FedSQError as error:
         problem = str(error).removeprefix(f"{directory}{os.sep}")
-        return Entry(directory, name, State.UNREADABLE, values, None, failure or problem)
+        return Entry(directory, name, State.UNREADABLE, values, None, failure or problem, seed)
     if run.finished:
-        return Entry(directory, name, State.FINISHED, values, run)
+        return Entry(directory, name, State.FINISHED, values, run, seed=seed)
     told = f"{len(run.rounds)} of {run.settings.rounds} rounds are recorded"
-    return Entry(directory, name, State.FAILED if failure else State.UNFINISHED, values, run, failure or told)
+    return Entry(directory, name, State.FAILED if failure else State.UNFINISHED, values, run, failure or told, seed)
 
 
 def _has_rounds(directory: Path) -> bool:

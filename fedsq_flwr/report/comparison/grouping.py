@@ -41,13 +41,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Cell:
-    """Runs of an arm at one setting under one condition: the finished ones by seed."""
+    """Runs of an arm at one setting under one condition: the finished ones by seed, and the seeds of all."""
 
     condition: Condition
     arm: Arm
     setting: Chosen
     label: str  # of the setting
     runs: dict[int, Run] = field(default_factory=dict)
+    asked: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,13 @@ def group(entries: Sequence[Entry], baseline: str | None) -> Groups:
         arm = _arm(entry.values, choices, shown)
         sorter.add(entry, [Cell(condition, arm, setting, describe(setting, names)) for condition in its])
     cells = sorter.cells.values()
+    for entry in entries:  # those that died before their first round, too
+        chosen = pick(entry.values, [name for name in names if is_condition(name)])
+        setting, arm = pick(entry.values, _telling(entry.values, tuned, shown)), _arm(entry.values, choices, shown)
+        for cell in cells:
+            same = (cell.condition.chosen, cell.setting, cell.arm) == (chosen, setting, arm)
+            if same and entry.seed is not None:
+                cell.asked.add(entry.seed)
     conditions = sorted({cell.condition for cell in cells}, key=lambda each: _order(each.chosen))
     arms = sorted(
         {cell.arm for cell in cells}, key=lambda arm: (arm.method != baseline, arm.method, _order(arm.choices))
@@ -142,6 +150,7 @@ class _Sorter:
             self.homes[entry.directory] = [replace(each, runs={}) for each in empty]
             for each in empty:
                 cell = self.cells.setdefault((each.condition, each.arm, each.setting), each)
+                cell.asked.add(entry.run.settings.seed)
                 entry = self._placed(entry, entry.run, cell)
         self.kept.append(entry)
 

@@ -78,8 +78,8 @@ def render(comparison: Comparison, drawn: Drawn, kinds: Sequence[str], output: P
         Part(
             section,
             verdict.verdict(section, comparison),
-            tables.main_table(section, comparison),
-            tables.full_table(section, comparison),
+            tables.main_table(section),
+            tables.full_table(section),
             pictures,
         )
         for section, pictures in zip(comparison.sections, drawn.sections, strict=True)

@@ -65,14 +65,14 @@ class Overview:
     lines: tuple[tuple[str, tuple[Figure, ...]], ...]
 
 
-def main_table(section: Section, comparison: Comparison) -> Table:
+def main_table(section: Section) -> Table:
     """Make the table of each method at its best setting."""
-    return _table(section.best, comparison, section, main=True)
+    return _table(section.best, section, main=True)
 
 
-def full_table(section: Section, comparison: Comparison) -> Table:
+def full_table(section: Section) -> Table:
     """Make the table of all cells and all figures."""
-    return _table(section.rows, comparison, section, main=False)
+    return _table(section.rows, section, main=False)
 
 
 def overview(comparison: Comparison) -> Overview | None:
@@ -120,13 +120,13 @@ def difference_texts(difference: Difference, measure: Measure) -> tuple[str, str
     return mean, f"[{low}, {high}]"
 
 
-def seeds_of(row: Row, comparison: Comparison) -> str:
-    """Write how many seeds a row has, and of how many if some are missing."""
-    wanted = len(comparison.groups.seeds)
+def seeds_of(row: Row) -> str:
+    """Write how many seeds a row has, and of how many that were run if some did not finish."""
+    wanted = len(row.cell.asked)
     return str(row.n) if row.n == wanted else f"{row.n} of {wanted}"
 
 
-def _table(rows: Sequence[Row], comparison: Comparison, section: Section, *, main: bool) -> Table:
+def _table(rows: Sequence[Row], section: Section, *, main: bool) -> Table:
     columns = [
         measure
         for measure in MEASURES
@@ -138,17 +138,17 @@ def _table(rows: Sequence[Row], comparison: Comparison, section: Section, *, mai
     return Table(
         groups=tuple((split, SPLITS[split], len(same)) for split, same in groups),
         measures=tuple(columns),
-        lines=tuple(_line(row, rows, columns, comparison) for row in rows),
+        lines=tuple(_line(row, rows, columns) for row in rows),
         settings=any(row.cell.label for row in rows),
         against=len(references) > 1,
     )
 
 
-def _line(row: Row, rows: Sequence[Row], columns: Sequence[Measure], comparison: Comparison) -> Line:
+def _line(row: Row, rows: Sequence[Row], columns: Sequence[Measure]) -> Line:
     return Line(
         method=row.cell.arm.label,
         setting=row.cell.label,
-        seeds=seeds_of(row, comparison),
+        seeds=seeds_of(row),
         against=row.against.arm.label if row.against else "",
         figures=tuple(figure(row, measure, rows) for measure in columns),
     )

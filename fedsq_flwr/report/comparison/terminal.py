@@ -64,7 +64,7 @@ def _table(section: Section, comparison: Comparison) -> Table:
 
 def _cells(row: Row, section: Section, comparison: Comparison) -> list[Text]:
     setting = f"\n{printable(row.cell.label)}" if row.cell.label else ""
-    cells = [Text.assemble(printable(row.cell.arm.label), (setting, "dim")), Text(seeds_of(row, comparison))]
+    cells = [Text.assemble(printable(row.cell.arm.label), (setting, "dim")), Text(seeds_of(row))]
     best, test = measures.SELECTING[section.select_by]
     for measure in (best, measures.TARGET, test):
         told = figure(row, measure, section.best)

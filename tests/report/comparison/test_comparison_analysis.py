@@ -12,7 +12,7 @@ from fedsq_flwr.report.comparison.analysis import Comparison, at_the_edge, tried
 from fedsq_flwr.report.comparison.collecting import State
 from fedsq_flwr.report.comparison.measures import BEST
 from fedsq_flwr.report.comparison.statistics import Spread
-from fedsq_flwr.report.comparison.tables import figure, main_table
+from fedsq_flwr.report.comparison.tables import figure, main_table, seeds_of
 from fedsq_flwr.report.comparison.verdict import verdict
 from fedsq_flwr.report.comparison.writing import runs_csv
 
@@ -265,7 +265,7 @@ def test_the_measure_that_chose_the_rounds_chooses_the_settings_and_is_put_into_
     assert best.spreads["best_accuracy"].mean == pytest.approx(0.8)
     told = dict(verdict(section, comparison))
     assert told["best validation macro-F1"][0].startswith("Highest mean for fedsq")
-    assert "Macro-F1" in [measure.title for measure in main_table(section, comparison).measures]
+    assert "Macro-F1" in [measure.title for measure in main_table(section).measures]
 
 
 def test_of_the_loss_the_lowest_is_the_best(sweep):
@@ -283,3 +283,20 @@ def test_runs_that_were_chosen_by_different_measures_are_different_conditions(sw
     sweep.add("a", accuracies=[0.9])
     with_f1(sweep.files("b", accuracies=[0.9]), 0.5).write()
     assert [section.select_by for section in compare(collect([sweep.directory])).sections] == ["accuracy", "macro_f1"]
+
+
+def test_a_method_lacks_only_seeds_that_somebody_asked_of_it(sweep):
+    """One that was run with fewer seeds lacks none; one that died, at whatever point, does."""
+    for seed in (0, 1):
+        sweep.add(f"avg{seed}", "fedavg", seed)
+        sweep.add(f"prox{seed}", "fedprox", seed)
+    sweep.add("sq0", "fedsq", 0)
+    late = sweep.files("prox2", "fedprox", 2)
+    late.stop_after(1)
+    late.write()
+    early = sweep.add("avg2", "fedavg", 2)
+    for name in ("history.jsonl", "summary.json"):
+        (early / name).unlink()
+    (section,) = compare(collect([sweep.directory])).sections
+    told = {row.cell.arm.method: seeds_of(row) for row in section.rows}
+    assert told == {"fedavg": "2 of 3", "fedprox": "2 of 3", "fedsq": "1"}
