@@ -1,9 +1,8 @@
-"""A user's own YAML files: what a run's config.yaml says is what the silos train with, wherever they are."""
+"""A user's own YAML files: what a run's config.yaml says is what the silos train with.
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+On Ray and in real silos: a primary file in `test_simulation`, a group of one's own in `test_real_silos`.
+"""
+
 from pathlib import Path
 
 import pytest
@@ -265,49 +264,3 @@ def test_other_commands_take_them_too(files: Path, capsys: pytest.CaptureFixture
     assert "alpha 3" in capsys.readouterr().out
     assert main(["partition", "-m", "silos=3"]) == 1
     assert capsys.readouterr().err == "fedsq: -m: there is no such option; settings are given as NAME=VALUE\n"
-
-
-RunCommand = Callable[..., Path]
-
-
-@pytest.fixture
-def command(files: Path) -> RunCommand:
-    """Run a command in a process of its own, with all digits; return the run's directory."""
-
-    def command(*words: str, output: str) -> Path:
-        # The tests' own folder is no part of what a user has.
-        done = subprocess.run(
-            [sys.executable, "-m", "fedsq_flwr.cli", *words, f"output={output}"],
-            cwd=files.parent,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-            timeout=250,
-            check=False,
-        )
-        assert done.returncode == 0, (done.stdout, done.stderr)
-        return files.parent / output
-
-    return command
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("asked", ["a primary file"])  # one source an executor: settings travel as one JSON
-def test_on_ray_silos_train_with_the_same(asked: str, command: RunCommand) -> None:
-    own, same = ASKED[asked]
-    ray = command("run", *own, *SMALL[1:], output="ray")
-    inprocess = command("run", *SMALL, *same, output="inprocess")
-    assert config_of(ray).executor.name == "simulation"
-    assert config_of(ray).learning_rate == 0.05
-    assert weights_of(ray) == weights_of(inprocess)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("asked", ["a group of one's own"])
-def test_real_silos_train_with_the_same(asked: str, command: RunCommand) -> None:
-    own, same = ASKED[asked]
-    real = command("rehearse", "2", *own, *SMALL[2:], output="real")
-    inprocess = command("run", *SMALL, *same, output="inprocess")
-    assert config_of(real).executor.name == "silos"
-    assert config_of(real).learning_rate == 0.05
-    assert weights_of(real) == weights_of(inprocess)

@@ -38,9 +38,13 @@ def digits_folders(root: Path) -> Path:
 
 def test_resumed_or_not_silos_end_with_the_weights_of_the_simulation(tmp_path, monkeypatch, capsys, nothing_left):
     monkeypatch.chdir(tmp_path)
-    assert main(["rehearse", "2", *TINY, "rounds=1", "output=silos"]) == 0
-    assert main(["rehearse", "2", *TINY, "rounds=2", "output=silos", "resume=true"]) == 0
-    assert main(["run", *TINY, "rounds=2", "output=simulation", "executor=inprocess", "silos=2"]) == 0
+    (tmp_path / "mine" / "clinic").mkdir(parents=True)
+    (tmp_path / "mine" / "clinic" / "north.yaml").write_text("# @package _global_\nmomentum: 0.5\nlocal_epochs: 2\n")
+    own = ["--config-dir", "mine", "+clinic=north"]  # a group of one's own
+    assert main(["rehearse", "2", *own, *TINY, "rounds=1", "output=silos"]) == 0
+    assert main(["rehearse", "2", *own, *TINY, "rounds=2", "output=silos", "resume=true"]) == 0
+    same = ["momentum=0.5", "local_epochs=2", "executor=inprocess", "silos=2"]
+    assert main(["run", *TINY, *same, "rounds=2", "output=simulation"]) == 0
     silos, simulation = read_summary(tmp_path / "silos"), read_summary(tmp_path / "simulation")
     assert silos["weights_sha256"] == simulation["weights_sha256"]
     assert silos["fingerprint"] == simulation["fingerprint"]

@@ -52,13 +52,19 @@ def below_us():
     return {p.pid for p in psutil.Process().children(recursive=True)}
 
 
-def test_ray_and_one_process_end_with_the_same_bits(tmp_path, run_all_digits):
+def test_ray_with_a_primary_file_of_ones_own_and_one_process_end_with_the_same_bits(tmp_path, run_all_digits):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my.yaml").write_text("defaults: [config, _self_]\nmomentum: 0.5\nlocal_epochs: 2\n")
     before = below_us()
     statistics = "method.gate_statistics=reestimated"  # a query of its own, and a structure that silos are sent
-    finished = fedsq(statistics, "output=with ray", cwd=tmp_path)
+    own = ("--config-dir", "mine", "--config-name", "my")
+    finished = fedsq(*own, statistics, "output=with ray", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert below_us() <= before
-    ray, inprocess = tmp_path / "with ray", run_all_digits(statistics, name="inprocess")
+    ray, inprocess = (
+        tmp_path / "with ray",
+        run_all_digits(statistics, "momentum=0.5", "local_epochs=2", name="inprocess"),
+    )
     assert read_summary(ray)["weights_sha256"] == read_summary(inprocess)["weights_sha256"]
     accuracies = ("loss", "accuracy", "test_accuracy", "silo_accuracies", "bytes_up", "bytes_down")
     for there, here in zip(read_history(ray), read_history(inprocess), strict=True):
