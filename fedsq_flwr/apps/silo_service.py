@@ -64,7 +64,9 @@ class ModelPool:
         """Lend a model on ``device`` for the length of a ``with`` block."""
         with self._lock:
             model = self._free.pop() if self._free else None
-        model = (copy.deepcopy(self.first) if model is None else model).to(device)
+        model = copy.deepcopy(self.first) if model is None else model
+        if next(model.parameters()).device != device:  # else `to` would make the fingerprint be computed again
+            model = model.to(device)
         try:
             yield model
         finally:
