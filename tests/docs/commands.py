@@ -46,7 +46,7 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch, *, compose: bool = 
     """Parse a command of `fedsq`, and compose the settings that it names."""
     with monkeypatch.context() as patch:
         for action in ACTIONS.values():
-            patch.setattr(action, lambda *_: [])
+            patch.setattr(action, lambda *_, **__: [])
         assert main([word for word in words if word != "--help"]) == 0, words
     if compose and words[0] in _TAKE_SETTINGS:
         given = words[1:]

@@ -239,7 +239,7 @@ def test_what_flower_logs_in_a_silos_process_is_in_its_log_once(known, start, wo
     )
     silo = start("-c", script, "silo", *words(known.address, "unregistered"))
     assert silo.ends() == 1
-    assert [line.partition(" WARNING ")[2] for line in silo.said().splitlines()] == ["aloud"]
+    assert [line.partition(" WARNING ")[2] for line in silo.said().splitlines()] == ["silo 0: aloud"]
     (line,) = silo.complained().splitlines()
     assert line.startswith("fedsq: ")
 
