@@ -121,15 +121,22 @@ def prepare_torch(settings: RunSettings) -> None:
         If ``native`` kernels cannot be compiled or loaded here.
     """
     make_deterministic(settings.executor.deterministic)
-    kernels, directory = settings.executor.kernels, Path(settings.cache_dir).expanduser()
-    try:
-        if kernels == "native":
+    directory = Path(settings.cache_dir).expanduser()
+    if settings.executor.kernels == "native":
+        try:
             native.load(directory)
-        elif kernels == "auto" and not native.is_loaded() and native.load_compiled(directory):
+        except native.NativeKernelsError as error:
+            raise ConfigurationError(f"executor.kernels=native: {error}") from error
+    elif settings.executor.kernels == "auto":
+        _load_compiled_kernels(directory)
+
+
+@lru_cache(maxsize=8)  # looked for once: a silo asks at each message, and it takes a millisecond
+def _load_compiled_kernels(directory: Path) -> None:
+    try:
+        if not native.is_loaded() and native.load_compiled(directory):
             log.info("gates are applied by the compiled kernels %s", native.library(directory).name)
     except native.NativeKernelsError as error:
-        if kernels == "native":
-            raise ConfigurationError(f"executor.kernels=native: {error}") from error
         log.warning("executor.kernels=auto: %s; gates are applied by torch", error)
 
 
