@@ -25,6 +25,7 @@ from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.records.lock import outlast_server
 from fedsq_flwr.records.results import versions
+from fedsq_flwr.records.status import holds_run
 from fedsq_flwr.records.summary import read_summary
 from fedsq_flwr.report import RoundTable, print_summary, report_run
 from fedsq_flwr.settings.backbone import is_run
@@ -68,6 +69,8 @@ def run_job(settings: RunSettings, console: Console | None = None) -> float:
         _logging(output, table.status),
     ):
         _log_start(settings)
+        if settings.resume and not holds_run(output):
+            table.warn(f"resume=true: there is no run in output={settings.output} yet; this one begins with round 1")
         parts = _load_parts(settings)
         if settings.executor.name in _STARTING:
             log.info(_STARTING[settings.executor.name])

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from fedsq_flwr.errors import WeightsError
-from fedsq_flwr.models.weights import WeightsFile
+from fedsq_flwr.models.torch_files import TORCH_SUFFIXES
+from fedsq_flwr.models.weights import SUFFIX, WeightsFile
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +25,16 @@ def torchvision_weights(backbone: str, name: str) -> WeightsFile:
         If there are no such weights (the message lists those that exist), or they are not on this machine
         and cannot be downloaded.
     """
-    from torchvision.models import get_model_weights
+    from torchvision.models import get_model_weights, list_models
 
-    published = {weights.name: weights for weights in get_model_weights(backbone) if weights.meta["categories"]}
+    every = get_model_weights(backbone) if backbone in list_models() else ()
+    published = {weights.name: weights for weights in every if weights.meta["categories"]}
     if name not in published:
-        raise WeightsError(f"backbone.weights={name}: allowed for {backbone} are {', '.join(published)}")
+        names = ", ".join(published) or "no names of torchvision's"
+        raise WeightsError(
+            f"backbone.weights={name}: allowed for {backbone} are {names}; or the path of a run or of a file of "
+            f"weights, which ends in {', '.join((SUFFIX, *TORCH_SUFFIXES))}"
+        )
     weights = published[name]
     preset = weights.transforms()
     mean, std = tuple(preset.mean), tuple(preset.std)

@@ -110,7 +110,9 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(run):
 
 
 def test_a_finished_run_is_not_written_over(run, capsys):
-    directory = run("rounds=1")
+    nothing = "resume=true: there is no run in output="  # a wrong name would begin a run where one was to go on
+    directory = run("rounds=1", "resume=true")
+    assert nothing in capsys.readouterr().out
     before = (directory / "history.jsonl").read_bytes()
     run("rounds=1", status=1)
     assert (directory / "history.jsonl").read_bytes() == before
@@ -118,6 +120,7 @@ def test_a_finished_run_is_not_written_over(run, capsys):
     run("rounds=2", "resume=true", "learning_rate=0.5", status=1)
     assert "learning_rate: differs from the run" in capsys.readouterr().err
     run("rounds=2", "resume=true")
+    assert nothing not in capsys.readouterr().out
     before = {path: path.read_bytes() for path in directory.iterdir() if path.is_file()}
     run("rounds=1", "resume=true", status=1)
     assert "rounds=1: the run in output=" in capsys.readouterr().err

@@ -90,12 +90,18 @@ def test_torchvisions_weights_are_taken_from_torchs_cache(checkpoints: Path) -> 
 
 def test_an_unknown_name_is_answered_with_those_that_torchvision_has() -> None:
     assert problem("resnet50", "IMAGENET1K_V9") == (
-        "backbone.weights=IMAGENET1K_V9: allowed for resnet50 are IMAGENET1K_V1, IMAGENET1K_V2"
+        "backbone.weights=IMAGENET1K_V9: allowed for resnet50 are IMAGENET1K_V1, IMAGENET1K_V2; or the path of a run "
+        "or of a file of weights, which ends in .safetensors, .pth, .pt, .th, .bin, .ckpt, .tar"
     )
 
 
+@pytest.mark.parametrize("name", ["resnet20", "efficientnet_lite0"])
+def test_a_network_that_torchvision_has_not_is_told_what_else_is_allowed(name: str) -> None:
+    assert problem(name, "weights").startswith(f"backbone.weights=weights: allowed for {name} are no names of torch")
+
+
 def test_weights_without_a_classifier_are_not_offered() -> None:
-    assert problem("vgg16", "IMAGENET1K_FEATURES").endswith("allowed for vgg16 are IMAGENET1K_V1")
+    assert "allowed for vgg16 are IMAGENET1K_V1; or" in problem("vgg16", "IMAGENET1K_FEATURES")
 
 
 @pytest.mark.parametrize("name", get_args(TorchvisionName))
