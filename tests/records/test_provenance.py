@@ -1,6 +1,7 @@
 """Where the numbers of a run come from: a reviewer can tell data, commit and command; nothing is guessed."""
 
 import json
+import shlex
 import subprocess
 
 import pytest
@@ -123,3 +124,11 @@ def test_an_older_summary_has_no_provenance_and_a_newer_one_keeps_it():
     told = provenance_of(DIGITS, ServerData(ALL, ALL, ("a", "b")))
     text = json.dumps({**summary().model_dump(by_alias=True), "provenance": told.model_dump()})
     assert parse_as(Summary, text, "a summary").provenance == told
+
+
+@pytest.mark.parametrize("words", [["run", "output='a b/c=1'"], ["run", 'x="y"', "it's $HOME"], ["run", "seed=0,1"]])
+def test_the_command_line_can_be_pasted_into_a_shell(monkeypatch, words):
+    monkeypatch.delenv(invocation.COMMAND, raising=False)
+    monkeypatch.setattr(invocation.sys, "argv", ["/bin/fedsq", *words])
+    assert shlex.split(invocation.command_line()) == ["fedsq", *words]
+    assert "'\"'\"'" not in invocation.command_line() or "$" in words[-1]  # no quotes that nobody can read

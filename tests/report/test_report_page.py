@@ -82,7 +82,7 @@ def test_the_numbers_are_the_files_numbers(make_run, no_figures):
     assert "Final test accuracy 0.939 after round 10" in text
     assert f"Worst silo {files.summary['silo_accuracy_worst']:.3f}" in text
     assert "109 MB up to the server, 109 MB down to the silos" in text
-    assert "41 s of which training 20 s" in text
+    assert "41 s the silos' training together 20 s" in text
     assert "3f" * 32 in text
     assert "flwr 1.41.0" in text
     assert f"fedsq report {files.directory}" in text
