@@ -1,18 +1,26 @@
 """What privacy costs: accuracy by unit and epsilon, for FedSQ and FedAvg under frozen batch norm, tuned alike.
 
-Usage: ``python -m scripts.privacy_cost [--experiment NAME] [--rounds N] [--seeds N] [--silos N]``. Rates and clips
-are chosen by the validation accuracy of seed 0, for each method, unit and epsilon over the same grid. The silos are
-those of `fedsq_flwr.federation.silo`, without Flower; their noise is seeded, which only a simulation may do. The
-noise of each silo is the least with which all rounds stay at epsilon. Prints Markdown; trials go to standard error.
+Usage: ``python -m scripts.privacy_cost [--experiment NAME] [--rounds N] [--seeds N] [--silos N] [--results FILE]``.
+Rates and clips are chosen by the validation accuracy of a seed that is not reported, for each method and unit over
+the same grid, at `TUNED_AT`. The silos are those of `fedsq_flwr.federation.silo`, without Flower; their noise is
+seeded, which only a simulation may do. The noise of each silo is the least with which all rounds stay at epsilon.
+Each run is appended to the file of results as it ends, and is not made again. Prints Markdown; runs go to standard
+error.
 """
 
 import argparse
+import math
 import statistics
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from fedsq_flwr.assembly.data import load_task
@@ -28,13 +36,19 @@ from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
 from fedsq_flwr.privacy.ledger import Ledger, Unit
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.run import RunSettings
+from scripts.experiments.results import keep_result, read_results
 
 METHODS = ("fedsq", "fedavg")
-UNITS: tuple[Unit, ...] = ("record", "silo")
-EPSILONS = (1.0, 3.0, 8.0)
+#: In the order in which they run: what takes longest comes last.
+UNITS: tuple[Unit, ...] = ("silo", "record")
+EPSILONS = (3.0, 1.0, 8.0)
+TUNED_AT = 3.0
+TUNING_SEED = 100
 DELTA = 1e-4
 RATES = (0.01, 0.03, 0.1, 0.3)
-CLIPS = (0.3, 1.0, 3.0)
+CLIPS = (0.3, 1.0)
+#: The 97.5 % quantile of Student's t, by the number of seeds: a 95 % interval is so many standard errors each way.
+STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
 
 
 @dataclass(frozen=True)
@@ -46,35 +60,70 @@ class Privacy:
     clip: float
 
 
+@dataclass(frozen=True)
+class Study:
+    """Makes runs that are not made yet, and keeps what came of them."""
+
+    settings: RunSettings
+    file: Path
+
+    def accuracies(self, rate: float, privacy: Privacy | None, seed: int) -> tuple[float, float]:
+        """Return validation and test accuracy after the last round."""
+        own = self.settings.changed(seed=seed, learning_rate=rate)
+        told = "none" if privacy is None else f"{privacy.unit} epsilon={privacy.epsilon:g} clip={privacy.clip:g}"
+        name = f"{own.experiment} {own.method.name} rounds={own.rounds} {told} rate={rate:g} seed={seed}"
+        found: dict[str, Any] | None = read_results(self.file).get(name)
+        if found is None:
+            started = time.process_time()
+            validation, test = run(own, privacy)
+            seconds = round(time.process_time() - started, 1)
+            found = {"name": name, "validation": validation, "test": test, "cpu_seconds": seconds}
+            keep_result(self.file, found)
+            print(found, file=sys.stderr, flush=True)
+        return found["validation"], found["test"]
+
+    def tune(self, unit: Unit | None) -> tuple[float, float]:
+        """Return the rate and the clip with the best validation accuracy."""
+        grid = list(product(RATES, (0.0,) if unit is None else CLIPS))
+        found = {(rate, clip): self.accuracies(rate, _of(unit, TUNED_AT, clip), TUNING_SEED) for rate, clip in grid}
+        return max(grid, key=lambda each: found[each][0])
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--experiment", default="digits")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--silos", type=int, default=10)
+    parser.add_argument("--results", type=Path, default=Path("privacy_cost.jsonl"))
     told = parser.parse_args()
+    torch.set_num_threads(1)
     common = (f"experiment={told.experiment}", f"rounds={told.rounds}", f"silos={told.silos}", "batch_norm=frozen")
-    print("| method | unit | epsilon | rate | clip | test accuracy: mean (std) |\n|---|---|---|---|---|---|")
-    for method, (unit, epsilon) in product(METHODS, [(None, None), *product(UNITS, EPSILONS)]):
+    head = ("method", "unit", "epsilon", "rate", "clip", f"test accuracy: mean of {told.seeds}, 95 % interval")
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for unit, method in product((None, *UNITS), METHODS):
         settings = compose_settings([*common, f"method={method}", "executor=inprocess"])
-        clips = (0.0,) if unit is None else CLIPS
-        tried = {}
-        for rate, clip in product(RATES, clips):
-            tried[rate, clip] = run(settings, rate, unit and Privacy(unit, epsilon, clip))[0]
-            print(method, unit, epsilon, rate, clip, tried[rate, clip], file=sys.stderr, flush=True)
-        rate, clip = max(tried, key=lambda each: tried[each])
-        privacy = unit and Privacy(unit, epsilon, clip)
-        found = [run(settings.changed(seed=seed), rate, privacy)[1] for seed in range(told.seeds)]
-        spread = statistics.stdev(found) if len(found) > 1 else 0.0
-        shown = ("none", "", "") if unit is None else (unit, f"{epsilon:g}", f"{clip:g}")
-        cells = (method, *shown[:2], f"{rate:g}", shown[2], f"{statistics.mean(found):.3f} ({spread:.3f})")
-        print(f"| {' | '.join(cells)} |", flush=True)
+        for row in rows(Study(settings, told.results), unit, range(told.seeds)):
+            print(f"| {method} | {row} |", flush=True)
 
 
-def run(settings: RunSettings, rate: float, privacy: Privacy | None) -> tuple[float, float]:
+def rows(study: Study, unit: Unit | None, seeds: range) -> Iterator[str]:
+    """Return the rows of a method and a unit without the method's name."""
+    rate, clip = study.tune(unit)
+    for epsilon in EPSILONS if unit is not None else (math.inf,):
+        found = [study.accuracies(rate, _of(unit, epsilon, clip), seed)[1] for seed in seeds]
+        spread = STUDENT.get(len(found), math.nan) * statistics.stdev(found) / len(found) ** 0.5
+        shown = ("none", "", f"{rate:g}", "") if unit is None else (unit, f"{epsilon:g}", f"{rate:g}", f"{clip:g}")
+        yield " | ".join((*shown, f"{statistics.mean(found):.3f} ± {spread:.3f}"))
+
+
+def _of(unit: Unit | None, epsilon: float, clip: float) -> Privacy | None:
+    return None if unit is None else Privacy(unit, epsilon, clip)
+
+
+def run(settings: RunSettings, privacy: Privacy | None) -> tuple[float, float]:
     """Return validation and test accuracy after the last round."""
-    settings = settings.changed(learning_rate=rate)
     data = load_task(settings, settings.silos)
     model = build_model(settings, len(data.class_names))
     start = {name: tensor.clone() for name, tensor in model.quantitative_state().items()}
@@ -106,7 +155,7 @@ def silo_of(
     guard = None
     if privacy is not None:
         probability, steps = sampling_of(len(own.train), how) if privacy.unit == "record" else (1.0, 1)
-        noise = least_noise(privacy, probability, steps * settings.rounds)
+        noise = least_noise(privacy.unit, privacy.epsilon, probability, steps * settings.rounds)
         terms = PrivacyTerms(privacy.unit, privacy.clip, noise, DELTA, privacy.epsilon * (1 + 1e-6))
         guard = PrivacyGuard(terms, Ledger(), SeededRandomness(derive_seed(settings.seed, "noise", number)))
     return Silo(
@@ -122,13 +171,13 @@ def silo_of(
 
 
 @cache
-def least_noise(privacy: Privacy, probability: float, count: int) -> float:
+def least_noise(unit: Unit, epsilon: float, probability: float, count: int) -> float:
     """Return the least noise multiplier with which ``count`` steps stay at epsilon, to a thousandth."""
-    half = 2.0 if privacy.unit == "silo" else 1.0  # see `PrivacyGuard.train`
+    half = 2.0 if unit == "silo" else 1.0  # see `PrivacyGuard.train`
     low, high = 0.1, 10_000.0
     while high / low > 1.001:
         middle = (low * high) ** 0.5
-        fits = epsilon_of({Mechanism(middle / half, probability): count}, DELTA) <= privacy.epsilon
+        fits = epsilon_of({Mechanism(middle / half, probability): count}, DELTA) <= epsilon
         low, high = (low, middle) if fits else (middle, high)
     return high
 
