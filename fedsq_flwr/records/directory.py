@@ -17,13 +17,14 @@ from fedsq_flwr.files import write_as_json, writing
 from fedsq_flwr.learning import Predictions, evaluate
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.models import state_digest
+from fedsq_flwr.privacy.ledger import Ledger
 from fedsq_flwr.records.checkpoints import Checkpoints, digest_of_names, pixels_of
 from fedsq_flwr.records.config import CONFIG, read_config, write_config
 from fedsq_flwr.records.history import HISTORY, WAY_OUT, History, Line, best_line, check_kept, stops_early
 from fedsq_flwr.records.restoring import restore
 from fedsq_flwr.records.results import line_of, measured_on_test, partition_of, plain_figures, summary_of
 from fedsq_flwr.records.status import LAST, holds_run
-from fedsq_flwr.records.summary import FAILURE, SUMMARY, Failure, TestMeasures, total
+from fedsq_flwr.records.summary import FAILURE, PRIVACY, SUMMARY, Failure, TestMeasures, read_spent, total
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.mistakes import written
 from fedsq_flwr.settings.partition_file import PARTITION
@@ -194,10 +195,16 @@ class RunDirectory:
             "fingerprint": model.fingerprint,
             "weights": weights,
             "weights_sha256": state_digest(final),
+            **({"privacy": spent} if (spent := read_spent(self.path)) is not None else {}),
         }
         summary = summary_of(settings, task, self.history.read(), found)
         with writing(self.path):
             write_as_json(self.path / SUMMARY, summary)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the server's noise was spent on, where there is any."""
+        return Ledger(self.path / PRIVACY)
 
     def has_stopped(self, settings: RunSettings) -> bool:
         """Tell whether the run ends after the rounds that there are, for want of an improvement."""
