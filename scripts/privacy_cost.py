@@ -1,11 +1,11 @@
 """What privacy costs: accuracy by unit and epsilon, for FedSQ and FedAvg under frozen batch norm, tuned alike.
 
 Usage: ``python -m scripts.privacy_cost [--experiment NAME] [--rounds N] [--seeds N] [--silos N] [--results FILE]``.
-Rates and clips are chosen by the validation accuracy of a seed that is not reported, for each method and unit over
-the same grid, at `TUNED_AT`. The silos are those of `fedsq_flwr.federation.silo`, without Flower; their noise is
-seeded, which only a simulation may do. The noise of each silo is the least with which all rounds stay at epsilon.
-Each run is appended to the file of results as it ends, and is not made again. Prints Markdown; runs go to standard
-error.
+Rates are chosen by the validation accuracy of a seed that is not reported, for each method and unit over the same
+grid, at `TUNED_AT`; where most gradients are clipped, a smaller clip is like a smaller rate. The silos are those of
+`fedsq_flwr.federation.silo`, without Flower; their noise is seeded, which only a simulation may do. The noise of each
+silo is the least with which all rounds stay at epsilon. Each run is appended to the file of results as it ends, and
+is not made again. Prints Markdown; runs go to standard error.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fedsq_flwr.assembly.data import load_task
 from fedsq_flwr.assembly.model import build_model, training_settings
@@ -33,20 +31,19 @@ from fedsq_flwr.learning.private_training import sampling_of
 from fedsq_flwr.learning.randomness import SeededRandomness
 from fedsq_flwr.privacy.accounting import Mechanism, epsilon_of
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
-from fedsq_flwr.privacy.ledger import Ledger, Unit
+from fedsq_flwr.privacy.ledger import Epsilon, Ledger, Unit
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.run import RunSettings
 from scripts.experiments.results import keep_result, read_results
 
 METHODS = ("fedsq", "fedavg")
-#: In the order in which they run: what takes longest comes last.
-UNITS: tuple[Unit, ...] = ("silo", "record")
-EPSILONS = (3.0, 1.0, 8.0)
+UNITS: tuple[Unit, ...] = ("record", "silo")
+EPSILONS = (3.0, 8.0, 1.0)
 TUNED_AT = 3.0
 TUNING_SEED = 100
 DELTA = 1e-4
 RATES = (0.01, 0.03, 0.1, 0.3)
-CLIPS = (0.3, 1.0)
+CLIP = 0.3
 #: The 97.5 % quantile of Student's t, by the number of seeds: a 95 % interval is so many standard errors each way.
 STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
 
@@ -57,7 +54,14 @@ class Privacy:
 
     unit: Unit
     epsilon: float
-    clip: float
+
+
+class Uncounted(Ledger):
+    """Counts nothing: `least_noise` has counted all rounds together."""
+
+    def charge(self, unit: Unit, *_: object, delta: float, **__: object) -> Epsilon:
+        """Return no epsilon."""
+        return Epsilon(unit=unit, epsilon=0.0, delta=delta)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Study:
     def accuracies(self, rate: float, privacy: Privacy | None, seed: int) -> tuple[float, float]:
         """Return validation and test accuracy after the last round."""
         own = self.settings.changed(seed=seed, learning_rate=rate)
-        told = "none" if privacy is None else f"{privacy.unit} epsilon={privacy.epsilon:g} clip={privacy.clip:g}"
+        told = "none" if privacy is None else f"{privacy.unit} epsilon={privacy.epsilon:g} clip={CLIP:g}"
         name = f"{own.experiment} {own.method.name} rounds={own.rounds} {told} rate={rate:g} seed={seed}"
         found: dict[str, Any] | None = read_results(self.file).get(name)
         if found is None:
@@ -82,11 +86,9 @@ class Study:
             print(found, file=sys.stderr, flush=True)
         return found["validation"], found["test"]
 
-    def tune(self, unit: Unit | None) -> tuple[float, float]:
-        """Return the rate and the clip with the best validation accuracy."""
-        grid = list(product(RATES, (0.0,) if unit is None else CLIPS))
-        found = {(rate, clip): self.accuracies(rate, _of(unit, TUNED_AT, clip), TUNING_SEED) for rate, clip in grid}
-        return max(grid, key=lambda each: found[each][0])
+    def tuned(self, unit: Unit | None) -> float:
+        """Return the rate with the best validation accuracy."""
+        return max(RATES, key=lambda rate: self.accuracies(rate, _of(unit, TUNED_AT), TUNING_SEED)[0])
 
 
 def main() -> None:
@@ -100,26 +102,26 @@ def main() -> None:
     told = parser.parse_args()
     torch.set_num_threads(1)
     common = (f"experiment={told.experiment}", f"rounds={told.rounds}", f"silos={told.silos}", "batch_norm=frozen")
-    head = ("method", "unit", "epsilon", "rate", "clip", f"test accuracy: mean of {told.seeds}, 95 % interval")
+    head = ("method", "unit", "epsilon", "rate", f"test accuracy: mean of {told.seeds} seeds, 95 % interval")
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for unit, method in product((None, *UNITS), METHODS):
-        settings = compose_settings([*common, f"method={method}", "executor=inprocess"])
-        for row in rows(Study(settings, told.results), unit, range(told.seeds)):
-            print(f"| {method} | {row} |", flush=True)
+    for unit in (None, *UNITS):
+        for epsilon, method in product(EPSILONS if unit else (math.inf,), METHODS):
+            settings = compose_settings([*common, f"method={method}", "executor=inprocess"])
+            shown = row(Study(settings, told.results), _of(unit, epsilon), range(told.seeds))
+            print(f"| {method} | {shown} |", flush=True)
 
 
-def rows(study: Study, unit: Unit | None, seeds: range) -> Iterator[str]:
-    """Return the rows of a method and a unit without the method's name."""
-    rate, clip = study.tune(unit)
-    for epsilon in EPSILONS if unit is not None else (math.inf,):
-        found = [study.accuracies(rate, _of(unit, epsilon, clip), seed)[1] for seed in seeds]
-        spread = STUDENT.get(len(found), math.nan) * statistics.stdev(found) / len(found) ** 0.5
-        shown = ("none", "", f"{rate:g}", "") if unit is None else (unit, f"{epsilon:g}", f"{rate:g}", f"{clip:g}")
-        yield " | ".join((*shown, f"{statistics.mean(found):.3f} ± {spread:.3f}"))
+def row(study: Study, privacy: Privacy | None, seeds: range) -> str:
+    """Return the row of a method, a unit and an epsilon without the method's name."""
+    rate = study.tuned(None if privacy is None else privacy.unit)
+    found = [study.accuracies(rate, privacy, seed)[1] for seed in seeds]
+    spread = STUDENT.get(len(found), math.nan) * statistics.stdev(found) / len(found) ** 0.5
+    shown = ("none", "") if privacy is None else (privacy.unit, f"{privacy.epsilon:g}")
+    return " | ".join((*shown, f"{rate:g}", f"{statistics.mean(found):.3f} ± {spread:.3f}"))
 
 
-def _of(unit: Unit | None, epsilon: float, clip: float) -> Privacy | None:
-    return None if unit is None else Privacy(unit, epsilon, clip)
+def _of(unit: Unit | None, epsilon: float) -> Privacy | None:
+    return None if unit is None else Privacy(unit, epsilon)
 
 
 def run(settings: RunSettings, privacy: Privacy | None) -> tuple[float, float]:
@@ -150,18 +152,18 @@ def silo_of(
 ) -> Silo:
     """Return a silo; all of them train one model, each in its turn."""
     own = data.of_silo(number)
-    parts: tuple[tuple[Tensor, Tensor], ...] = tuple((part.images, part.labels) for part in (own.train, own.held_out))
+    train, held_out = ((part.images, part.labels) for part in (own.train, own.held_out))
     how = training_settings(settings)
     guard = None
     if privacy is not None:
         probability, steps = sampling_of(len(own.train), how) if privacy.unit == "record" else (1.0, 1)
         noise = least_noise(privacy.unit, privacy.epsilon, probability, steps * settings.rounds)
-        terms = PrivacyTerms(privacy.unit, privacy.clip, noise, DELTA, privacy.epsilon * (1 + 1e-6))
-        guard = PrivacyGuard(terms, Ledger(), SeededRandomness(derive_seed(settings.seed, "noise", number)))
+        terms = PrivacyTerms(privacy.unit, CLIP, noise, DELTA, math.inf)
+        guard = PrivacyGuard(terms, Uncounted(), SeededRandomness(derive_seed(settings.seed, "noise", number)))
     return Silo(
         model,
-        train=parts[0],
-        held_out=parts[1],
+        train=train,
+        held_out=held_out,
         settings=how,
         number=number,
         seed=settings.seed,

@@ -19,6 +19,7 @@ from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
+from fedsq_flwr.federation.audit_heads import ask_audit_heads
 from fedsq_flwr.federation.central_privacy import PrivateMean
 from fedsq_flwr.federation.class_counts import lengths_of, names_of
 from fedsq_flwr.federation.diagnostics import Examiner
@@ -37,6 +38,7 @@ from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.randomness import Randomness, SeededRandomness, SystemRandomness
 from fedsq_flwr.models.batch_norm import batch_norms
 from fedsq_flwr.privacy.accounting import check_accountant
+from fedsq_flwr.privacy.ledger import AuditHead
 from fedsq_flwr.records.directory import RunDirectory, Start
 from fedsq_flwr.settings.executor import RealSilos
 from fedsq_flwr.settings.method import ClippedUpdates
@@ -65,12 +67,15 @@ class Federation:
         Chooses silos and averages.
     examiner : Examiner or None
         Diagnoses rounds, where the settings ask for diagnostics.
+    audits : dict
+        What real silos told of their audit logs at the end, or why they told nothing, by partition id.
     """
 
     settings: RunSettings
     model: ServerModel
     strategy: FedSQ
     examiner: Examiner | None
+    audits: dict[int, AuditHead | str] = field(default_factory=dict)
     _statistics: dict[str, Tensor] = field(default_factory=dict)  # of batch norm, where they were re-estimated
 
     @classmethod
@@ -175,6 +180,11 @@ class Federation:
                 finished.bytes_up += up
                 finished.bytes_down += down
             yield finished
+
+    def ask_audits(self, wire: Wire) -> None:
+        """Ask real silos for the ends of their audit logs, once all rounds are over."""
+        if self.settings.has_real_silos:
+            self.audits = ask_audit_heads(wire, self.strategy.registry, self.settings.silos)
 
     @property
     def _reestimates(self) -> bool:

@@ -50,6 +50,15 @@ class SiloSummary(FileModel):
     measures: Measures | None = None
 
 
+class AuditTold(FileModel):
+    """What a silo told of its audit log at the end of the run: its lines and last hash, or why it told nothing."""
+
+    silo: Count
+    lines: Count | None = None
+    last: str | None = None
+    reason: str | None = None
+
+
 class Provenance(FileModel):
     """Where the numbers of a run come from; None is what could not be told.
 
@@ -117,6 +126,7 @@ class Summary(FileModel):
     weights: dict[str, Any] | None = None
     weights_sha256: str | None = None
     privacy: Epsilon | None = None
+    audits: Several[AuditTold] = ()
     versions: dict[str, str]
     provenance: Provenance | None = None
 

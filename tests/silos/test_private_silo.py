@@ -1,5 +1,6 @@
 """A real federation with one private silo: it takes part until its epsilon is spent, and its log holds together."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,12 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
     assert set(first["silo_accuracies"]) == {str(silo) for silo in range(SILOS) if silo != PRIVATE}
     assert "(unit record, delta 0.0001)" in silos[PRIVATE].said()
 
+    audits = json.loads((output / "summary.json").read_text(encoding="utf-8"))["audits"]
+    assert [each["silo"] for each in audits] == list(range(SILOS))
     capsys.readouterr()
     for silo in range(SILOS):  # with privacy or without
-        assert main(["audit", f"{tmp_path}/state-{silo}/privacy/audit.jsonl"]) == 0
+        assert main(["audit", f"{tmp_path}/state-{silo}/privacy/audit.jsonl", "--run", str(output)]) == 0
         told = capsys.readouterr().out
+        assert f"agrees with the {audits[silo]['lines']} lines that silo {silo} told the server of" in told
         assert "ledger: agrees\n" in told
         assert ("unit record" in told) == (silo == PRIVATE)
