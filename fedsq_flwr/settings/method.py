@@ -121,6 +121,7 @@ class NoPrivacy(Settings):
     """The average is as the silos' updates make it."""
 
     privacy: Literal["none"] = "none"
+    """Whether the server clips the silos' updates and adds noise to their mean, and how it clips; by default not."""
 
 
 class ClippedUpdates(Settings):

@@ -58,6 +58,8 @@ def only_of(model: Model, name: str, chosen: Model) -> str:
 
 def allowed_values(entry: Entry) -> str:
     """Return in words what a setting may be: its choices or its bounds."""
+    if entry.is_tag:
+        return ", ".join(entry.fields)
     field = next(iter(entry.fields.values()))
     kinds = [field.annotation, *field.metadata]
     words = [word for kind in kinds for word in choices(kind)]
