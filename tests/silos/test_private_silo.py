@@ -26,6 +26,7 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
         silo.wait_for(" ready\n")
     output = tmp_path / "run"
     policies = ["rounds=3", "batch_norm=frozen", "executor.structure=own", "method.weighting=uniform"]
+    policies += ["method.privacy=fixed_clipping", "method.noise_multiplier=0.01", "max_update_ratio=0"]
     assert main(["run", *federation.run, *policies, f"output='{output}'"]) == 0
 
     first, *_, last = history(output)
@@ -36,7 +37,9 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
     assert set(first["silo_accuracies"]) == {str(silo) for silo in range(SILOS) if silo != PRIVATE}
     assert "(unit record, delta 0.0001)" in silos[PRIVATE].said()
 
-    audits = json.loads((output / "summary.json").read_text(encoding="utf-8"))["audits"]
+    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["privacy"]["unit"], summary["privacy"]["delta"]) == ("silo", 1e-5)  # the server's own
+    audits = summary["audits"]
     assert [each["silo"] for each in audits] == list(range(SILOS))
     capsys.readouterr()
     for silo in range(SILOS):  # with privacy or without
