@@ -187,6 +187,7 @@ def _add_silo_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     )
     audit = commands.add_parser("audit", help="check a silo's audit log, and say what it says")
     audit.add_argument("log", type=Path, metavar="FILE", help="STATE_DIR/privacy/audit.jsonl")
+    audit.add_argument("--run", type=Path, metavar="DIR", help="a run whose server was told of the log at its end")
     audit.set_defaults(action=_audit)
     rehearse = commands.add_parser("rehearse", help="run real silos on this machine; takes Hydra overrides, as run")
     rehearse.add_argument("silos", type=int, metavar="N", help="how many silos")
@@ -267,7 +268,7 @@ def _doctor(chosen: argparse.Namespace) -> None:
 def _audit(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.audit import audit
 
-    print("\n".join(audit(chosen.log)))  # noqa: T201 - the summary is this command's output
+    print("\n".join(audit(chosen.log, chosen.run)))  # noqa: T201 - the summary is this command's output
 
 
 def _rehearse(chosen: argparse.Namespace) -> None:

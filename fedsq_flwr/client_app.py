@@ -7,9 +7,11 @@ from flwr.clientapp import ClientApp
 
 from fedsq_flwr.apps.silo_service import SiloService
 from fedsq_flwr.federation import answer_evaluate, answer_query, answer_statistics, answer_train
+from fedsq_flwr.federation.audit_heads import answer_audit
 from fedsq_flwr.federation.contents import metric_records
-from fedsq_flwr.federation.protocol import METRICS, STATISTICS, UNREADABLE
-from fedsq_flwr.settings.silo import read_site
+from fedsq_flwr.federation.protocol import AUDIT, METRICS, STATISTICS, UNREADABLE
+from fedsq_flwr.privacy.ledger import Ledger
+from fedsq_flwr.settings.silo import privacy_folder, read_site
 
 # Flower looks for a plain assignment, and pickles functions that are not at a module's top level by value.
 app = ClientApp()
@@ -30,6 +32,13 @@ def statistics(message: Message, context: Context) -> Message:
     """Sum up what enters each batch norm over this silo's training samples."""
     with service.client(message, context) as client:
         return answer_statistics(client, message)
+
+
+@app.query(AUDIT)
+def audit(message: Message, context: Context) -> Message:
+    """Say how long this silo's audit log is, and the hash of its last line."""
+    ledger = Ledger(privacy_folder(read_site(context.node_config)))
+    return answer_audit(message, lambda: ledger.read().audit)
 
 
 @app.train()

@@ -107,5 +107,6 @@ def run_federation(
                 callback.after_round(finished)
             if directory.has_stopped(found):
                 break
+        federation.ask_audits(wire)
         for callback in callbacks:
             callback.after_run()

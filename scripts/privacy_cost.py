@@ -1,19 +1,25 @@
 """What privacy costs: accuracy by unit and epsilon, for FedSQ and FedAvg under frozen batch norm, tuned alike.
 
-Usage: ``python -m scripts.privacy_cost [--experiment NAME] [--rounds N] [--seeds N] [--silos N]``. Rates and clips
-are chosen by the validation accuracy of seed 0, for each method, unit and epsilon over the same grid. The silos are
-those of `fedsq_flwr.federation.silo`, without Flower; their noise is seeded, which only a simulation may do. The
-noise of each silo is the least with which all rounds stay at epsilon. Prints Markdown; trials go to standard error.
+Usage: ``python -m scripts.privacy_cost [--experiment NAME] [--rounds N] [--seeds N] [--silos N] [--results FILE]``.
+Rates are chosen by the validation accuracy of a seed that is not reported, for each method and unit over the same
+grid, at `TUNED_AT`; where most gradients are clipped, a smaller clip is like a smaller rate. The silos are those of
+`fedsq_flwr.federation.silo`, without Flower; their noise is seeded, which only a simulation may do. The noise of each
+silo is the least with which all rounds stay at epsilon. Each run is appended to the file of results as it ends, and
+is not made again. Prints Markdown; runs go to standard error.
 """
 
 import argparse
+import math
 import statistics
 import sys
+import time
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+import torch
 
 from fedsq_flwr.assembly.data import load_task
 from fedsq_flwr.assembly.model import build_model, training_settings
@@ -25,16 +31,21 @@ from fedsq_flwr.learning.private_training import sampling_of
 from fedsq_flwr.learning.randomness import SeededRandomness
 from fedsq_flwr.privacy.accounting import Mechanism, epsilon_of
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
-from fedsq_flwr.privacy.ledger import Ledger, Unit
+from fedsq_flwr.privacy.ledger import Epsilon, Ledger, Unit
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.run import RunSettings
+from scripts.experiments.results import keep_result, read_results
 
 METHODS = ("fedsq", "fedavg")
 UNITS: tuple[Unit, ...] = ("record", "silo")
-EPSILONS = (1.0, 3.0, 8.0)
+EPSILONS = (3.0, 8.0, 1.0)
+TUNED_AT = 3.0
+TUNING_SEED = 100
 DELTA = 1e-4
-RATES = (0.01, 0.03, 0.1, 0.3)
-CLIPS = (0.3, 1.0, 3.0)
+RATES = (0.03, 0.1, 0.3)
+CLIP = 0.3
+#: The 97.5 % quantile of Student's t, by the number of seeds: a 95 % interval is so many standard errors each way.
+STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
 
 
 @dataclass(frozen=True)
@@ -43,38 +54,78 @@ class Privacy:
 
     unit: Unit
     epsilon: float
-    clip: float
+
+
+class Uncounted(Ledger):
+    """Counts nothing: `least_noise` has counted all rounds together."""
+
+    def charge(self, unit: Unit, *_: object, delta: float, **__: object) -> Epsilon:
+        """Return no epsilon."""
+        return Epsilon(unit=unit, epsilon=0.0, delta=delta)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Makes runs that are not made yet, and keeps what came of them."""
+
+    settings: RunSettings
+    file: Path
+
+    def accuracies(self, rate: float, privacy: Privacy | None, seed: int) -> tuple[float, float]:
+        """Return validation and test accuracy after the last round."""
+        own = self.settings.changed(seed=seed, learning_rate=rate)
+        told = "none" if privacy is None else f"{privacy.unit} epsilon={privacy.epsilon:g} clip={CLIP:g}"
+        name = f"{own.experiment} {own.method.name} rounds={own.rounds} {told} rate={rate:g} seed={seed}"
+        found: dict[str, Any] | None = read_results(self.file).get(name)
+        if found is None:
+            started = time.process_time()
+            validation, test = run(own, privacy)
+            seconds = round(time.process_time() - started, 1)
+            found = {"name": name, "validation": validation, "test": test, "cpu_seconds": seconds}
+            keep_result(self.file, found)
+            print(found, file=sys.stderr, flush=True)
+        return found["validation"], found["test"]
+
+    def tuned(self, unit: Unit | None) -> float:
+        """Return the rate with the best validation accuracy."""
+        return max(RATES, key=lambda rate: self.accuracies(rate, _of(unit, TUNED_AT), TUNING_SEED)[0])
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--experiment", default="digits")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--silos", type=int, default=10)
+    parser.add_argument("--results", type=Path, default=Path("privacy_cost.jsonl"))
     told = parser.parse_args()
+    torch.set_num_threads(1)
     common = (f"experiment={told.experiment}", f"rounds={told.rounds}", f"silos={told.silos}", "batch_norm=frozen")
-    print("| method | unit | epsilon | rate | clip | test accuracy: mean (std) |\n|---|---|---|---|---|---|")
-    for method, (unit, epsilon) in product(METHODS, [(None, None), *product(UNITS, EPSILONS)]):
-        settings = compose_settings([*common, f"method={method}", "executor=inprocess"])
-        clips = (0.0,) if unit is None else CLIPS
-        tried = {}
-        for rate, clip in product(RATES, clips):
-            tried[rate, clip] = run(settings, rate, unit and Privacy(unit, epsilon, clip))[0]
-            print(method, unit, epsilon, rate, clip, tried[rate, clip], file=sys.stderr, flush=True)
-        rate, clip = max(tried, key=lambda each: tried[each])
-        privacy = unit and Privacy(unit, epsilon, clip)
-        found = [run(settings.changed(seed=seed), rate, privacy)[1] for seed in range(told.seeds)]
-        spread = statistics.stdev(found) if len(found) > 1 else 0.0
-        shown = ("none", "", "") if unit is None else (unit, f"{epsilon:g}", f"{clip:g}")
-        cells = (method, *shown[:2], f"{rate:g}", shown[2], f"{statistics.mean(found):.3f} ({spread:.3f})")
-        print(f"| {' | '.join(cells)} |", flush=True)
+    head = ("method", "unit", "epsilon", "rate", f"test accuracy: mean of {told.seeds} seeds, 95 % interval")
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for unit in (None, *UNITS):
+        for epsilon, method in product(EPSILONS if unit else (math.inf,), METHODS):
+            settings = compose_settings([*common, f"method={method}", "executor=inprocess"])
+            shown = row(Study(settings, told.results), _of(unit, epsilon), range(told.seeds))
+            print(f"| {method} | {shown} |", flush=True)
 
 
-def run(settings: RunSettings, rate: float, privacy: Privacy | None) -> tuple[float, float]:
+def row(study: Study, privacy: Privacy | None, seeds: range) -> str:
+    """Return the row of a method, a unit and an epsilon without the method's name."""
+    rate = study.tuned(None if privacy is None else privacy.unit)
+    found = [study.accuracies(rate, privacy, seed)[1] for seed in seeds]
+    spread = STUDENT.get(len(found), math.nan) * statistics.stdev(found) / len(found) ** 0.5
+    shown = ("none", "") if privacy is None else (privacy.unit, f"{privacy.epsilon:g}")
+    return " | ".join((*shown, f"{rate:g}", f"{statistics.mean(found):.3f} ± {spread:.3f}"))
+
+
+def _of(unit: Unit | None, epsilon: float) -> Privacy | None:
+    return None if unit is None else Privacy(unit, epsilon)
+
+
+def run(settings: RunSettings, privacy: Privacy | None) -> tuple[float, float]:
     """Return validation and test accuracy after the last round."""
-    settings = settings.changed(learning_rate=rate)
     data = load_task(settings, settings.silos)
     model = build_model(settings, len(data.class_names))
     start = {name: tensor.clone() for name, tensor in model.quantitative_state().items()}
@@ -101,18 +152,18 @@ def silo_of(
 ) -> Silo:
     """Return a silo; all of them train one model, each in its turn."""
     own = data.of_silo(number)
-    parts: tuple[tuple[Tensor, Tensor], ...] = tuple((part.images, part.labels) for part in (own.train, own.held_out))
+    train, held_out = ((part.images, part.labels) for part in (own.train, own.held_out))
     how = training_settings(settings)
     guard = None
     if privacy is not None:
         probability, steps = sampling_of(len(own.train), how) if privacy.unit == "record" else (1.0, 1)
-        noise = least_noise(privacy, probability, steps * settings.rounds)
-        terms = PrivacyTerms(privacy.unit, privacy.clip, noise, DELTA, privacy.epsilon * (1 + 1e-6))
-        guard = PrivacyGuard(terms, Ledger(), SeededRandomness(derive_seed(settings.seed, "noise", number)))
+        noise = least_noise(privacy.unit, privacy.epsilon, probability, steps * settings.rounds)
+        terms = PrivacyTerms(privacy.unit, CLIP, noise, DELTA, math.inf)
+        guard = PrivacyGuard(terms, Uncounted(), SeededRandomness(derive_seed(settings.seed, "noise", number)))
     return Silo(
         model,
-        train=parts[0],
-        held_out=parts[1],
+        train=train,
+        held_out=held_out,
         settings=how,
         number=number,
         seed=settings.seed,
@@ -122,13 +173,13 @@ def silo_of(
 
 
 @cache
-def least_noise(privacy: Privacy, probability: float, count: int) -> float:
+def least_noise(unit: Unit, epsilon: float, probability: float, count: int) -> float:
     """Return the least noise multiplier with which ``count`` steps stay at epsilon, to a thousandth."""
-    half = 2.0 if privacy.unit == "silo" else 1.0  # see `PrivacyGuard.train`
+    half = 2.0 if unit == "silo" else 1.0  # see `PrivacyGuard.train`
     low, high = 0.1, 10_000.0
     while high / low > 1.001:
         middle = (low * high) ** 0.5
-        fits = epsilon_of({Mechanism(middle / half, probability): count}, DELTA) <= privacy.epsilon
+        fits = epsilon_of({Mechanism(middle / half, probability): count}, DELTA) <= epsilon
         low, high = (low, middle) if fits else (middle, high)
     return high
 

@@ -65,7 +65,8 @@ class Keep(Callback):
 
     def after_run(self) -> None:
         """Write the summary."""
-        self._directory.finish(self._federation.settings, self._data, self._federation.model, self._weights)
+        federation = self._federation
+        self._directory.finish(federation.settings, self._data, federation.model, self._weights, federation.audits)
 
 
 class Report(Callback):

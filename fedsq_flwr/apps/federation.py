@@ -1,9 +1,11 @@
 """The federation of a run at the server: the model, the strategy, and the rounds."""
 
 import math
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,8 @@ from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.federation import FedSQ
 from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
+from fedsq_flwr.federation.audit_heads import ask_audit_heads
+from fedsq_flwr.federation.central_privacy import PrivateMean
 from fedsq_flwr.federation.class_counts import lengths_of, names_of
 from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.local_models import LocalModels
@@ -28,12 +32,16 @@ from fedsq_flwr.federation.statistics import ask_statistics
 from fedsq_flwr.federation.waiting import Patience
 from fedsq_flwr.federation.wire import Wire, is_within_process
 from fedsq_flwr.flower_internals import OBJECT_WAIT, is_simulated, wait_for_objects
-from fedsq_flwr.learning import Evaluation
+from fedsq_flwr.learning import Evaluation, derive_seed
 from fedsq_flwr.learning.batch_norm_moments import values_of_one_image
 from fedsq_flwr.learning.precision import choose_device
+from fedsq_flwr.learning.randomness import Randomness, SeededRandomness, SystemRandomness
 from fedsq_flwr.models.batch_norm import batch_norms
-from fedsq_flwr.records.directory import Start
+from fedsq_flwr.privacy.accounting import check_accountant
+from fedsq_flwr.privacy.ledger import AuditHead
+from fedsq_flwr.records.directory import RunDirectory, Start
 from fedsq_flwr.settings.executor import RealSilos
+from fedsq_flwr.settings.method import ClippedUpdates
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.silo import for_real_silos
 
@@ -59,12 +67,15 @@ class Federation:
         Chooses silos and averages.
     examiner : Examiner or None
         Diagnoses rounds, where the settings ask for diagnostics.
+    audits : dict
+        What real silos told of their audit logs at the end, or why they told nothing, by partition id.
     """
 
     settings: RunSettings
     model: ServerModel
     strategy: FedSQ
     examiner: Examiner | None
+    audits: dict[int, AuditHead | str] = field(default_factory=dict)
     _statistics: dict[str, Tensor] = field(default_factory=dict)  # of batch norm, where they were re-estimated
 
     @classmethod
@@ -170,6 +181,11 @@ class Federation:
                 finished.bytes_down += down
             yield finished
 
+    def ask_audits(self, wire: Wire) -> None:
+        """Ask real silos for the ends of their audit logs, once all rounds are over."""
+        if self.settings.has_real_silos:
+            self.audits = ask_audit_heads(wire, self.strategy.registry, self.settings.silos)
+
     @property
     def _reestimates(self) -> bool:
         return self.settings.method.gate_statistics == "reestimated"
@@ -266,8 +282,13 @@ def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry,
     if settings.has_real_silos:
         measured["train"] = (*measured["train"], UNREADABLE)
     run = Surroundings(model.arrays(), registry, _sampling(settings))
+    averaging, private = build_aggregation(settings.method.averaging, run), settings.method.central_privacy
+    if isinstance(private, ClippedUpdates):
+        check_accountant()
+        ledger = RunDirectory(settings.output).ledger
+        averaging = PrivateMean(private, averaging, ledger, partial(_noise, settings))
     return FedSQ(
-        build_aggregation(settings.method.averaging, run),
+        averaging,
         fingerprint="" if settings.method.gates == "none" else lambda _: model.fingerprint,
         structure=lambda _: model.structure_arrays(shared),
         ask_for_structure=settings.executor.structure == "sent",
@@ -279,10 +300,23 @@ def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry,
         min_replies=settings.min_replies,
         max_examples=settings.max_examples,
         max_update_ratio=settings.max_update_ratio,
-        seed=settings.seed,
+        seed=_sampling_seed(settings),
         timeout=settings.executor.round_timeout,
         registry=registry,
     )
+
+
+def _noise(settings: RunSettings, server_round: int) -> Randomness:
+    """Return where the noise of a round comes from: in a simulation from the seed, so that a run repeats."""
+    if settings.has_real_silos:
+        return SystemRandomness()
+    return SeededRandomness(derive_seed(settings.seed, "central noise", server_round))
+
+
+def _sampling_seed(settings: RunSettings) -> int:
+    """Return the seed of the choice of silos. Epsilon counts on it that no silo knows who is chosen."""
+    secret = settings.has_real_silos and isinstance(settings.method.central_privacy, ClippedUpdates)
+    return secrets.randbits(63) if secret else settings.seed
 
 
 def _sampling(settings: RunSettings) -> dict[str, Any]:

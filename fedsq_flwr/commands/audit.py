@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+from fedsq_flwr.errors import DataError
 from fedsq_flwr.privacy.audit import ledger_beside, verify
+from fedsq_flwr.privacy.ledger import AuditHead
+from fedsq_flwr.records.summary import SUMMARY, read_summary
 
 
-def audit(path: Path) -> list[str]:
+def audit(path: Path, run: Path | None = None) -> list[str]:
     """Check the log at ``path`` against its own hashes and the ledger beside it; return a summary in lines.
+
+    With the directory of a ``run``, the log is also checked against what its silo told the server of that run.
 
     Raises
     ------
@@ -24,6 +29,8 @@ def audit(path: Path) -> list[str]:
     else:
         beyond = found.head.lines - ledger.lines
         lines.append(f"ledger: agrees{f'; {beyond} lines were written after it' if beyond else ''}")
+    if run is not None:
+        lines.append(f"run {run}: {_agreement(path, found.silo, run)}")
     if found.torn:
         lines.append("the last line is half written")
     lines.append(f"runs: {found.runs}; events: {_counted(found.events)}")
@@ -31,6 +38,17 @@ def audit(path: Path) -> list[str]:
     lines.append(f"spent: {found.spent or 'no privacy was enforced'}")
     lines += [f"refused {count} times: {reason}" for reason, count in found.refusals.most_common(10)]
     return lines
+
+
+def _agreement(path: Path, silo: int | None, run: Path) -> str:
+    """Say that the log holds what its silo told the server of a run, or that the silo told nothing."""
+    told = next((each for each in read_summary(run).audits if each.silo == silo), None)
+    if told is None:
+        raise DataError(f"{run / SUMMARY}: says of no audit log of silo {silo}, whose log {path} is")
+    if told.lines is None or told.last is None:
+        return f"silo {silo} told nothing of its log: {told.reason}"
+    verify(path, AuditHead(lines=told.lines, last=told.last), f"what silo {silo} told the run in {run}")
+    return f"agrees with the {told.lines} lines that silo {silo} told the server of"
 
 
 def _counted(events: dict[str, int]) -> str:

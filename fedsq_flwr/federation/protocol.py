@@ -4,6 +4,7 @@ A message to ``train`` or ``evaluate`` holds two records: `ARRAYS`, which is the
 `ROUND` and what else applies to the round. A reply holds `METRICS`, the `ROUND` and `FINGERPRINT` of its message in
 `CONFIG`, and, after training, `ARRAYS`. A message to ``query`` asks a node which silo it is, and may bring a
 `STRUCTURE`. A message to ``query.statistics`` holds `ARRAYS` and `CONFIG`; the reply holds `STATISTICS`.
+A message to ``query.audit`` is empty; the reply holds `AUDIT_LINES` and `AUDIT_LAST`.
 """
 
 from collections.abc import Iterable
@@ -24,6 +25,9 @@ STATISTICS = "statistics"
 
 #: The kind of message that asks for the moments of what enters each batch norm; its action is `STATISTICS`.
 ASK_STATISTICS = f"{MessageType.QUERY}.{STATISTICS}"
+#: The kind of message that asks for the length and the last hash of the audit log; its action is `AUDIT`.
+AUDIT = "audit"
+ASK_AUDIT = f"{MessageType.QUERY}.{AUDIT}"
 
 # In the config of a message, and of its reply.
 ROUND = "server-round"
@@ -40,6 +44,9 @@ PARTITION_ID, NUM_PARTITIONS = silo.PARTITION_ID, silo.NUM_PARTITIONS
 
 # In the answer to a query, from a silo that knows its data: its numbers of training and of held-out samples.
 TRAIN_EXAMPLES, EVALUATE_EXAMPLES = "train-examples", "evaluate-examples"
+
+# In the answer to a query for the audit log.
+AUDIT_LINES, AUDIT_LAST = "audit-lines", "audit-last"
 
 # Metrics of a reply.
 WEIGHT = "num-examples"

@@ -31,6 +31,7 @@ class AuditLine(FileModel):
     event: str
     previous: str
     run: int | str | None = None
+    silo: int | None = None
     reason: str | None = None
     bytes_out: int = 0
     unit: str | None = None
@@ -129,6 +130,8 @@ class Verified:
         What was refused, by the reason.
     spent : str or None
         Epsilon with its unit, after the last line.
+    silo : int or None
+        The number that the silo had when it started last.
     first, last : str
         The times of the first and of the last line.
     """
@@ -140,11 +143,12 @@ class Verified:
     bytes_out: int
     refusals: Counter[str]
     spent: str | None
+    silo: int | None
     first: str
     last: str
 
 
-def verify(path: Path, expected: AuditHead | None = None) -> Verified:
+def verify(path: Path, expected: AuditHead | None = None, by: str = "the ledger") -> Verified:
     """Check the chain of hashes of a log.
 
     Parameters
@@ -153,6 +157,8 @@ def verify(path: Path, expected: AuditHead | None = None) -> Verified:
         The log.
     expected : AuditHead, optional
         What the ledger, or anybody who was told, says of the log: it may be longer, and not shorter.
+    by : str
+        Who says so.
 
     Raises
     ------
@@ -161,7 +167,7 @@ def verify(path: Path, expected: AuditHead | None = None) -> Verified:
     """
     previous, size, number, torn = NO_HASH, 0, 0, False
     events, refusals, runs, bytes_out = Counter[str](), Counter[str](), set[object](), 0
-    spent, first, last = None, "", ""
+    spent, silo, first, last = None, None, "", ""
     known = expected is None or expected.lines == 0
     with opened(path, at_most=_LARGEST) as file:
         while raw := file.readline(_LONGEST):
@@ -177,20 +183,21 @@ def verify(path: Path, expected: AuditHead | None = None) -> Verified:
             previous, size, number = _hash(raw), size + len(raw), number + 1
             if expected is not None and number == expected.lines:
                 if previous != expected.last:
-                    raise DataError(f"{where}: has another hash than the ledger says: the log was changed")
+                    raise DataError(f"{where}: has another hash than {by} says: the log was changed")
                 known = True
             events[line.event] += 1
             bytes_out += line.bytes_out
             runs |= set() if line.run is None else {line.run}
             if line.event == "refused":
                 refusals[str(line.reason)] += 1
+            silo = silo if line.silo is None else line.silo
             if line.epsilon is not None:
                 spent = f"epsilon {line.epsilon:.4g} at delta {line.delta:g}, unit {line.unit}"
             first, last = first or line.time, line.time
     if not known and expected is not None:
-        raise DataError(f"{path}: ends after line {number}, and the ledger says {expected.lines} lines: it was cut")
+        raise DataError(f"{path}: ends after line {number}, and {by} says {expected.lines} lines: it was cut")
     head = AuditHead(lines=number, bytes=size, last=previous)
-    return Verified(head, torn, events, len(runs), bytes_out, refusals, spent, first, last)
+    return Verified(head, torn, events, len(runs), bytes_out, refusals, spent, silo, first, last)
 
 
 def ledger_beside(path: Path) -> AuditHead | None:

@@ -1,13 +1,15 @@
 """The ledger of a silo: what its noise was spent on in all runs, and how long its audit log is.
 
-The ledger is one JSON file, replaced as a whole and forced onto the disk. Nothing in it is ever taken back: a round
-that failed, was repeated or was resumed has been spent. Whoever deletes the file forgets what was spent.
+A run whose server adds noise has a ledger of its own, of that run. The ledger is one JSON file, replaced as a whole
+and forced onto the disk. Nothing in it is ever taken back: a round that failed, was repeated or was resumed has been
+spent. Whoever deletes the file forgets what was spent.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +34,7 @@ class Charge(FileModel):
 
     multiplier: _Positive
     sampling: Annotated[float, Field(gt=0, le=1)]
+    population: Annotated[int, Field(ge=1, lt=2**53)] | None = None
     count: Count
 
 
@@ -103,7 +106,16 @@ class Ledger:
             raise PrivacyError(f"{path}: is gone, and {AUDIT_NAME} beside it is not: put the ledger back")
         return self._content
 
-    def charge(self, unit: Unit, mechanism: Mechanism, count: int, *, delta: float, limit: float) -> Epsilon:
+    def charge(
+        self,
+        unit: Unit,
+        mechanism: Mechanism,
+        count: int,
+        *,
+        delta: float,
+        limit: float,
+        setting: str = "privacy.max_epsilon",
+    ) -> Epsilon:
         """Note that ``mechanism`` is about to run ``count`` times; return what all charges come to.
 
         Parameters
@@ -118,6 +130,8 @@ class Ledger:
             Where epsilon is taken.
         limit : float
             The largest epsilon.
+        setting : str
+            What the limit is called.
 
         Raises
         ------
@@ -128,15 +142,13 @@ class Ledger:
             before = self.read()
             if before.unit not in (None, unit):
                 raise PrivacyError(f"privacy.unit={unit}: the ledger of this silo counts unit={before.unit}")
-            counts = {Mechanism(each.multiplier, each.sampling): each.count for each in before.charges}
+            charged = ((Mechanism(each.multiplier, each.sampling, each.population), each) for each in before.charges)
+            counts = {ran: each.count for ran, each in charged}
             counts[mechanism] = counts.get(mechanism, 0) + count
             epsilon = epsilon_of(counts, delta)
             if not epsilon <= limit:
-                raise PrivacyError(f"privacy.max_epsilon={limit:g}: would be exceeded by what is asked")
-            charges = [
-                Charge(multiplier=each.multiplier, sampling=each.sampling, count=number)
-                for each, number in counts.items()
-            ]
+                raise PrivacyError(f"{setting}={limit:g}: would be exceeded by what is asked")
+            charges = [Charge(**asdict(each), count=number) for each, number in counts.items()]
             spent = Epsilon(unit=unit, epsilon=epsilon, delta=delta)
             self._write(before.model_copy(update={"unit": unit, "charges": tuple(charges), "spent": spent}))
         return spent

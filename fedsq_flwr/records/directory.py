@@ -3,8 +3,10 @@
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -17,13 +19,14 @@ from fedsq_flwr.files import write_as_json, writing
 from fedsq_flwr.learning import Predictions, evaluate
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.models import state_digest
+from fedsq_flwr.privacy.ledger import AuditHead, Ledger
 from fedsq_flwr.records.checkpoints import Checkpoints, digest_of_names, pixels_of
 from fedsq_flwr.records.config import CONFIG, read_config, write_config
 from fedsq_flwr.records.history import HISTORY, WAY_OUT, History, Line, best_line, check_kept, stops_early
 from fedsq_flwr.records.restoring import restore
 from fedsq_flwr.records.results import line_of, measured_on_test, partition_of, plain_figures, summary_of
 from fedsq_flwr.records.status import LAST, holds_run
-from fedsq_flwr.records.summary import FAILURE, SUMMARY, Failure, TestMeasures, total
+from fedsq_flwr.records.summary import FAILURE, PRIVACY, SUMMARY, Failure, TestMeasures, read_spent, total
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.mistakes import written
 from fedsq_flwr.settings.partition_file import PARTITION
@@ -166,7 +169,14 @@ class RunDirectory:
             self._on_test.update(dict.fromkeys(names, test.predictions))
         return line
 
-    def finish(self, settings: RunSettings, task: ServerData, model: ServerModel, weights: dict[str, Any]) -> None:
+    def finish(
+        self,
+        settings: RunSettings,
+        task: ServerData,
+        model: ServerModel,
+        weights: dict[str, Any],
+        audits: Mapping[int, AuditHead | str] = MappingProxyType({}),
+    ) -> None:
         """Write ``summary.json``.
 
         Parameters
@@ -179,6 +189,8 @@ class RunDirectory:
             Evaluates the plain form.
         weights : dict
             Describes the weights that the run started from.
+        audits : mapping of int to AuditHead or str
+            What silos tell of their audit logs, or why they tell nothing.
 
         Raises
         ------
@@ -194,10 +206,17 @@ class RunDirectory:
             "fingerprint": model.fingerprint,
             "weights": weights,
             "weights_sha256": state_digest(final),
+            **({"audits": [_told_of_audit(silo, told) for silo, told in sorted(audits.items())]} if audits else {}),
+            **({"privacy": spent} if (spent := read_spent(self.path)) is not None else {}),
         }
         summary = summary_of(settings, task, self.history.read(), found)
         with writing(self.path):
             write_as_json(self.path / SUMMARY, summary)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the server's noise was spent on, where there is any."""
+        return Ledger(self.path / PRIVACY)
 
     def has_stopped(self, settings: RunSettings) -> bool:
         """Tell whether the run ends after the rounds that there are, for want of an improvement."""
@@ -247,3 +266,8 @@ class RunDirectory:
             check_kept(lines, self.checkpoints.load("best")[1], self.checkpoints.path("best"), best=self._select_by)
         self._earlier_seconds = total(earlier.seconds for earlier in lines) or 0.0
         return Start(line.round + 1, state, structure, server)
+
+
+def _told_of_audit(silo: int, told: AuditHead | str) -> dict[str, Any]:
+    said = {"reason": told} if isinstance(told, str) else {"lines": told.lines, "last": told.last}
+    return {"silo": silo, **said}

@@ -8,12 +8,15 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, field_validator
 
 from fedsq_flwr.files import Count, FileModel, Several, finite, read_as
+from fedsq_flwr.privacy.ledger import Epsilon, Ledger
 from fedsq_flwr.records.history import Line, Measures, best_line, is_accuracy
 from fedsq_flwr.settings.run import Selection
 
 #: Version of the layout of summary.json.
 LAYOUT = 1
 SUMMARY, FAILURE = "summary.json", "failure.json"
+#: The folder of the ledger of a run whose server adds noise.
+PRIVACY = "privacy"
 
 Number = TypeVar("Number", int, float)
 #: Bytes of all rounds together.
@@ -47,6 +50,15 @@ class SiloSummary(FileModel):
     measures: Measures | None = None
 
 
+class AuditTold(FileModel):
+    """What a silo told of its audit log at the end of the run: its lines and last hash, or why it told nothing."""
+
+    silo: Count
+    lines: Count | None = None
+    last: str | None = None
+    reason: str | None = None
+
+
 class Provenance(FileModel):
     """Where the numbers of a run come from; None is what could not be told.
 
@@ -70,7 +82,7 @@ class Summary(FileModel):
     ``stopped`` is the round after which the run ended early, for want of an improvement. ``measures`` and
     ``held_out_measures`` are the best round's; ``test_measures`` are the best round's and ``final_measures`` the last
     round's on the test set. The accuracies named ``plain_`` are those of the best and of the last round's weights,
-    with the network's own ReLUs in place of fixed gates.
+    with the network's own ReLUs in place of fixed gates. ``privacy`` is what the server's noise gave all rounds.
     """
 
     layout: int = Field(alias="schema")
@@ -113,6 +125,8 @@ class Summary(FileModel):
     fingerprint: str | None
     weights: dict[str, Any] | None = None
     weights_sha256: str | None = None
+    privacy: Epsilon | None = None
+    audits: Several[AuditTold] = ()
     versions: dict[str, str]
     provenance: Provenance | None = None
 
@@ -189,6 +203,17 @@ def read_failure(directory: Path) -> str | None:
     """
     path = directory / FAILURE
     return (" ".join(read_as(Failure, path).error.split()) or None) if path.exists() else None
+
+
+def read_spent(directory: Path) -> Epsilon | None:
+    """Return what the server's noise gave the rounds of the run in a directory; None if it added none.
+
+    Raises
+    ------
+    DataError
+        If the ledger is damaged.
+    """
+    return Ledger(directory / PRIVACY).read().spent
 
 
 def figures(lines: Sequence[Line], select_by: Selection) -> dict[str, Any]:

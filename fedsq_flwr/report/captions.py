@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fedsq_flwr.privacy.ledger import Epsilon
 from fedsq_flwr.records.history import Diagnostics, Drop, Line, is_finite
 from fedsq_flwr.records.summary import SiloSummary, Summary
 from fedsq_flwr.report import numerals
@@ -69,6 +70,11 @@ def about_batch_norm(policy: str) -> str:
         "Batch norm is local: the server evaluates the averaged weights with the batch norm of the start, each silo "
         "with its own. The silos' figures are therefore the fair ones."
     )
+
+
+def of_privacy(spent: Epsilon) -> str:
+    """Say what an epsilon of the server's is about."""
+    return f"unit {spent.unit}, delta {spent.delta:g}, by the server's noise"
 
 
 def of_accuracy(run: Run) -> str:

@@ -8,7 +8,16 @@ from fedsq_flwr.errors import DataError
 from fedsq_flwr.files import check_as, finite, read_as
 from fedsq_flwr.records.config import CONFIG, config_text, read_config
 from fedsq_flwr.records.history import HISTORY, History, Line, best_line
-from fedsq_flwr.records.summary import LAYOUT, SUMMARY, Summary, figures, read_failure, read_summary, total
+from fedsq_flwr.records.summary import (
+    LAYOUT,
+    SUMMARY,
+    Summary,
+    figures,
+    read_failure,
+    read_spent,
+    read_summary,
+    total,
+)
 from fedsq_flwr.settings.partition_file import PARTITION, REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
 
@@ -149,5 +158,6 @@ def _so_far(
         "wall_seconds": total(line.seconds for line in rounds),
         "fingerprint": rounds[-1].fingerprint if "fingerprint" in rounds[-1].model_fields_set else None,
         "versions": {},
+        **({"privacy": spent.model_dump()} if (spent := read_spent(directory)) is not None else {}),
     }
     return check_as(Summary, finite(told), str(directory))

@@ -208,6 +208,9 @@ def _results(summary: Summary) -> list[tuple[str, str, str]]:
         rows.append(("worst silo", numerals.accuracy(summary.silo_accuracy_worst), detail))
     traffic = f"{numerals.traffic(summary.bytes_up)} up, {numerals.traffic(summary.bytes_down)} down"
     rows.append(("traffic", traffic, ""))
+    if summary.privacy is not None:
+        epsilon = f"epsilon {summary.privacy.epsilon:.3g}"
+        rows.append(("privacy of the model", epsilon, captions.of_privacy(summary.privacy)))
     if summary.batch_norm == "local":
         rows.append(("batch norm", "local", "the silos' own figures are the fair ones"))
     return rows

@@ -28,6 +28,7 @@ class Fact(Enum):
     CONDITION = "is part of what every method of a comparison has to cope with alike"
     SHARING = "says how samples and rounds are shared among silos, and nothing about a method without silos"
     NOT_COMPARED = "is not compared between runs"
+    NOT_TUNED = "makes another method at each value, though it is a fraction"
 
 
 @dataclass

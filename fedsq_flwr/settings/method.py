@@ -1,12 +1,14 @@
-"""``method``: where the gates come from, and how replies are aggregated. A method is a pair of the two."""
+"""``method``: where the gates come from, how replies are aggregated, and how private the server makes the average."""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from fedsq_flwr.settings.base import FlatSettings, Settings, Text
+from fedsq_flwr.settings.fields import Fact
 
 Rounds = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
 #: A factor of an exponential mean.
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -115,21 +117,69 @@ class LocalModels(Settings):
     aggregation: Literal["none"] = "none"
 
 
+class NoPrivacy(Settings):
+    """The average is as the silos' updates make it."""
+
+    privacy: Literal["none"] = "none"
+    """Whether the server clips the silos' updates and adds noise to their mean, and how it clips; by default not."""
+
+
+class ClippedUpdates(Settings):
+    """The server clips each silo's update and adds noise to their mean: silos are private to who gets the model."""
+
+    privacy: str
+    clip: Positive = 1.0
+    """Largest norm of a silo's update; with adaptive clipping that of the first round."""
+    noise_multiplier: Annotated[Positive, Fact.NOT_TUNED] = 1.0
+    """Standard deviation of the noise on the sum of the updates, in multiples of the clip."""
+    delta: Annotated[float, Field(gt=0, lt=1), Fact.NOT_TUNED] = 1e-5
+    """Delta at which the server counts epsilon."""
+    max_epsilon: Annotated[Positive | None, Fact.NO_NUMBER] = None
+    """Largest epsilon of the run: the round that would exceed it ends the run; null: no limit."""
+
+
+class FixedClipping(ClippedUpdates):
+    """One clip for all rounds (McMahan et al., 2018)."""
+
+    privacy: Literal["fixed_clipping"] = "fixed_clipping"
+
+
+class AdaptiveClipping(ClippedUpdates):
+    """A clip that follows a quantile of the norms of the updates (Andrew et al., 2021)."""
+
+    privacy: Literal["adaptive_clipping"] = "adaptive_clipping"
+    target_quantile: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Fraction of the updates that the clip is to leave as they are."""
+    clip_learning_rate: Positive = 0.2
+    """How fast the clip follows."""
+    count_noise: Annotated[Positive, Fact.NOT_TUNED] = 1.0
+    """Standard deviation of the noise on the number of clipped updates; ``noise_multiplier`` covers both."""
+
+    @model_validator(mode="after")
+    def _leaves_noise(self) -> "AdaptiveClipping":
+        less = self.noise_multiplier < 2 * self.count_noise
+        self.require(less, "noise_multiplier", "must be below twice method.count_noise", "method.")
+        return self
+
+
 Gating = Annotated[OwnRelus | PretrainedGates | RandomGates, Field(discriminator="gates")]
 Averaging = Annotated[
     FedAvg | FedProx | FedAvgM | FedAdam | FedMedian | LocalModels, Field(discriminator="aggregation")
 ]
 
+CentralPrivacy = Annotated[NoPrivacy | FixedClipping | AdaptiveClipping, Field(discriminator="privacy")]
+
 
 class MethodSettings(FlatSettings):
-    """A method of training: a source of gates and a way to aggregate, under a name."""
+    """A method of training: a source of gates, a way to aggregate and a privacy of the average, under a name."""
 
-    inlined: ClassVar[tuple[str, ...]] = ("gating", "averaging")
+    inlined: ClassVar[tuple[str, ...]] = ("gating", "averaging", "central_privacy")
 
     name: Text = "fedsq"
     """What reports call the method."""
     gating: Gating = PretrainedGates()
     averaging: Averaging = FedAvg()
+    central_privacy: CentralPrivacy = NoPrivacy()
     gate_statistics: Literal["pretrained", "reestimated"] = "pretrained"
     """Running statistics of batch norm that both copies start from: those of the weights, or estimated again on the
     silos' training images before the first round."""

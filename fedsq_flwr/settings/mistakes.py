@@ -49,7 +49,7 @@ def only_of(model: Model, name: str, chosen: Model) -> str:
     if entry is None:
         return ""
     group = name.rpartition(".")[0]
-    tag = next((tag for tag in ("name", "gates", "aggregation") if tag in chosen.model_fields), "name")
+    tag = next((tag for tag in ("name", "gates", "aggregation", "privacy") if tag in chosen.model_fields), "name")
     if inlined(chosen):  # the setting is one of a choice that is written without a level of its own
         return "is no setting of this method"
     key = group if tag == "name" else f"{group}.{tag}"
@@ -58,6 +58,8 @@ def only_of(model: Model, name: str, chosen: Model) -> str:
 
 def allowed_values(entry: Entry) -> str:
     """Return in words what a setting may be: its choices or its bounds."""
+    if entry.is_tag:
+        return ", ".join(entry.fields)
     field = next(iter(entry.fields.values()))
     kinds = [field.annotation, *field.metadata]
     words = [word for kind in kinds for word in choices(kind)]

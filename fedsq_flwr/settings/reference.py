@@ -87,7 +87,7 @@ def files_of(group: str) -> list[str]:
 def _grouped() -> Iterator[tuple[str, list[Entry]]]:
     groups: dict[str, list[Entry]] = {}
     for name, entry in catalogue(RunSettings).items():
-        if entry.is_tag:  # the choices are listed by themselves
+        if entry.is_tag and not entry.description:  # files of ``conf`` choose, and are listed by themselves
             continue
         groups.setdefault(name.partition(".")[0] if "." in name else "", []).append(entry)
     yield from groups.items()

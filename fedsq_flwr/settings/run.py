@@ -13,7 +13,7 @@ from fedsq_flwr.settings.base import Settings, Several, Text
 from fedsq_flwr.settings.data import AnyData, Digits, ImageFolderData
 from fedsq_flwr.settings.executor import AnyExecutor, InProcess, RealSilos, Simulation
 from fedsq_flwr.settings.fields import Fact
-from fedsq_flwr.settings.method import FixedGates, LocalModels, MethodSettings, PretrainedGates
+from fedsq_flwr.settings.method import ClippedUpdates, FixedGates, LocalModels, MethodSettings, PretrainedGates
 from fedsq_flwr.settings.partition import AnyPartition, Dirichlet
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -205,6 +205,18 @@ class RunSettings(Settings):
             self.require(self.backbone.network.batch_norm, "method.gate_statistics", none)
         if isinstance(method.averaging, LocalModels):
             self.require(not self.diagnostics, "diagnostics", "must be false where method.aggregation is none")
+        if isinstance(method.central_privacy, ClippedUpdates):
+            self._check_central_privacy(method, f"with method.privacy={method.central_privacy.privacy}")
+
+    def _check_central_privacy(self, method: MethodSettings, here: str) -> None:
+        mean = f"must be fedavg or fedprox {here}, whose noise is that of a mean of clipped updates"
+        self.require(method.aggregation in ("fedavg", "fedprox"), "method.aggregation", mean)
+        alike = f"must be uniform {here}: no silo may count more than another"
+        self.require(method.weighting == "uniform", "method.weighting", alike)
+        negative = f"must be frozen {here}: noise would make running variances negative"
+        self.require(self.batch_norm == "frozen", "batch_norm", negative)
+        others = f"must be 0 {here}: whom it leaves out depends on other silos' updates, and every update is clipped"
+        self.require(self.max_update_ratio == 0, "max_update_ratio", others)
 
     def _check_data(self) -> None:
         data = self.data

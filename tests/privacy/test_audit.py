@@ -11,6 +11,7 @@ from fedsq_flwr.errors import DataError
 from fedsq_flwr.privacy.accounting import Mechanism
 from fedsq_flwr.privacy.audit import AuditLog
 from fedsq_flwr.privacy.ledger import NAME, Ledger
+from tests.report.conftest import RunFiles
 
 pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
 
@@ -82,6 +83,45 @@ def test_a_chain_that_was_made_anew_disagrees_with_the_ledger(log: AuditLog, tmp
     log.path.write_bytes(other.path.read_bytes())
     with pytest.raises(DataError, match="has another hash than the ledger says"):
         audit(log.path)
+
+
+def run_told(directory: Path, **told: object) -> Path:
+    """A run's directory whose summary says what silo 2 told of its log."""
+    files = RunFiles(directory, rounds=1, silos=3, classes=2)
+    assert files.summary is not None
+    files.summary["audits"] = [{"silo": 0, "reason": "was away"}, {"silo": 2, **told}]
+    return files.write()
+
+
+@pytest.mark.parametrize("ledger_too", [False, True])
+def test_what_the_server_was_told_shows_a_cut_tail(log: AuditLog, tmp_path: Path, ledger_too: bool) -> None:
+    """Also where somebody could write to the ledger."""
+    log.append("started", {"silo": 2})
+    head = log.append("asked", {"run": 9, "kind": "query.audit"})
+    run = run_told(tmp_path / "run", lines=head.lines, last=head.last)
+    log.append("answered", {"run": 9})
+    assert f"run {run}: agrees with the 10 lines that silo 2 told the server of" in audit(log.path, run)
+    log.path.write_bytes(b"".join(log.path.read_bytes().splitlines(keepends=True)[:-2]))
+    if ledger_too:
+        (log.path.parent / NAME).unlink()
+    who = f"what silo 2 told the run in {run}" if ledger_too else "the ledger"
+    with pytest.raises(DataError, match=f"ends after line 9, and {who} says 1[01] lines: it was cut"):
+        audit(log.path, run)
+
+
+def test_a_log_that_was_written_anew_is_not_what_the_server_was_told(log: AuditLog, tmp_path: Path) -> None:
+    log.append("started", {"silo": 2})
+    run = run_told(tmp_path / "run", lines=4, last="ab" * 32)
+    with pytest.raises(DataError, match=r"line 4: has another hash than what silo 2 told the run in .*/run says"):
+        audit(log.path, run)
+
+
+def test_a_silo_that_told_nothing_is_told_as_such(log: AuditLog, tmp_path: Path) -> None:
+    run = run_told(tmp_path / "run", lines=1, last="ab" * 32)
+    with pytest.raises(DataError, match=r"summary\.json: says of no audit log of silo None"):
+        audit(log.path, run)
+    log.append("started", {"silo": 0})
+    assert f"run {run}: silo 0 told nothing of its log: was away" in audit(log.path, run)
 
 
 def test_without_a_ledger_a_cut_tail_does_not_show_and_that_is_said(log: AuditLog) -> None:

@@ -171,6 +171,14 @@ def test_the_summary_without_held_out_samples(make_run):
     assert "worst silo" not in summary_of(files)
 
 
+def test_the_summary_tells_the_models_epsilon_with_its_unit(make_run):
+    files = make_run()
+    assert "epsilon" not in summary_of(files)
+    files.summary["privacy"] = {"unit": "silo", "epsilon": 3.14159, "delta": 1e-5}
+    (line,) = (line for line in summary_of(files).splitlines() if "epsilon" in line)
+    assert "epsilon 3.14  unit silo, delta 1e-05, by the server's noise" in line
+
+
 def test_the_summary_says_whose_figures_are_fair_where_batch_norm_is_local(make_run):
     files = make_run()
     assert "batch norm" not in summary_of(files)

@@ -7,6 +7,7 @@ import pytest
 from fedsq_flwr.data import PUBLISHED, load_source
 from fedsq_flwr.data.partitioners import candidates
 from fedsq_flwr.federation.aggregation import build_aggregation
+from fedsq_flwr.federation.central_privacy import build_wrapper
 from fedsq_flwr.learning import AUGMENTATIONS
 from fedsq_flwr.learning.precision import PRECISIONS
 from fedsq_flwr.learning.schedule import SCHEDULES
@@ -18,6 +19,7 @@ from fedsq_flwr.settings.base import Settings
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.data import ImageFolderData, PublishedData
 from fedsq_flwr.settings.fields import catalogue, tags_of, variants_of
+from fedsq_flwr.settings.method import NoPrivacy
 from fedsq_flwr.settings.partition import SavedPartition
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.trackers.registry import TRACKERS
@@ -54,6 +56,11 @@ def group_class(group: str) -> type[Settings]:
     (owner,) = variants_of(RunSettings.model_fields[group])
     assert issubclass(owner, Settings)
     return owner
+
+
+@pytest.mark.parametrize("variant", variants("method", "central_privacy"))
+def test_every_privacy_of_the_server_is_implemented(variant: type[Settings]) -> None:
+    assert variant in {*build_wrapper.registry, NoPrivacy}
 
 
 @pytest.mark.parametrize("variant", variants("method", "averaging"))

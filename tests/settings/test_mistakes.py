@@ -20,6 +20,7 @@ from fedsq_flwr.settings.fields import Entry, Fact, catalogue
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.variants import drop_other_variants
 
+PRIVATE = "batch_norm=frozen max_update_ratio=0 method.weighting=uniform method.privacy=fixed_clipping"
 #: overrides -> what the line must hold: the setting, the value, what is allowed
 BAD = {
     "rounds=1.5": ("rounds=1.5", "a whole number"),
@@ -81,6 +82,23 @@ BAD = {
     "method=local_only diagnostics=true": ("diagnostics=true", "must be false where method.aggregation is none"),
     "method=local_only method.gates=pretrained method.refresh_every=1": ("method.refresh_every=1", "no global model"),
     "method=centralised silos=2": ("silos=2", "must be 1 where method.pooled"),
+    "method.clip=1": ("method.clip=1", "method.privacy=fixed_clipping", "method.privacy=none"),
+    f"{PRIVATE} method.target_quantile=0.5": ("method.target_quantile=0.5", "method.privacy=adaptive_clipping"),
+    f"{PRIVATE} method.noise_multiplier=0": ("method.noise_multiplier=0", "must be above 0"),
+    f"{PRIVATE} method.delta=1": ("method.delta=1", "below 1"),
+    f"{PRIVATE} method.weighting=examples": ("method.weighting=examples", "must be uniform", "fixed_clipping"),
+    f"{PRIVATE} batch_norm=batch": ("batch_norm=batch", "must be frozen", "running variances"),
+    f"{PRIVATE} max_update_ratio=10": ("max_update_ratio=10", "must be 0", "every update is clipped"),
+    **{
+        f"{PRIVATE} method={name}": (f"method.aggregation={name}", "must be fedavg or fedprox")
+        for name in ("fedavgm", "fedadam")
+    },
+    "batch_norm=frozen method=fedmedian method.privacy=fixed_clipping": ("method.aggregation=fedmedian", "fedavg"),
+    "batch_norm=frozen method=local_only method.privacy=fixed_clipping": ("method.aggregation=none", "fedavg"),
+    f"{PRIVATE} method.privacy=adaptive_clipping method.noise_multiplier=2": (
+        "method.noise_multiplier=2",
+        "must be below twice method.count_noise",
+    ),
     "learning_rate_schedule=linear": ("learning_rate_schedule=linear", "constant, cosine"),
     "wire_dtype=int8": ("wire_dtype=int8", "float32, float16, bfloat16"),
     "batch_norm=global": ("batch_norm=global", "batch, frozen, local"),
@@ -281,7 +299,7 @@ def settings_that_have(entry: Entry) -> dict[str, Any]:
     nested = RunSettings(experiment="none").plain()
     group, variant = entry.name.partition(".")[0], next(iter(entry.fields))
     if variant:
-        tags = (f"{group}.{tag}" for tag in ("name", "gates", "aggregation"))
+        tags = (f"{group}.{tag}" for tag in ("name", "gates", "aggregation", "privacy"))
         put(nested, next(tag for tag in tags if variant in getattr(SETTINGS.get(tag), "fields", ())), variant)
     return drop_other_variants(nested)
 

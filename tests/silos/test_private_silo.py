@@ -1,5 +1,6 @@
 """A real federation with one private silo: it takes part until its epsilon is spent, and its log holds together."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
         silo.wait_for(" ready\n")
     output = tmp_path / "run"
     policies = ["rounds=3", "batch_norm=frozen", "executor.structure=own", "method.weighting=uniform"]
+    policies += ["method.privacy=fixed_clipping", "method.noise_multiplier=0.01", "max_update_ratio=0"]
     assert main(["run", *federation.run, *policies, f"output='{output}'"]) == 0
 
     first, *_, last = history(output)
@@ -35,9 +37,14 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
     assert set(first["silo_accuracies"]) == {str(silo) for silo in range(SILOS) if silo != PRIVATE}
     assert "(unit record, delta 0.0001)" in silos[PRIVATE].said()
 
+    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["privacy"]["unit"], summary["privacy"]["delta"]) == ("silo", 1e-5)  # the server's own
+    audits = summary["audits"]
+    assert [each["silo"] for each in audits] == list(range(SILOS))
     capsys.readouterr()
     for silo in range(SILOS):  # with privacy or without
-        assert main(["audit", f"{tmp_path}/state-{silo}/privacy/audit.jsonl"]) == 0
+        assert main(["audit", f"{tmp_path}/state-{silo}/privacy/audit.jsonl", "--run", str(output)]) == 0
         told = capsys.readouterr().out
+        assert f"agrees with the {audits[silo]['lines']} lines that silo {silo} told the server of" in told
         assert "ledger: agrees\n" in told
         assert ("unit record" in told) == (silo == PRIVATE)

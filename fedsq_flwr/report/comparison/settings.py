@@ -66,8 +66,11 @@ def is_of_sharing(name: str) -> bool:
 def is_tuned(name: str, runs: Sequence[Values]) -> bool:
     """Whether a setting of a method is one to be tuned: a fraction, like a rate or a weight.
 
-    Counts, words and switches make another method: FedAvg with frozen batch norm is not FedAvg at another rate.
+    Counts, words and switches make another method: FedAvg with frozen batch norm is not FedAvg at another rate. So do
+    fractions that are promises: less noise is not better tuned.
     """
+    if Fact.NOT_TUNED in facts_of(RunSettings, name):
+        return False
     return all(isinstance(values[name], float) for values in runs if values.get(name) is not None)
 
 

@@ -79,6 +79,16 @@ def test_fractions_are_tuned_and_counts_and_words_are_not():
     assert not any(is_tuned(name, runs) for name in ("batch_norm", "method.freeze_after", "batch_size"))
 
 
+def test_what_a_method_promises_is_not_tuned():
+    private = {"privacy": "adaptive_clipping", "weighting": "uniform"}
+    others = {"batch_norm": "frozen", "max_update_ratio": 0.0}
+    runs = [values(method={**private, "noise_multiplier": noise}, **others) for noise in (0.5, 1.0)]
+    assert not any(is_tuned(f"method.{name}", runs) for name in ("noise_multiplier", "count_noise", "delta"))
+    assert is_tuned("method.clip", runs)
+    assert "method.max_epsilon" not in runs[0]
+    assert varying(runs) == ["method.noise_multiplier"]
+
+
 def test_short_names_where_they_are_clear():
     assert describe((("learning_rate", 0.05), ("method.freeze_after", 3))) == "learning_rate 0.05, freeze_after 3"
     assert describe((("partition.name", "iid"),)) == "partition iid"
