@@ -37,6 +37,8 @@ SETTINGS = "settings"
 
 # In the node config of a silo, and in its answer to a query.
 PARTITION_ID, NUM_PARTITIONS = silo.PARTITION_ID, silo.NUM_PARTITIONS
+#: Likewise, of a silo that has a name.
+NAME = "name"
 
 # In the answer to a query, from a silo that knows its data: its numbers of training and of held-out samples.
 TRAIN_EXAMPLES, EVALUATE_EXAMPLES = "train-examples", "evaluate-examples"

@@ -73,7 +73,7 @@ def accuracy_by_silo(summary: Summary) -> Drawing:
         else:  # one outline, where each bar is thinner than a pixel
             axes.stairs(heights, np.arange(len(silos) + 1) - 0.5, fill=True, color=svg.SILOS)
         for place, (silo, height) in enumerate(zip(silos, heights, strict=True)):
-            figure.note(axes, place, height, f"silo {silo.silo}: accuracy {height:.3f}")
+            figure.note(axes, place, height, f"silo {silo.title}: accuracy {height:.3f}")
         axes.set_xlim(-0.8, max(len(silos), 4) - 0.2)  # a lone bar is no wall
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("accuracy")
@@ -90,8 +90,8 @@ def accuracy_by_silo(summary: Summary) -> Drawing:
                 textcoords="offset points",
             )
 
-    table = [(silo.silo, silo.held_out, silo.accuracy) for silo in silos]
-    return Drawing("silos", "Accuracy by silo", HEIGHT, paint, (("silo", "held out", "accuracy"), table))
+    table = [(silo.silo, silo.name, silo.held_out, silo.accuracy) for silo in silos]
+    return Drawing("silos", "Accuracy by silo", HEIGHT, paint, (("silo", "name", "held out", "accuracy"), table))
 
 
 def averaging_by_round(diagnoses: Sequence[tuple[int, Diagnostics]]) -> Drawing:
@@ -196,6 +196,6 @@ def _name_silos(axes: Axes, silos: Sequence[SiloSummary]) -> None:
         axes.set_xticks(range(len(silos)), [str(silo.silo) for silo in silos])
         axes.set_xlabel("silo, from worst to best")
     else:
-        axes.set_xticks([0], [f"silo {silos[0].silo}"])
+        axes.set_xticks([0], [f"silo {silos[0].title}"])
         axes.set_xlabel(f"{len(silos)} silos, from worst to best")
     axes.tick_params(axis="x", length=0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.backbone import is_anywhere
@@ -20,6 +20,24 @@ from fedsq_flwr.settings.run import RunSettings
 #: Keys of Flower's node config that say which silo a node is.
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 STATE_DIR = "~/.cache/fedsq_flwr"
+#: The most characters of a silo's name.
+LONGEST_NAME = 40
+
+
+def check_name(name: str) -> str:
+    """Return the name of a silo.
+
+    Raises
+    ------
+    ValueError
+        If it is no name.
+    """
+    if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
+        raise ValueError(f"must be 1 to {LONGEST_NAME} printable characters, without a space at either end")
+    return name
+
+
+SiloName = Annotated[Text, AfterValidator(check_name)]
 
 
 class PrivacySettings(Settings):
@@ -55,6 +73,8 @@ class Site(Settings):
     Flower carries these values in the node config, under names with dashes. In a simulation there are none.
     """
 
+    name: SiloName | None = None
+    """What the silo is called in the server's logs, history and report."""
     data_path: Annotated[Text | None, Fact.PATH] = None
     """Folder of images, with a folder a class, or ``train`` and ``validation`` with these; null: as the run says."""
     weights: Annotated[Text | None, Fact.PATH] = None
@@ -89,6 +109,8 @@ class SiloSettings(Settings):
     """Number of the silo, from 0."""
     silos: Annotated[int, Field(ge=1)]
     """How many silos take part."""
+    name: SiloName | None = None
+    """What the silo is called in logs, history and report, beside its number; no two silos have one name."""
     data_path: Annotated[Text, Fact.PATH]
     """Folder of images, with a folder a class, or ``train`` and ``validation`` with these."""
     private_key: Annotated[Text | None, Fact.PATH] = None
@@ -132,6 +154,11 @@ class SiloSettings(Settings):
             path = getattr(self, name)
             self.require(path is None or Path(path).is_file(), name, "there is no such file")
 
+    @property
+    def title(self) -> str:
+        """The silo's number and how many there are, with its name."""
+        return f"{self.silo} of {self.silos}{titled(self.name)}"
+
     def site(self) -> Site:
         """Return what concerns a run."""
         return Site.parse({name: value for name, value in self.plain().items() if name in Site.model_fields})
@@ -142,6 +169,11 @@ class SiloSettings(Settings):
         if self.privacy is not None:
             own["privacy"] = json.dumps(own["privacy"])
         return {PARTITION_ID: self.silo, NUM_PARTITIONS: self.silos, **own}
+
+
+def titled(name: str | None) -> str:
+    """Return what stands behind the number of a silo: its name in brackets, if it has one."""
+    return f" ({name})" if name else ""
 
 
 def read_site(node_config: Mapping[str, object]) -> Site:
