@@ -5,10 +5,11 @@ from functools import partial
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from fedsq_flwr.apps.received_models import answer_model
 from fedsq_flwr.apps.silo_service import SiloService
 from fedsq_flwr.federation import answer_evaluate, answer_query, answer_statistics, answer_train
 from fedsq_flwr.federation.contents import metric_records
-from fedsq_flwr.federation.protocol import METRICS, STATISTICS, UNREADABLE
+from fedsq_flwr.federation.protocol import METRICS, MODEL, STATISTICS, UNREADABLE
 from fedsq_flwr.settings.silo import read_site
 
 # Flower looks for a plain assignment, and pickles functions that are not at a module's top level by value.
@@ -30,6 +31,12 @@ def statistics(message: Message, context: Context) -> Message:
     """Sum up what enters each batch norm over this silo's training samples."""
     with service.client(message, context) as client:
         return answer_statistics(client, message)
+
+
+@app.query(MODEL)
+def model(message: Message, context: Context) -> Message:
+    """Keep the model of a run, for the silo's own use."""
+    return answer_model(message, context, service)
 
 
 @app.train()

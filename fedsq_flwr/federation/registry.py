@@ -83,6 +83,10 @@ class NodeRegistry:
         """Tell whether a node has said which silo it is."""
         return node_id in self._partitions
 
+    def known(self) -> dict[int, int]:
+        """Return the partition ids of all nodes that have ever said which silo they are."""
+        return dict(self._partitions)
+
     def name(self, node_id: int) -> str:
         """Return what a log calls a node: the silo that it is, or the node where that is not known."""
         silo = self._partitions.get(node_id)

@@ -20,6 +20,8 @@ from fedsq_flwr.settings.run import RunSettings
 #: Keys of Flower's node config that say which silo a node is.
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 STATE_DIR = "~/.cache/fedsq_flwr"
+#: Models of runs that a silo keeps.
+KEEP_MODELS = 10
 #: The most characters of a silo's name.
 LONGEST_NAME = 40
 
@@ -85,6 +87,8 @@ class Site(Settings):
     """As ``executor.device``."""
     gate_cache_bytes: Annotated[int, Field(ge=0)] | None = None
     """As ``executor.gate_cache_bytes``."""
+    keep_models: Annotated[int, Field(ge=0)] | None = None
+    """Runs whose models are kept in ``state_dir``, the newest; 0: none is taken."""
     privacy: PrivacySettings | None = None
     """What the silo enforces; needs ``state_dir``. In the node config it is JSON."""
 
@@ -127,6 +131,8 @@ class SiloSettings(Settings):
     """Bytes that gates may take in ``state_dir``."""
     device: Device = "auto"
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+    keep_models: Annotated[int, Field(ge=0)] = KEEP_MODELS
+    """Runs whose models are kept in ``state_dir/models``, the newest, as the server sends them; 0: none is taken."""
     health_file: Annotated[Text | None, Fact.PATH] = None
     """File that is rewritten every half minute while the silo is connected, and gone otherwise; null: none."""
     privacy: PrivacySettings | None = None
@@ -258,6 +264,18 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
 def state_folder(site: Site) -> Path:
     """Return the folder that a real silo keeps its files in."""
     return Path(site.state_dir or STATE_DIR).expanduser()
+
+
+def models_kept(site: Site) -> int:
+    """Return of how many runs a silo keeps the models; those of a simulation keep none."""
+    if not site.is_real:
+        return 0
+    return KEEP_MODELS if site.keep_models is None else site.keep_models
+
+
+def models_folder(site: Site) -> Path:
+    """Return the folder of the models that a real silo was given."""
+    return state_folder(site) / "models"
 
 
 def privacy_folder(site: Site) -> Path:

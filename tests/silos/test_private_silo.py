@@ -20,6 +20,8 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
 ) -> None:
     own = [[*words, f"state_dir={tmp_path}/state-{silo}"] for silo, words in enumerate(federation.silos)]
     own[PRIVATE] += [f"privacy.{word}" for word in PRIVACY]
+    own[0] += ["name=north"]
+    own[2] += ["keep_models=0"]
     silos = [start(*SILO, *words) for words in own]
     for silo in silos:
         silo.wait_for(" ready\n")
@@ -35,7 +37,18 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
     assert set(first["silo_accuracies"]) == {str(silo) for silo in range(SILOS) if silo != PRIVATE}
     assert "(unit record, delta 0.0001)" in silos[PRIVATE].said()
 
+    assert first["silo_names"] == {"0": "north"}
+    assert "silo 0 (north): run " in silos[0].said()
+    received = {silo: sorted((tmp_path / f"state-{silo}").glob("models/*")) for silo in range(SILOS)}
+    assert [len(found) for found in received.values()] == [1, 1, 0]
     capsys.readouterr()
+    images = next(word for word in own[PRIVATE] if word.startswith("data_path=")).removeprefix("data_path=")
+    predictions = []
+    for model in (output, received[PRIVATE][0]):  # the private silo's own images, in the server's run and at the silo
+        assert main(["predict", str(model), images]) == 0
+        predictions.append(capsys.readouterr().out)
+    assert predictions[0] == predictions[1]
+
     for silo in range(SILOS):  # with privacy or without
         assert main(["audit", f"{tmp_path}/state-{silo}/privacy/audit.jsonl"]) == 0
         told = capsys.readouterr().out
