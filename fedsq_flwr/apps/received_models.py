@@ -70,11 +70,11 @@ def answer_model(message: Message, context: Context, service: SiloService) -> Me
     ValueError
         If the message does not say what it should, or the model is not what it is said to be.
     """
-    site = read_site(context.node_config)
+    offer, site = _offer_in(message), read_site(context.node_config)
     most = models_kept(site)
     if not most:
         return _reply(message, {REFUSES: True})
-    offer, settings = _offer_in(message), service.settings(message, context)
+    settings = service.settings(message, context)
     kept = ReceivedModels(models_folder(site), most)
     if kept.sha256(offer) == offer.sha256:
         return _reply(message, {MODEL: offer.sha256})

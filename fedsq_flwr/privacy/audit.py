@@ -31,6 +31,7 @@ class AuditLine(FileModel):
     event: str
     previous: str
     run: int | str | None = None
+    kind: str | None = None
     reason: str | None = None
     bytes_out: int = 0
     unit: str | None = None
@@ -127,6 +128,8 @@ class Verified:
         Bytes that left.
     refusals : Counter of str
         What was refused, by the reason.
+    by_run : dict
+        For each run and kind of message, how many answers and refusals left, and of how many bytes.
     spent : str or None
         Epsilon with its unit, after the last line.
     first, last : str
@@ -139,6 +142,7 @@ class Verified:
     runs: int
     bytes_out: int
     refusals: Counter[str]
+    by_run: dict[tuple[str, str], tuple[int, int]]
     spent: str | None
     first: str
     last: str
@@ -162,6 +166,7 @@ def verify(path: Path, expected: AuditHead | None = None) -> Verified:
     previous, size, number, torn = NO_HASH, 0, 0, False
     events, refusals, runs, bytes_out = Counter[str](), Counter[str](), set[object](), 0
     spent, first, last = None, "", ""
+    by_run: dict[tuple[str, str], tuple[int, int]] = {}
     known = expected is None or expected.lines == 0
     with opened(path, at_most=_LARGEST) as file:
         while raw := file.readline(_LONGEST):
@@ -182,6 +187,10 @@ def verify(path: Path, expected: AuditHead | None = None) -> Verified:
             events[line.event] += 1
             bytes_out += line.bytes_out
             runs |= set() if line.run is None else {line.run}
+            if line.event in ("answered", "refused"):
+                of = str(line.run), "refusal" if line.event == "refused" else str(line.kind)
+                messages, left = by_run.get(of, (0, 0))
+                by_run[of] = messages + 1, left + line.bytes_out
             if line.event == "refused":
                 refusals[str(line.reason)] += 1
             if line.epsilon is not None:
@@ -190,7 +199,7 @@ def verify(path: Path, expected: AuditHead | None = None) -> Verified:
     if not known and expected is not None:
         raise DataError(f"{path}: ends after line {number}, and the ledger says {expected.lines} lines: it was cut")
     head = AuditHead(lines=number, bytes=size, last=previous)
-    return Verified(head, torn, events, len(runs), bytes_out, refusals, spent, first, last)
+    return Verified(head, torn, events, len(runs), bytes_out, refusals, by_run, spent, first, last)
 
 
 def ledger_beside(path: Path) -> AuditHead | None:

@@ -264,6 +264,11 @@ def line_text(line: Line) -> str:
     return json.dumps(plain(line), allow_nan=False)
 
 
+def json_line(model: FileModel) -> bytes:
+    """Return a model as a finished line of JSON. Values that are not finite become null."""
+    return (json.dumps(plain(model), allow_nan=False) + "\n").encode()
+
+
 def score(line: Line, select_by: Selection) -> float | None:
     """Return what rounds are compared by, the higher the better: a measure on validation, or the negative loss.
 

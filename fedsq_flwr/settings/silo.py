@@ -89,6 +89,10 @@ class Site(Settings):
     """As ``executor.gate_cache_bytes``."""
     keep_models: Annotated[int, Field(ge=0)] | None = None
     """Runs whose models are kept in ``state_dir``, the newest; 0: none is taken."""
+    local_model: bool = False
+    """Whether the silo also trains a model alone, for its own report."""
+    keep_predictions: bool = False
+    """Whether the silo keeps what models say of each of its held-out images, beside its own report."""
     privacy: PrivacySettings | None = None
     """What the silo enforces; needs ``state_dir``. In the node config it is JSON."""
 
@@ -133,6 +137,11 @@ class SiloSettings(Settings):
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
     keep_models: Annotated[int, Field(ge=0)] = KEEP_MODELS
     """Runs whose models are kept in ``state_dir/models``, the newest, as the server sends them; 0: none is taken."""
+    local_model: bool = False
+    """Whether a model is trained on the silo's images alone beside the federation's, for the site report: each round
+    takes twice as long here."""
+    keep_predictions: bool = False
+    """Whether what the models say of each held-out image is kept beside the site report, as CSV with file names."""
     health_file: Annotated[Text | None, Fact.PATH] = None
     """File that is rewritten every half minute while the silo is connected, and gone otherwise; null: none."""
     privacy: PrivacySettings | None = None
@@ -264,6 +273,11 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
 def state_folder(site: Site) -> Path:
     """Return the folder that a real silo keeps its files in."""
     return Path(site.state_dir or STATE_DIR).expanduser()
+
+
+def reports_folder(site: Site) -> Path:
+    """Return the folder of a real silo's own reports, a folder a run."""
+    return state_folder(site) / "reports"
 
 
 def models_kept(site: Site) -> int:

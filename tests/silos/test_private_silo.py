@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedsq_flwr.cli import main
+from fedsq_flwr.records.own_figures import OwnRun
 from tests.silos.federation import SILOS, history
 from tests.silos.processes import SILO
 
@@ -20,7 +21,7 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
 ) -> None:
     own = [[*words, f"state_dir={tmp_path}/state-{silo}"] for silo, words in enumerate(federation.silos)]
     own[PRIVATE] += [f"privacy.{word}" for word in PRIVACY]
-    own[0] += ["name=north"]
+    own[0] += ["name=north", "local_model=true", "keep_predictions=true"]
     own[2] += ["keep_models=0"]
     silos = [start(*SILO, *words) for words in own]
     for silo in silos:
@@ -41,6 +42,13 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
     assert "silo 0 (north): run " in silos[0].said()
     received = {silo: sorted((tmp_path / f"state-{silo}").glob("models/*")) for silo in range(SILOS)}
     assert [len(found) for found in received.values()] == [1, 1, 0]
+    pages = [next((tmp_path / f"state-{silo}").glob("reports/*/report.html")) for silo in range(SILOS)]
+    assert "Gained by the federation" in pages[0].read_text()
+    assert (pages[0].parent / "predictions.csv").read_text().startswith("file,class,round,predicted,local_predicted,")
+    exact = [line.federated for line in OwnRun(pages[PRIVATE].parent).rounds()]
+    assert all(figures is not None for figures in exact)  # of a silo that told no accuracy
+    assert "epsilon of all runs" in pages[PRIVATE].read_text()
+    assert main(["site-report", f"{tmp_path}/state-2"]) == 0
     capsys.readouterr()
     images = next(word for word in own[PRIVATE] if word.startswith("data_path=")).removeprefix("data_path=")
     predictions = []
