@@ -94,6 +94,7 @@ __all__ = [
     "public_key_to_bytes",
     "pull_objects",
     "push_objects",
+    "registered_names",
     "remove_content_from_message",
     "run_from_proto",
     "send_messages_as",
@@ -123,6 +124,15 @@ def wait_for_objects(seconds: float) -> None:
     and so on. The first of these waits is what this sets, for the whole process; Flower has no setting for it.
     """
     pull_objects.__kwdefaults__ = {**(pull_objects.__kwdefaults__ or {}), "initial_backoff": seconds}
+
+
+def registered_names(grid: Grid) -> dict[int, str]:
+    """Return the names that nodes were registered with (``flwr supernode register --name``), by their ids.
+
+    Flower 1.41 does not tell the server app.
+    """
+    nodes = grid.get_nodes() if hasattr(grid, "get_nodes") else ()
+    return {node.node_id: node.name for node in nodes if getattr(node, "name", "")}
 
 
 def is_simulated(grid: Grid) -> bool:

@@ -10,6 +10,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedsq_flwr.apps.callbacks import Callback, Diagnose, Keep, Report
+from fedsq_flwr.apps.deliveries import Deliver
 from fedsq_flwr.apps.federation import Federation, connect, wire_of
 from fedsq_flwr.apps.flower_log import log_failure, log_results, log_round, log_start
 from fedsq_flwr.assembly.parts import Parts, load_parts
@@ -99,6 +100,7 @@ def run_federation(
         callbacks: list[Callback] = [
             *([Diagnose(federation.examiner)] if federation.examiner is not None else []),
             Keep(directory, federation, parts, on_round or (lambda _: None)),
+            *([] if found.model_for_silos == "none" else [Deliver(directory.path, federation, wire)]),
             Report(directory),
         ]
         rounds = iter(()) if directory.has_stopped(found) else federation.rounds(wire, start.round)

@@ -33,7 +33,7 @@ def log_round(line: Line, settings: RunSettings) -> None:
         captions.answered(line, settings.silos),
     )
     if line.dropped:
-        log.warning("fedsq: round %d: %s", line.round, captions.of_drops(line.dropped))
+        log.warning("fedsq: round %d: %s", line.round, captions.of_drops(line.dropped, line.silo_names))
 
 
 def log_results(directory: RunDirectory) -> None:

@@ -6,6 +6,7 @@ after run. What does not depend on the message is built once, and kept for the l
 
 import copy
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from flwr.app import Context, Message
 from torch import Tensor
 
 from fedsq_flwr.apps.latest import Latest
+from fedsq_flwr.apps.own_records import OwnRecords
 from fedsq_flwr.assembly.data import load_silo, load_task
 from fedsq_flwr.assembly.model import build_silo_model, gate_cache, prepare_torch, training_settings
 from fedsq_flwr.assembly.network import network_bytes
@@ -30,8 +32,9 @@ from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
 from fedsq_flwr.privacy.ledger import Ledger
+from fedsq_flwr.records.own_figures import About
 from fedsq_flwr.settings.run import MAX_JSON, RunSettings
-from fedsq_flwr.settings.silo import Site, at_site, privacy_folder, read_site, state_folder
+from fedsq_flwr.settings.silo import Site, at_site, privacy_folder, read_site, reports_folder, state_folder
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +119,7 @@ class SiloService:
                     gates=gate_cache(settings),
                     measures=settings.silo_measures,
                     privacy=privacy,
+                    observer=own_records(context, settings, data),
                 )
 
     def settings(self, message: Message, context: Context) -> RunSettings:
@@ -191,6 +195,29 @@ class SiloService:
         """Use ``data``, which the server in this process has loaded, for the silos of the run of ``settings`` too."""
         if isinstance(data, FederatedData):
             self._task.put((settings, settings.silos), data)
+
+
+def own_records(context: Context, settings: RunSettings, data: SiloData) -> OwnRecords | None:
+    """Return what records a real silo's own figures; None for a silo of a simulation."""
+    site, run = read_site(context.node_config), str(context.run_id)
+    if not site.is_real:
+        return None
+    about = About(
+        run=run,
+        silo=_number(context, PARTITION_ID),
+        silos=_number(context, NUM_PARTITIONS),
+        name=site.name,
+        method=settings.method.name,
+        backbone=settings.backbone.name,
+        rounds=settings.rounds,
+        class_names=tuple(data.class_names),
+        train=len(data.train),
+        held_out=len(data.held_out),
+        silos_validate=settings.silos_validate,
+    )
+    files = [os.path.relpath(path, site.data_path) for path in data.held_out_files]
+    kept = files if site.keep_predictions and files else None
+    return OwnRecords(reports_folder(site) / run, about, seed=settings.seed, local=site.local_model, files=kept)
 
 
 def privacy_of(site: Site) -> PrivacyGuard | None:

@@ -19,6 +19,7 @@ from fedsq_flwr.data import (
     SiloData,
     distribute,
     folder_source,
+    held_out_files,
     load_source,
     read_folder,
     read_partition,
@@ -104,13 +105,11 @@ def load_silo(settings: RunSettings, silo: int) -> SiloData:
     if data.classes is None:
         raise ConfigurationError("data.classes=null: must be given, since silos have to agree on the classes")
     folder = load_folder(settings, Path(data.path), ("train", "validation"))
-    train, held_out = silo_parts(
-        folder,
-        held_out_fraction=data.held_out_fraction,
-        min_held_out=data.min_held_out,
-        seed=derive_seed(settings.seed, "held out", silo),
-    )
-    return SiloData(train, held_out, folder.class_names, sum(map(len, folder.skipped.values())))
+    seed = derive_seed(settings.seed, "held out", silo)
+    drawn = {"held_out_fraction": data.held_out_fraction, "min_held_out": data.min_held_out, "seed": seed}
+    train, held_out = silo_parts(folder, **drawn)  # type: ignore[arg-type]
+    unreadable = sum(map(len, folder.skipped.values()))
+    return SiloData(train, held_out, folder.class_names, unreadable, held_out_files(folder, **drawn))  # type: ignore
 
 
 def load_folder(settings: RunSettings, folder: Path, parts: Sequence[str] = PARTS) -> ImageFolder:

@@ -14,7 +14,7 @@ from fedsq_flwr.executors.log_lines import log_format, log_formatter
 from fedsq_flwr.privacy.accounting import check_accountant
 from fedsq_flwr.privacy.audit import AuditLog
 from fedsq_flwr.privacy.ledger import Ledger
-from fedsq_flwr.settings.silo import SiloSettings, privacy_folder
+from fedsq_flwr.settings.silo import SiloSettings, privacy_folder, titled
 from fedsq_flwr.settings.silo_file import read_silo_settings
 from fedsq_flwr.silos.keys import read_node_key
 
@@ -40,7 +40,7 @@ def silo(words: Sequence[str]) -> None:
     from fedsq_flwr.silos.health import health_file
     from fedsq_flwr.silos.link import Link  # Flower: only once the settings are known to be right
 
-    _log_to_stdout(own.silo)  # after Flower, which sets its own log up when it is imported
+    _log_to_stdout(own)  # after Flower, which sets its own log up when it is imported
     log = logging.getLogger(__name__)
     try:
         with (
@@ -57,9 +57,10 @@ def silo(words: Sequence[str]) -> None:
             ) as link,
         ):
             log.info(
-                "silo %d of %d is connected to %s (node %d)",
+                "silo %d of %d%s is connected to %s (node %d)",
                 own.silo,
                 own.silos,
+                titled(own.name),
                 own.superlink,
                 link.node_id,
             )
@@ -82,7 +83,8 @@ def _audited(own: SiloSettings) -> Iterator[AuditLog]:
     """Lend the silo's audit log, which says when the silo started, with which privacy, and when it stopped."""
     audit = AuditLog(Ledger(privacy_folder(own.site())))
     privacy = None if own.privacy is None else own.privacy.plain()
-    audit.append("started", {"version": __version__, "silo": own.silo, "silos": own.silos, "privacy": privacy})
+    who = {"silo": own.silo, "silos": own.silos, "name": own.name}
+    audit.append("started", {"version": __version__, **who, "privacy": privacy})
     try:
         yield audit
     finally:
@@ -99,10 +101,10 @@ def _files_for_the_owner_alone() -> Iterator[None]:
         os.umask(before)
 
 
-def _log_to_stdout(silo: int) -> None:
+def _log_to_stdout(own: SiloSettings) -> None:
     """Log in lines that systemd and containers collect: time, level, silo, what."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(log_formatter(named=False, silo=silo))
+    handler.setFormatter(log_formatter(named=False, silo=own.silo, silo_name=own.name))
     package = logging.getLogger("fedsq_flwr")
     package.handlers, package.propagate = [handler], False
     package.setLevel(logging.INFO)

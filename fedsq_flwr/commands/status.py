@@ -10,10 +10,11 @@ from rich.text import Text
 from fedsq_flwr.commands.runs import STYLES
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.files import finite
-from fedsq_flwr.records.history import Line
+from fedsq_flwr.records.history import Line, names_of
 from fedsq_flwr.records.runs import RECENT, Standing, State, is_run, standing
 from fedsq_flwr.report import captions, numerals
 from fedsq_flwr.report.terminal import printable
+from fedsq_flwr.settings.silo import titled
 
 _LABEL = 10  # characters before what is told
 _ROUNDS_TOLD = 5  # the last ones with replies that were not used
@@ -70,6 +71,7 @@ def plain(run: Standing) -> dict[str, object]:
 def lines(run: Standing) -> list[tuple[str, str]]:
     """Return what is told below the state, each with its label."""
     settings, told = run.settings, []
+    names = names_of(run.lines)
     if settings is not None:
         silos = numerals.count(settings.silos, "silo")
         told.append(("what", f"{settings.method.name} on {settings.data.name}, {silos}, seed {settings.seed}"))
@@ -84,9 +86,14 @@ def lines(run: Standing) -> list[tuple[str, str]]:
     if run.best is not None and settings is not None:
         told.append(("best", f"{settings.select_by} {numerals.loss(run.best_value)} in round {run.best.round}"))
     if run.lines and run.lines[-1].waited:
-        waits = ", ".join(f"silo {silo} ({numerals.duration(each)})" for silo, each in run.lines[-1].waited.items())
+        waits = ", ".join(
+            f"silo {silo}{titled(names.get(silo))} ({numerals.duration(each)})"
+            for silo, each in run.lines[-1].waited.items()
+        )
         told.append(("slow", f"round {run.lines[-1].round} waited for {waits} after enough others had answered"))
-    told += [("dropped", f"round {line.round}: {captions.of_drops(line.dropped)}") for line in _with_drops(run)]
+    told += [
+        ("dropped", f"round {line.round}: {captions.of_drops(line.dropped, names)}") for line in _with_drops(run)
+    ]
     if run.problem:
         told.append(("problem", run.problem))
     return told

@@ -1,7 +1,7 @@
 """Where images come from, how they are distributed among silos, and how they become tensors."""
 
 from fedsq_flwr.data.federated import FederatedData, ServerData, SiloData, distribute
-from fedsq_flwr.data.folder_splits import folder_source, silo_parts
+from fedsq_flwr.data.folder_splits import folder_source, held_out_files, silo_parts
 from fedsq_flwr.data.image_folder import ImageFolder, read_folder
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.published import load_published
@@ -21,6 +21,7 @@ __all__ = [
     "SiloData",
     "distribute",
     "folder_source",
+    "held_out_files",
     "load_published",
     "load_source",
     "read_folder",

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,15 @@ class SiloData:
         Names of the classes, agreed with the server.
     unreadable : int
         Files that could not be read and were left out.
+    held_out_files : tuple of Path
+        The files of the held-out samples, where they are of a folder.
     """
 
     train: LabelledImages
     held_out: LabelledImages
     class_names: tuple[str, ...]
     unreadable: int = 0
+    held_out_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

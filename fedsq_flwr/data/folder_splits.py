@@ -76,9 +76,25 @@ def silo_parts(
     train, held_out = _train(folder), folder.parts.get("validation")
     if held_out is not None:
         return train, held_out
-    order = np.random.default_rng(seed).permutation(len(train))
-    cut = len(train) - held_out_size(len(train), held_out_fraction, min_held_out)
-    return train.subset(np.sort(order[:cut]).tolist()), train.subset(np.sort(order[cut:]).tolist())
+    learnt, kept = _drawn(len(train), held_out_fraction, min_held_out, seed)
+    return train.subset(learnt), train.subset(kept)
+
+
+def held_out_files(
+    folder: ImageFolder, *, held_out_fraction: float, min_held_out: int, seed: int
+) -> tuple[Path, ...]:
+    """Return the files of the samples that `silo_parts` holds out, in their order; the parameters are its own."""
+    if "validation" in folder.parts:
+        return tuple(folder.files["validation"])
+    files = folder.files["train"]
+    return tuple(files[place] for place in _drawn(len(files), held_out_fraction, min_held_out, seed)[1])
+
+
+def _drawn(number: int, held_out_fraction: float, min_held_out: int, seed: int) -> tuple[list[int], list[int]]:
+    """Return the places of the samples to learn from, and of those that are held out."""
+    order = np.random.default_rng(seed).permutation(number)
+    cut = number - held_out_size(number, held_out_fraction, min_held_out)
+    return np.sort(order[:cut]).tolist(), np.sort(order[cut:]).tolist()
 
 
 def _train(folder: ImageFolder) -> LabelledImages:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from datetime import datetime
 
 from fedsq_flwr.errors import ConfigurationError
+from fedsq_flwr.settings.silo import titled
 
 #: The environment variable that chooses the format of logs, and what it may be.
 FORMAT, TEXT, JSON = "FEDSQ_LOG_FORMAT", "text", "json"
@@ -85,7 +86,8 @@ def _time_of(record: logging.LogRecord) -> str:
 class _TextLines(logging.Formatter):
     def __init__(self, fields: Fields, *, named: bool) -> None:
         name = "%(name)s: " if named else ""
-        silo = f"silo {fields['silo']}: " if "silo" in fields else ""
+        title = titled(str(fields["silo_name"]).replace("%", "%%")) if fields.get("silo_name") else ""
+        silo = f"silo {fields['silo']}{title}: " if "silo" in fields else ""
         super().__init__(f"%(asctime)s %(levelname)s {name}{silo}%(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
@@ -99,7 +101,7 @@ class _TextLines(logging.Formatter):
 class _JsonLines(logging.Formatter):
     def __init__(self, fields: Fields) -> None:
         super().__init__()
-        self._fields = fields
+        self._fields = {name: value for name, value in fields.items() if value is not None}
 
     def format(self, record: logging.LogRecord) -> str:
         told: Fields = {"time": _time_of(record), "level": record.levelname, "logger": record.name}

@@ -24,6 +24,7 @@ from fedsq_flwr.federation.protocol import (
     FINGERPRINT,
     LOSS,
     METRICS,
+    NAME,
     NUM_PARTITIONS,
     PARTITION_ID,
     ROUND,
@@ -43,7 +44,7 @@ def answer_query(
     examples: tuple[int, int] | None = None,
     expected: Callable[[], Mapping[str, Tensor]] | None = None,
 ) -> Message:
-    """Answer which silo this node is: its ``partition-id`` and ``num-partitions``.
+    """Answer which silo this node is: its ``partition-id`` and ``num-partitions``, and its ``name`` if it has one.
 
     ``examples``, the numbers of training and of held-out samples, are named too, where they are known. The server
     then uses no reply that is of another number.
@@ -61,6 +62,8 @@ def answer_query(
         If the structure cannot be stored.
     """
     answer: dict[str, int | str] = {key: int(context.node_config[key]) for key in (PARTITION_ID, NUM_PARTITIONS)}
+    if NAME in context.node_config:
+        answer[NAME] = str(context.node_config[NAME])
     if examples is not None:
         answer[TRAIN_EXAMPLES], answer[EVALUATE_EXAMPLES] = examples
     named = config_records(message.content).get(CONFIG, ConfigRecord()).get(FINGERPRINT)

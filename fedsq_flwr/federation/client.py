@@ -18,7 +18,7 @@ from fedsq_flwr.federation.protocol import (
     TRAIN_LOSS,
     TRAIN_SECONDS,
 )
-from fedsq_flwr.federation.silo import Memory, RoundOrders, Samples, Silo
+from fedsq_flwr.federation.silo import Memory, Observer, RoundOrders, Samples, Silo
 from fedsq_flwr.gating import GateCache, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
 from fedsq_flwr.privacy.guard import PrivacyGuard
@@ -53,6 +53,8 @@ class FedSQClient(NumPyClient):
         metrics, unless it is ``basic``.
     privacy : PrivacyGuard, optional
         What the silo enforces.
+    observer : Observer, optional
+        Watches, for the silo's own use.
 
     Attributes
     ----------
@@ -80,6 +82,7 @@ class FedSQClient(NumPyClient):
         gates: GateCache | None = None,
         measures: class_counts.Level = "basic",
         privacy: PrivacyGuard | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.core = Silo(
             model,
@@ -92,6 +95,7 @@ class FedSQClient(NumPyClient):
             gates=gates,
             predictions=measures != "basic",
             privacy=privacy,
+            observer=observer,
         )
         self.measures = measures
 

@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.contents import array_records, config_records
-from fedsq_flwr.federation.protocol import CONFIG, STRUCTURE, TRAIN_EXAMPLES, round_of
+from fedsq_flwr.federation.protocol import CONFIG, MODEL, STRUCTURE, TRAIN_EXAMPLES, round_of
 from fedsq_flwr.federation.spool import EarlyReplies
 from fedsq_flwr.federation.waiting import ALL, Patience, waits
 from fedsq_flwr.flower_internals import ErrorCode, give_message_id
@@ -39,9 +39,9 @@ class _Sent:
 
     @property
     def kind(self) -> str:
-        """What is asked for; a query that brings a structure takes its own time."""
-        brings = STRUCTURE in array_records(self.message.content)
-        return STRUCTURE if brings else self.message.metadata.message_type
+        """What is asked for; a query that brings a structure or a model takes its own time."""
+        brings = {STRUCTURE, MODEL}.intersection(array_records(self.message.content))
+        return min(brings, default=self.message.metadata.message_type)
 
     def __str__(self) -> str:
         return f"{self.kind}{round_of(self.message)}"

@@ -17,6 +17,10 @@ class GridView(Grid):
         """Pass on."""
         return self._grid.get_node_ids()
 
+    def get_nodes(self) -> Iterable[Any]:
+        """Pass on."""
+        return self._grid.get_nodes()
+
     def set_run(self, run: Any) -> None:
         """Pass on."""
         self._grid.set_run(run)

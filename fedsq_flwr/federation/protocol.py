@@ -4,7 +4,8 @@ A message to ``train`` or ``evaluate`` holds two records: `ARRAYS`, which is the
 `ROUND` and what else applies to the round. A reply holds `METRICS`, the `ROUND` and `FINGERPRINT` of its message in
 `CONFIG`, and, after training, `ARRAYS`. A message to ``query`` asks a node which silo it is, and may bring a
 `STRUCTURE`. A message to ``query.statistics`` holds `ARRAYS` and `CONFIG`; the reply holds `STATISTICS`.
-A message to ``query.audit`` is empty; the reply holds `AUDIT_LINES` and `AUDIT_LAST`.
+A message to ``query.audit`` is empty; the reply holds `AUDIT_LINES` and `AUDIT_LAST`. A message to ``query.model``
+offers a silo the model of a run, and may bring it as `MODEL`.
 """
 
 from collections.abc import Iterable
@@ -22,12 +23,20 @@ CONFIG = "config"
 METRICS = "metrics"
 STRUCTURE = "structure"
 STATISTICS = "statistics"
+MODEL = "model"
 
 #: The kind of message that asks for the moments of what enters each batch norm; its action is `STATISTICS`.
 ASK_STATISTICS = f"{MessageType.QUERY}.{STATISTICS}"
 #: The kind of message that asks for the length and the last hash of the audit log; its action is `AUDIT`.
 AUDIT = "audit"
 ASK_AUDIT = f"{MessageType.QUERY}.{AUDIT}"
+
+#: The kind of message that gives a silo the model of a run; its action is `MODEL`.
+GIVE_MODEL = f"{MessageType.QUERY}.{MODEL}"
+# In the config of such a message: the run's number, which of its models, of which round, and its digest.
+MODEL_RUN, MODEL_CHOICE, MODEL_ROUND, SHA256 = "model-run", "model-choice", "model-round", "sha256"
+# In the config of the answer: that the silo takes no models. The digest of a model that it keeps is in `MODEL`.
+REFUSES = "refuses"
 
 # In the config of a message, and of its reply.
 ROUND = "server-round"
@@ -41,6 +50,8 @@ SETTINGS = "settings"
 
 # In the node config of a silo, and in its answer to a query.
 PARTITION_ID, NUM_PARTITIONS = silo.PARTITION_ID, silo.NUM_PARTITIONS
+#: Likewise, of a silo that has a name.
+NAME = "name"
 
 # In the answer to a query, from a silo that knows its data: its numbers of training and of held-out samples.
 TRAIN_EXAMPLES, EVALUATE_EXAMPLES = "train-examples", "evaluate-examples"

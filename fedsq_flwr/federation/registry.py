@@ -16,6 +16,7 @@ from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.protocol import (
     CONFIG,
     EVALUATE_EXAMPLES,
+    NAME,
     NUM_PARTITIONS,
     PARTITION_ID,
     SETTINGS,
@@ -23,6 +24,8 @@ from fedsq_flwr.federation.protocol import (
 )
 from fedsq_flwr.federation.ranges import shown
 from fedsq_flwr.federation.waiting import waits
+from fedsq_flwr.flower_internals import registered_names
+from fedsq_flwr.settings.silo import check_name, titled
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +62,14 @@ class NodeRegistry:
     ----------
     num_partitions : int or None
         How many silos there are, as the one that answered last said.
+    names : dict of int to str
+        The names of those silos that have one, by partition id.
     """
 
     def __init__(self, timeout: float = 600.0) -> None:
         self.timeout = timeout
         self.num_partitions: int | None = None
+        self.names: dict[int, str] = {}
         self._partitions: dict[int, int] = {}  # node id -> partition id, of all that have ever been entered
         self._nodes: dict[int, int] = {}  # partition id -> the node that is this silo now
         self._examples: dict[int, dict[str, int]] = {}  # node id -> the samples that it named, if it named any
@@ -77,10 +83,18 @@ class NodeRegistry:
         """Tell whether a node has said which silo it is."""
         return node_id in self._partitions
 
+    def known(self) -> dict[int, int]:
+        """Return the partition ids of all nodes that have ever said which silo they are."""
+        return dict(self._partitions)
+
     def name(self, node_id: int) -> str:
         """Return what a log calls a node: the silo that it is, or the node where that is not known."""
         silo = self._partitions.get(node_id)
-        return f"node {node_id}" if silo is None else f"silo {silo}"
+        return f"node {node_id}" if silo is None else f"silo {silo}{self.title(silo)}"
+
+    def title(self, silo: int) -> str:
+        """Return what stands behind the number of a silo: its name in brackets, or nothing."""
+        return titled(self.names.get(silo))
 
     def know(self, nodes: Iterable[int], grid: Grid) -> None:
         """See to it that ``nodes`` have been asked.
@@ -145,7 +159,7 @@ class NodeRegistry:
         NoAnswerError
             If no node says which silo it is.
         RunFailedError
-            If two nodes that are new claim the same partition id.
+            If two nodes that are new claim the same partition id, or the same name.
         """
         connected = list(grid.get_node_ids())
         unknown = sorted(set(connected).difference(self._nodes.values()))
@@ -213,12 +227,16 @@ class NodeRegistry:
         started = time.monotonic()
         replies = self._replies(grid, nodes, RecordDict(), timeout)
         silent = sorted(set(nodes).difference(node for node, _ in replies))
-        return _Asking(len(nodes), silent, self._enter(replies, connected), time.monotonic() - started)
+        reasons = self._enter(replies, connected, registered_names(grid))
+        return _Asking(len(nodes), silent, reasons, time.monotonic() - started)
 
-    def _enter(self, replies: list[tuple[int, Message]], connected: list[int]) -> list[str]:
+    def _enter(
+        self, replies: list[tuple[int, Message]], connected: list[int], registered: Mapping[int, str]
+    ) -> list[str]:
         """Enter the nodes that say which silo they are; return why the others were not entered."""
         before = {silo: node for silo, node in self._nodes.items() if node in connected}
         entered: dict[int, int] = {}
+        taken = {name: silo for silo, name in self.names.items() if silo in before}
         reasons = []
         for node, reply in replies:
             if reply.has_error():
@@ -226,7 +244,8 @@ class NodeRegistry:
                 continue
             try:
                 silo, silos = _identity_in(reply)
-            except (KeyError, TypeError) as error:
+                name = _name_in(reply, registered.get(node))
+            except (KeyError, TypeError, ValueError) as error:
                 reasons.append(
                     in_one_line(f"node {node}: its answer cannot be read ({type(error).__name__}: {error})")
                 )
@@ -240,14 +259,24 @@ class NodeRegistry:
             if silo in before:
                 reasons.append(f"node {node} says that it is silo {silo}, which node {before[silo]} is")
                 continue
+            if name is not None and name in taken:
+                told = f"silos {taken[name]} and {silo} both have the name {name}; each needs its own in silo.yaml"
+                if taken[name] in entered:
+                    raise RunFailedError(told)
+                reasons.append(f"node {node}: {told}")
+                continue
             entered[silo] = node
+            self.names.pop(silo, None)
+            if name is not None:
+                self.names[silo] = name
+                taken[name] = silo
             if examples := _examples_in(reply):
                 self._examples[node] = examples
             self.num_partitions = silos
         self._nodes |= entered
         self._partitions |= {node: silo for silo, node in entered.items()}
         for silo, node in sorted(entered.items()):
-            log.info("silo %d is connected (node %d)", silo, node)
+            log.info("silo %d%s is connected (node %d)", silo, self.title(silo), node)
         return reasons
 
     def _replies(
@@ -278,6 +307,27 @@ def _identity_in(reply: Message) -> tuple[int, int]:
         if type(identity[key]) is not int:
             raise TypeError(f"{key} is {shown(identity[key])}, not an integer")
     return silo, silos  # type: ignore[return-value]
+
+
+def _name_in(reply: Message, registered: str | None) -> str | None:
+    """Return the name that a silo says it has, or that its key was registered with; None if there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If what it says is no name, or another one than its key was registered with.
+    """
+    said = config_records(reply.content)[CONFIG].get(NAME, registered)
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise TypeError(f"name is {shown(said)}, not a text")
+    if registered is not None and said != registered:
+        raise ValueError(f"its name is {shown(said)}, but its key was registered with the name {shown(registered)}")
+    try:
+        return check_name(said)
+    except ValueError as error:
+        raise ValueError(f"name {shown(said)} {error}") from error
 
 
 def _examples_in(reply: Message) -> dict[str, int]:

@@ -63,6 +63,8 @@ class Round:
         begins.
     waited : dict of int to float
         Seconds that the round waited for each silo after enough others had answered; those of a second and more.
+    names : dict of int to str
+        The names of silos that the rounds before have not told, in this process.
     diagnostics : Diagnostics or None
         Added after the round, if they are asked for.
     """
@@ -80,6 +82,7 @@ class Round:
     start: ArrayRecord = field(default_factory=ArrayRecord, repr=False)
     replies: Sequence[RecordDict] = field(default=(), repr=False)
     waited: dict[int, float] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
 
     def train_loss(self) -> float:
@@ -165,6 +168,7 @@ def run_rounds(
     if config is not None and SETTINGS in config:
         strategy.registry.ask_examples(wire, nodes, config, timeout)
     wire.take_waited()
+    named: dict[int, str] = {}
     for number in range(first, last + 1):
         started, up_before, down_before = time.perf_counter(), wire.bytes_up, wire.bytes_down
         enter(number)
@@ -197,7 +201,9 @@ def run_rounds(
             start=start,
             replies=strategy.averaged(up) if keep_replies else (),
             waited=_by_silo(wire.take_waited(), strategy.registry),
+            names=dict(strategy.registry.names.items() - named.items()),
         )
+        named |= finished.names
         up = []
         yield finished
         finished.replies = ()  # else the next round's would be held beside them

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from fedsq_flwr.errors import PrivacyError
 from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
-from fedsq_flwr.learning import AUGMENTATIONS, Predictions, TrainingSettings, derive_seed, evaluate, train_locally
+from fedsq_flwr.learning import (
+    AUGMENTATIONS,
+    Evaluation,
+    Predictions,
+    TrainingResult,
+    TrainingSettings,
+    derive_seed,
+    evaluate,
+    train_locally,
+)
 from fedsq_flwr.learning.batch_norm_moments import Moments, batch_norm_moments
 from fedsq_flwr.privacy.guard import PrivacyGuard
 
@@ -94,6 +103,22 @@ class Memory(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Watches a silo at work, for the silo's own use: what it is told is exact, and does not leave."""
+
+    def before_training(self, silo: "Silo", state: Mapping[str, Tensor], orders: RoundOrders) -> bool:
+        """Take note of a round that begins; tell whether the silo's model was used for something else."""
+        ...
+
+    def trained(self, orders: RoundOrders, result: TrainingResult) -> None:
+        """Take note of what came of local training."""
+        ...
+
+    def evaluated(self, silo: "Silo", orders: RoundOrders, result: Evaluation) -> None:
+        """Take note of an evaluation, with its predictions; the silo's model may be used for something else."""
+        ...
+
+
 class Silo:
     """One site's samples, and the model that trains on them.
 
@@ -116,6 +141,8 @@ class Silo:
         Whether evaluations are to hold the predictions.
     privacy : PrivacyGuard, optional
         What the silo enforces.
+    observer : Observer, optional
+        Watches, and changes no number.
 
     Raises
     ------
@@ -138,6 +165,7 @@ class Silo:
         gates: GateCache | None = None,
         predictions: bool = False,
         privacy: PrivacyGuard | None = None,
+        observer: Observer | None = None,
     ) -> None:
         if privacy is not None:
             privacy.check(model.batch_norm, settings.precision)
@@ -153,6 +181,7 @@ class Silo:
         self.gates = gates
         self.predictions = predictions
         self.privacy = privacy
+        self.observer = observer
 
     def train(self, state: Mapping[str, Tensor], orders: RoundOrders) -> TrainReply:
         """Train on the silo's samples, starting from ``state``.
@@ -173,20 +202,38 @@ class Silo:
             If the silo's privacy does not allow it.
         """
         self._load(state, orders)
-        self.model.learn_head_only(orders.head_only)
-        images, labels = self.samples
-        settings = self.settings.of_round(orders.round)
-        seed = derive_seed(self.seed, "train", orders.round, self.number)
-        augmentation = AUGMENTATIONS[settings.augmentation]
-        gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
-        train = train_locally if self.privacy is None else self.privacy.train
-        result = train(self.model, images, labels, settings, seed=seed, mu=orders.proximal_mu, gates=gates)
+        if self.observer is not None and self.observer.before_training(self, state, orders):
+            self._load(state, orders)
+        result = self.learn(orders)
+        if self.observer is not None:
+            self.observer.trained(orders, result)
         if self.memory is not None:
             self.memory.keep_local(self.model)
         trained = {name: tensor.to("cpu", copy=True) for name, tensor in self.model.quantitative_state().items()}
         if self.privacy is not None:
             result = self.privacy.told_of_training(result)
         return TrainReply(trained, result.examples, result.loss, result.seconds)
+
+    def learn(self, orders: RoundOrders, *, alone: bool = False) -> TrainingResult:
+        """Train the model as it is for the round of ``orders``.
+
+        ``alone``, what is learnt stays at the silo: there is no proximal term, and no noise.
+        """
+        self.model.learn_head_only(orders.head_only)
+        images, labels = self.samples
+        settings = self.settings.of_round(orders.round)
+        seed = derive_seed(self.seed, "train", orders.round, self.number)
+        augmentation = AUGMENTATIONS[settings.augmentation]
+        gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
+        train = train_locally if self.privacy is None or alone else self.privacy.train
+        mu = 0.0 if alone else orders.proximal_mu
+        return train(self.model, images, labels, settings, seed=seed, mu=mu, gates=gates)
+
+    def assess(self, *, predictions: bool) -> Evaluation:
+        """Evaluate the model as it is on the held-out samples, of which there are some."""
+        images, labels = self.held_out
+        gates, precision = bind(self.gates, self.model, images), self.settings.precision
+        return evaluate(self.model, images, labels, precision=precision, gates=gates, predictions=predictions)
 
     def evaluate(self, state: Mapping[str, Tensor], orders: RoundOrders) -> EvaluateReply:
         """Evaluate ``state`` on the held-out samples.
@@ -200,18 +247,18 @@ class Silo:
         PrivacyError
             If the silo's privacy does not allow it.
         """
-        if self.privacy is not None and self.privacy.withholds_measures:
+        if self.privacy is not None and self.privacy.withholds_measures and self.observer is None:
             return EvaluateReply(0.0, 0.0, 0)
         self._load(state, orders)
-        images, labels = self.held_out
-        if len(labels) == 0:
+        if len(self.held_out[1]) == 0:
             return EvaluateReply(0.0, 0.0, 0)
-        gates = bind(self.gates, self.model, images)
-        precision = self.settings.precision
-        result = evaluate(self.model, images, labels, precision=precision, gates=gates, predictions=self.predictions)
+        result = self.assess(predictions=self.predictions or self.observer is not None)
+        if self.observer is not None:
+            self.observer.evaluated(self, orders, result)
         if self.privacy is not None:
             return EvaluateReply(*self.privacy.told_of_evaluation(result.loss, result.accuracy, result.examples))
-        return EvaluateReply(result.loss, result.accuracy, result.examples, result.predictions)
+        predictions = result.predictions if self.predictions else None
+        return EvaluateReply(result.loss, result.accuracy, result.examples, predictions)
 
     def moments(self, state: Mapping[str, Tensor]) -> dict[str, Moments]:
         """Return the moments of what enters each batch norm of the quantitative copy, over the training samples.

@@ -206,6 +206,16 @@ def bootstrap(predictions: Predictions, seed: int) -> tuple[dict[str, Interval],
     return {name: _interval(each) for name, each in values.items()}, tuple(map(_interval, recalls.T))
 
 
+def bootstrap_mean(values: Floats, seed: int) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean of ``values`` ``(N,)``, of a bootstrap over samples."""
+    number = len(values)
+    draw, together = np.random.default_rng(seed), max(1, _AT_ONCE // number)
+    sizes = (min(together, RESAMPLES - first) for first in range(0, RESAMPLES, together))
+    means = np.concatenate([values[draw.integers(0, number, (rows, number))].mean(1) for rows in sizes])
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def of_resamples(predictions: Predictions, weights: Floats) -> dict[str, Floats]:
     """Return accuracy and all measures of resamples.
 

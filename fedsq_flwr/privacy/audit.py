@@ -32,6 +32,7 @@ class AuditLine(FileModel):
     previous: str
     run: int | str | None = None
     silo: int | None = None
+    kind: str | None = None
     reason: str | None = None
     bytes_out: int = 0
     unit: str | None = None
@@ -128,6 +129,8 @@ class Verified:
         Bytes that left.
     refusals : Counter of str
         What was refused, by the reason.
+    by_run : dict
+        For each run and kind of message, how many answers and refusals left, and of how many bytes.
     spent : str or None
         Epsilon with its unit, after the last line.
     silo : int or None
@@ -142,6 +145,7 @@ class Verified:
     runs: int
     bytes_out: int
     refusals: Counter[str]
+    by_run: dict[tuple[str, str], tuple[int, int]]
     spent: str | None
     silo: int | None
     first: str
@@ -168,6 +172,7 @@ def verify(path: Path, expected: AuditHead | None = None, by: str = "the ledger"
     previous, size, number, torn = NO_HASH, 0, 0, False
     events, refusals, runs, bytes_out = Counter[str](), Counter[str](), set[object](), 0
     spent, silo, first, last = None, None, "", ""
+    by_run: dict[tuple[str, str], tuple[int, int]] = {}
     known = expected is None or expected.lines == 0
     with opened(path, at_most=_LARGEST) as file:
         while raw := file.readline(_LONGEST):
@@ -188,6 +193,10 @@ def verify(path: Path, expected: AuditHead | None = None, by: str = "the ledger"
             events[line.event] += 1
             bytes_out += line.bytes_out
             runs |= set() if line.run is None else {line.run}
+            if line.event in ("answered", "refused"):
+                of = str(line.run), "refusal" if line.event == "refused" else str(line.kind)
+                messages, left = by_run.get(of, (0, 0))
+                by_run[of] = messages + 1, left + line.bytes_out
             if line.event == "refused":
                 refusals[str(line.reason)] += 1
             silo = silo if line.silo is None else line.silo
@@ -197,7 +206,7 @@ def verify(path: Path, expected: AuditHead | None = None, by: str = "the ledger"
     if not known and expected is not None:
         raise DataError(f"{path}: ends after line {number}, and {by} says {expected.lines} lines: it was cut")
     head = AuditHead(lines=number, bytes=size, last=previous)
-    return Verified(head, torn, events, len(runs), bytes_out, refusals, spent, silo, first, last)
+    return Verified(head, torn, events, len(runs), bytes_out, refusals, by_run, spent, silo, first, last)
 
 
 def ledger_beside(path: Path) -> AuditHead | None:

@@ -35,6 +35,8 @@ _LATER: Mapping[str, Any] = {
     "executor.ray_address": None,
     "executor.reply_fraction": 1.0,
     "executor.reply_grace": 0.0,
+    "executor.send_model": "none",
+    "executor.model_every": 0,
 }
 #: A setting that every run of version 0.1 states, and none of a later version.
 _OF_0_1 = "participation"

@@ -101,7 +101,8 @@ class Line(FileModel):
 
     ``loss`` and ``accuracy`` are the validation set's, or, where the server has none, those of all samples that the
     silos hold out. So are ``measures``. ``held_out_measures`` are always the silos', together, and ``silo_measures``
-    those of each. The fields by silo are keyed by the silos' numbers.
+    those of each. The fields by silo are keyed by the silos' numbers. ``silo_names`` are told once, in the
+    first round after a silo connected.
     """
 
     round: Annotated[int, Field(ge=1, lt=2**31)]
@@ -117,6 +118,7 @@ class Line(FileModel):
     replies: Count
     dropped: Several[Drop] = ()
     waited: BySilo[Measured] = Field(default_factory=dict)
+    silo_names: BySilo[str] = Field(default_factory=dict)
     silo_samples: BySilo[Count] = Field(default_factory=dict)
     silo_held_out: BySilo[Count] = Field(default_factory=dict)
     silo_unreadable: BySilo[Count] = Field(default_factory=dict)
@@ -262,6 +264,11 @@ def line_text(line: Line) -> str:
     return json.dumps(plain(line), allow_nan=False)
 
 
+def json_line(model: FileModel) -> bytes:
+    """Return a model as a finished line of JSON. Values that are not finite become null."""
+    return (json.dumps(plain(model), allow_nan=False) + "\n").encode()
+
+
 def score(line: Line, select_by: Selection) -> float | None:
     """Return what rounds are compared by, the higher the better: a measure on validation, or the negative loss.
 
@@ -299,6 +306,11 @@ def stops_early(lines: Sequence[Line], settings: RunSettings) -> bool:
         if value is not None and value > best and round(value - best, 9) >= settings.stop_min_delta:
             best, improved = value, line.round
     return last - improved >= settings.stop_after
+
+
+def names_of(lines: Sequence[Line]) -> dict[int, str]:
+    """Return the names of the silos that have one, by their numbers."""
+    return {silo: name for line in lines for silo, name in line.silo_names.items()}
 
 
 def check_kept(lines: Sequence[Line], kept: Line, where: Path, *, best: Selection | None) -> None:

@@ -66,7 +66,8 @@ def restore(checkpoint: Path) -> Restored:
     Parameters
     ----------
     checkpoint : Path
-        A run's directory, which means its best round, or ``checkpoints/best`` or ``checkpoints/last`` in it.
+        A run's directory, which means its best round, or ``checkpoints/best`` or ``checkpoints/last`` in it; or the
+        directory of a model that a silo was given.
 
     Raises
     ------
@@ -131,7 +132,8 @@ def _check_inputs(checkpoints: Checkpoints, name: str, settings: RunSettings, cl
 def _locate(path: Path) -> tuple[Path, str]:
     """Return the run's directory and the checkpoint's name."""
     if (path / CONFIG).is_file():
-        return path, "best"
+        final = path / "checkpoints" / "last" / CHECKPOINT  # alone at a silo that was given the final model
+        return path, "last" if final.is_file() and not (path / "checkpoints" / "best").exists() else "best"
     if (path / CHECKPOINT).is_file() and path.parent.name == "checkpoints":
         return path.parent.parent, path.name
     raise ConfigurationError(

@@ -15,7 +15,7 @@ from fedsq_flwr.federation.rounds import Round
 from fedsq_flwr.files import MOST, finite
 from fedsq_flwr.learning import Evaluation, Measures, Predictions, derive_seed
 from fedsq_flwr.learning.measures import bootstrap, measure
-from fedsq_flwr.records.history import Line, best_line, is_accuracy, stops_early
+from fedsq_flwr.records.history import Line, best_line, is_accuracy, names_of, stops_early
 from fedsq_flwr.records.provenance import provenance_of
 from fedsq_flwr.records.summary import LAYOUT, Summary, TestMeasures, figures
 from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
@@ -59,6 +59,7 @@ def line_of(finished: Round) -> Line:
         "replies": len(finished.training.metrics),
         "dropped": dropped,
         **({"waited": dict(sorted(finished.waited.items()))} if finished.waited else {}),
+        **({"silo_names": dict(sorted(finished.names.items()))} if finished.names else {}),
         "silo_samples": _by_silo(finished.training, WEIGHT),
         "silo_held_out": _by_silo(finished.evaluation, WEIGHT),
         "silo_unreadable": unreadable,
@@ -105,10 +106,11 @@ def summary_of(settings: RunSettings, task: ServerData, lines: Sequence[Line], f
         Fields that none of these tell.
     """
     best, unreadable = best_line(lines, settings.select_by), _latest(lines, "silo_unreadable")
-    accuracies = best.accuracies
+    accuracies, names = best.accuracies, names_of(lines)
     per_silo = [
         {
             "silo": silo,
+            **({"name": names[silo]} if silo in names else {}),
             "train": train,
             "held_out": held_out,
             "accuracy": accuracies.get(silo),

@@ -11,6 +11,7 @@ from fedsq_flwr.files import Count, FileModel, Several, finite, read_as
 from fedsq_flwr.privacy.ledger import Epsilon, Ledger
 from fedsq_flwr.records.history import Line, Measures, best_line, is_accuracy
 from fedsq_flwr.settings.run import Selection
+from fedsq_flwr.settings.silo import titled
 
 #: Version of the layout of summary.json.
 LAYOUT = 1
@@ -43,11 +44,17 @@ class SiloSummary(FileModel):
     """A silo's samples, and the accuracy of the best round's model on those that the silo holds out."""
 
     silo: Count
+    name: str | None = None
     train: Count | None = None
     held_out: Count | None = None
     accuracy: float | None = None
     unreadable: Count | None = None
     measures: Measures | None = None
+
+    @property
+    def title(self) -> str:
+        """The silo's number, with its name."""
+        return f"{self.silo}{titled(self.name)}"
 
 
 class AuditTold(FileModel):

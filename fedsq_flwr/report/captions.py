@@ -1,6 +1,6 @@
 """The sentences of the page that depend on the run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fedsq_flwr.privacy.ledger import Epsilon
 from fedsq_flwr.records.history import Diagnostics, Drop, Line, is_finite
@@ -10,6 +10,7 @@ from fedsq_flwr.report.measure_tables import NAMES
 from fedsq_flwr.report.run import Run
 from fedsq_flwr.settings.partition_file import REAL_SILOS, PartitionFile
 from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import titled
 
 SILOS_NAMED = 12  # in one sentence
 SILOS_LISTED = 200  # each in a line of the table
@@ -131,7 +132,7 @@ def of_silos(summary: Summary) -> str:
     if sizes:
         span = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{min(sizes)}"
         grain = f"; with {span} samples each, a single sample moves a bar by up to {1 / min(sizes):.2f}"
-    absent = [str(silo.silo) for silo in summary.per_silo if silo.accuracy is None]
+    absent = [silo.title for silo in summary.per_silo if silo.accuracy is None]
     left_out = f"; not shown, for want of held-out samples: {_silos(absent)}" if absent else ""
     return f"The model of round {summary.rounds_to_best} on each silo's own held-out samples{grain}{left_out}."
 
@@ -160,11 +161,11 @@ def of_averaging(diagnoses: Sequence[tuple[int, Diagnostics]]) -> str:
     )
 
 
-def of_drops(drops: Sequence[Drop]) -> str:
+def of_drops(drops: Sequence[Drop], names: Mapping[int, str]) -> str:
     """Count the replies that a round did not use, and name their silos, those with the same reason together."""
     silos: dict[tuple[str, bool], list[str]] = {}
     for drop in drops:
-        silos.setdefault((drop.reason, drop.evaluating), []).append(str(drop.silo))
+        silos.setdefault((drop.reason, drop.evaluating), []).append(f"{drop.silo}{titled(names.get(drop.silo))}")
     groups = (
         f"{_silos(names)}{' while evaluating' if evaluating else ''}: {reason}"
         for (reason, evaluating), names in silos.items()

@@ -24,10 +24,10 @@ def accuracy_by_round(rounds: Sequence[Line], best: int | None) -> Drawing:
     """Draw validation and test accuracy, the silos' span, and the round that validation chose."""
 
     def paint(figure: Canvas) -> None:
-        axes = _axes_by_round(figure, rounds, best, "accuracy")
+        axes = axes_by_round(figure, [line.round for line in rounds], best, "accuracy")
         numbers = [line.round for line in rounds]
-        _line(axes, numbers, [line.accuracy for line in rounds], colour=svg.VALIDATION, label="validation")
-        _line(axes, numbers, [line.test_accuracy for line in rounds], colour=svg.TEST, label="test", style=DASHED)
+        draw_line(axes, numbers, [line.accuracy for line in rounds], colour=svg.VALIDATION, label="validation")
+        draw_line(axes, numbers, [line.test_accuracy for line in rounds], colour=svg.TEST, label="test", style=DASHED)
         _silo_span(axes, rounds)
         for line in rounds:
             if line.round == best:
@@ -48,10 +48,12 @@ def loss_by_round(rounds: Sequence[Line], best: int | None) -> Drawing:
     """Draw training and validation loss."""
 
     def paint(figure: Canvas) -> None:
-        axes = _axes_by_round(figure, rounds, best, "loss")
+        axes = axes_by_round(figure, [line.round for line in rounds], best, "loss")
         numbers = [line.round for line in rounds]
-        _line(axes, numbers, [line.loss for line in rounds], colour=svg.VALIDATION, label="validation")
-        _line(axes, numbers, [line.train_loss for line in rounds], colour=svg.TRAIN, label="training", style=DASHED)
+        draw_line(axes, numbers, [line.loss for line in rounds], colour=svg.VALIDATION, label="validation")
+        draw_line(
+            axes, numbers, [line.train_loss for line in rounds], colour=svg.TRAIN, label="training", style=DASHED
+        )
         losses = [drawable(loss) for line in rounds for loss in (line.loss, line.train_loss)]
         axes.set_ylim(0, 1.05 * max((loss for loss in losses if loss > 0), default=1))
         figure.legend(loc="outside upper left", ncols=2)
@@ -73,7 +75,7 @@ def accuracy_by_silo(summary: Summary) -> Drawing:
         else:  # one outline, where each bar is thinner than a pixel
             axes.stairs(heights, np.arange(len(silos) + 1) - 0.5, fill=True, color=svg.SILOS)
         for place, (silo, height) in enumerate(zip(silos, heights, strict=True)):
-            figure.note(axes, place, height, f"silo {silo.silo}: accuracy {height:.3f}")
+            figure.note(axes, place, height, f"silo {silo.title}: accuracy {height:.3f}")
         axes.set_xlim(-0.8, max(len(silos), 4) - 0.2)  # a lone bar is no wall
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("accuracy")
@@ -90,8 +92,8 @@ def accuracy_by_silo(summary: Summary) -> Drawing:
                 textcoords="offset points",
             )
 
-    table = [(silo.silo, silo.held_out, silo.accuracy) for silo in silos]
-    return Drawing("silos", "Accuracy by silo", HEIGHT, paint, (("silo", "held out", "accuracy"), table))
+    table = [(silo.silo, silo.name, silo.held_out, silo.accuracy) for silo in silos]
+    return Drawing("silos", "Accuracy by silo", HEIGHT, paint, (("silo", "name", "held out", "accuracy"), table))
 
 
 def averaging_by_round(diagnoses: Sequence[tuple[int, Diagnostics]]) -> Drawing:
@@ -101,11 +103,11 @@ def averaging_by_round(diagnoses: Sequence[tuple[int, Diagnostics]]) -> Drawing:
     def paint(figure: Canvas) -> None:
         above, below = figure.subplots(2, 1, sharex=True)
         gaps = [found.averaging.relative for _, found in diagnoses]
-        _line(above, rounds, gaps, colour=svg.VALIDATION, label="averaging gap")
+        draw_line(above, rounds, gaps, colour=svg.VALIDATION, label="averaging gap")
         moved = [found.drift.mean for _, found in diagnoses]
-        _line(below, rounds, moved, colour=svg.SILOS, label="drift of the silos")
+        draw_line(below, rounds, moved, colour=svg.SILOS, label="drift of the silos")
         together = [found.drift.of_mean for _, found in diagnoses]
-        _line(below, rounds, together, colour=svg.TRAIN, label="drift of their mean", style=DASHED)
+        draw_line(below, rounds, together, colour=svg.TRAIN, label="drift of their mean", style=DASHED)
         above.set_ylabel("gap / spread")
         below.set_ylabel("distance")
         below.set_xlabel("round")
@@ -126,22 +128,23 @@ def drawable(value: float | None) -> float:
     return math.nan if near is None else near
 
 
-def _axes_by_round(figure: Figure, rounds: Sequence[Line], best: int | None, label: str) -> Axes:
+def axes_by_round(figure: Figure, rounds: Sequence[int], best: int | None, label: str, mark: str = "best") -> Axes:
+    """Return axes whose abscissa is the round, with a mark at ``best``."""
     axes = figure.add_subplot()
     axes.set_xlabel("round")
     axes.set_ylabel(label)
-    first, last = rounds[0].round, rounds[-1].round
+    first, last = rounds[0], rounds[-1]
     margin = max(0.02 * (last - first), 0.5 if first == last else 0.1)
     axes.set_xlim(first - margin, last + margin)
     svg.whole_numbers(axes.xaxis)
     if best is not None:
         axes.axvline(best, color=svg.MUTED, linewidth=1, linestyle=DOTTED, zorder=1)
         above = axes.get_xaxis_transform()
-        axes.text(best, 1.01, "best", transform=above, ha="center", color=svg.MUTED, fontsize=10.5)
+        axes.text(best, 1.01, mark, transform=above, ha="center", color=svg.MUTED, fontsize=10.5)
     return axes
 
 
-def _line(
+def draw_line(
     axes: Axes,
     rounds: Sequence[int],
     values: Sequence[float | None],
@@ -196,6 +199,6 @@ def _name_silos(axes: Axes, silos: Sequence[SiloSummary]) -> None:
         axes.set_xticks(range(len(silos)), [str(silo.silo) for silo in silos])
         axes.set_xlabel("silo, from worst to best")
     else:
-        axes.set_xticks([0], [f"silo {silos[0].silo}"])
+        axes.set_xticks([0], [f"silo {silos[0].title}"])
         axes.set_xlabel(f"{len(silos)} silos, from worst to best")
     axes.tick_params(axis="x", length=0)

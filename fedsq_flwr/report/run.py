@@ -7,7 +7,7 @@ from pathlib import Path
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.files import check_as, finite, read_as
 from fedsq_flwr.records.config import CONFIG, config_text, read_config
-from fedsq_flwr.records.history import HISTORY, History, Line, best_line
+from fedsq_flwr.records.history import HISTORY, History, Line, best_line, names_of
 from fedsq_flwr.records.summary import (
     LAYOUT,
     SUMMARY,
@@ -62,6 +62,11 @@ class Run:
     def best_round(self) -> int | None:
         """The round with the best validation accuracy; None if none was measured."""
         return None if self.summary.score is None else self.summary.rounds_to_best
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the silos that have one, by their numbers."""
+        return names_of(self.rounds)
 
     @property
     def silos_validate(self) -> bool:
@@ -129,11 +134,11 @@ def _so_far(
     directory: Path, settings: RunSettings, rounds: Sequence[Line], partition: PartitionFile | None
 ) -> Summary:
     """Return what the rounds of an unfinished run tell, as a summary; None is what they cannot."""
-    best = best_line(rounds, settings.select_by)
+    best, names = best_line(rounds, settings.select_by), names_of(rounds)
     accuracies = best.accuracies
     if partition is None:
-        per_silo: list[dict[str, float | None]] = [
-            {"silo": silo, "accuracy": accuracy} for silo, accuracy in accuracies.items()
+        per_silo: list[dict[str, float | str | None]] = [
+            {"silo": silo, "name": names.get(silo), "accuracy": accuracy} for silo, accuracy in accuracies.items()
         ]
     else:
         sizes = zip(partition.sizes, partition.held_out, strict=True)

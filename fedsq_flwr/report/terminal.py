@@ -58,6 +58,7 @@ class RoundTable:
         self._select_by: Selection = select_by
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._best: float | None = None
+        self._names: dict[int, str] = {}
         self._begun = False
         self._phase = ""
         self._since = time.monotonic()
@@ -104,8 +105,9 @@ class RoundTable:
             self._print(_row([heading for heading, _ in COLUMNS], style="bold"))
             self._begun = True
         self._print(self._round(line, left))
+        self._names |= line.silo_names
         if line.dropped:
-            self._print(Text(f"           {printable(captions.of_drops(line.dropped))}", style="yellow"))
+            self._print(Text(f"           {printable(captions.of_drops(line.dropped, self._names))}", style="yellow"))
         following = line.round + 1
         self._phase = f"round {following}/{self._rounds}" if following <= self._rounds else ""
         self._since = time.monotonic()
@@ -204,7 +206,7 @@ def _results(summary: Summary) -> list[tuple[str, str, str]]:
         detail = f"of the best; final {numerals.accuracy(summary.plain_final_accuracy)} (plain form)"
         rows.append(("test with its own ReLUs", numerals.accuracy(summary.plain_test_accuracy), detail))
     if (worst := captions.worst_silo(summary)) is not None:
-        detail = f"silo {worst.silo}; mean of the silos {numerals.accuracy(summary.silo_accuracy_mean)}"
+        detail = f"silo {worst.title}; mean of the silos {numerals.accuracy(summary.silo_accuracy_mean)}"
         rows.append(("worst silo", numerals.accuracy(summary.silo_accuracy_worst), detail))
     traffic = f"{numerals.traffic(summary.bytes_up)} up, {numerals.traffic(summary.bytes_down)} down"
     rows.append(("traffic", traffic, ""))

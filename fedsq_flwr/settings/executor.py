@@ -102,6 +102,10 @@ class RealSilos(ExecutorSettings):
     others; 1: it waits for all."""
     reply_grace: Annotated[float, Field(ge=0), Fact.NOT_COMPARED, Fact.RESUMABLE] = 60.0
     """Seconds that each of the others has beyond 1.25 times what it took last, or may take by its size."""
+    send_model: Annotated[Literal["none", "best", "final"], Fact.NO_NUMBER] = "best"
+    """Model that silos are sent at the end; where each silo has a model or a batch norm of its own, none is."""
+    model_every: Annotated[int, Field(ge=0), Fact.NO_NUMBER] = 0
+    """Rounds after which silos are sent that model during the run, too; 0: at its end only."""
 
 
 #: A choice of ``executor``, told apart by its name.

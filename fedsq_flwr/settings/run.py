@@ -131,6 +131,12 @@ class RunSettings(Settings):
         return isinstance(self.executor, RealSilos)
 
     @property
+    def model_for_silos(self) -> Literal["none", "best", "final"]:
+        """Which model real silos are sent for their own use."""
+        of_its_own = self.batch_norm == "local" or self.method.aggregation == "none"
+        return "none" if of_its_own or not isinstance(self.executor, RealSilos) else self.executor.send_model
+
+    @property
     def silos_validate(self) -> bool:
         """Whether the server has no data, so that the silos' held-out samples are the validation set."""
         return self.has_real_silos and isinstance(self.data, ImageFolderData) and self.data.path is None

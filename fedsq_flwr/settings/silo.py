@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.settings.backbone import is_anywhere
@@ -20,6 +20,26 @@ from fedsq_flwr.settings.run import RunSettings
 #: Keys of Flower's node config that say which silo a node is.
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 STATE_DIR = "~/.cache/fedsq_flwr"
+#: Models of runs that a silo keeps.
+KEEP_MODELS = 10
+#: The most characters of a silo's name.
+LONGEST_NAME = 40
+
+
+def check_name(name: str) -> str:
+    """Return the name of a silo.
+
+    Raises
+    ------
+    ValueError
+        If it is no name.
+    """
+    if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
+        raise ValueError(f"must be 1 to {LONGEST_NAME} printable characters, without a space at either end")
+    return name
+
+
+SiloName = Annotated[Text, AfterValidator(check_name)]
 
 
 class PrivacySettings(Settings):
@@ -55,6 +75,8 @@ class Site(Settings):
     Flower carries these values in the node config, under names with dashes. In a simulation there are none.
     """
 
+    name: SiloName | None = None
+    """What the silo is called in the server's logs, history and report."""
     data_path: Annotated[Text | None, Fact.PATH] = None
     """Folder of images, with a folder a class, or ``train`` and ``validation`` with these; null: as the run says."""
     weights: Annotated[Text | None, Fact.PATH] = None
@@ -65,6 +87,12 @@ class Site(Settings):
     """As ``executor.device``."""
     gate_cache_bytes: Annotated[int, Field(ge=0)] | None = None
     """As ``executor.gate_cache_bytes``."""
+    keep_models: Annotated[int, Field(ge=0)] | None = None
+    """Runs whose models are kept in ``state_dir``, the newest; 0: none is taken."""
+    local_model: bool = False
+    """Whether the silo also trains a model alone, for its own report."""
+    keep_predictions: bool = False
+    """Whether the silo keeps what models say of each of its held-out images, beside its own report."""
     privacy: PrivacySettings | None = None
     """What the silo enforces; needs ``state_dir``. In the node config it is JSON."""
 
@@ -89,6 +117,8 @@ class SiloSettings(Settings):
     """Number of the silo, from 0."""
     silos: Annotated[int, Field(ge=1)]
     """How many silos take part."""
+    name: SiloName | None = None
+    """What the silo is called in logs, history and report, beside its number; no two silos have one name."""
     data_path: Annotated[Text, Fact.PATH]
     """Folder of images, with a folder a class, or ``train`` and ``validation`` with these."""
     private_key: Annotated[Text | None, Fact.PATH] = None
@@ -105,6 +135,13 @@ class SiloSettings(Settings):
     """Bytes that gates may take in ``state_dir``."""
     device: Device = "auto"
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+    keep_models: Annotated[int, Field(ge=0)] = KEEP_MODELS
+    """Runs whose models are kept in ``state_dir/models``, the newest, as the server sends them; 0: none is taken."""
+    local_model: bool = False
+    """Whether a model is trained on the silo's images alone beside the federation's, for the site report: each round
+    takes twice as long here."""
+    keep_predictions: bool = False
+    """Whether what the models say of each held-out image is kept beside the site report, as CSV with file names."""
     health_file: Annotated[Text | None, Fact.PATH] = None
     """File that is rewritten every half minute while the silo is connected, and gone otherwise; null: none."""
     privacy: PrivacySettings | None = None
@@ -132,6 +169,11 @@ class SiloSettings(Settings):
             path = getattr(self, name)
             self.require(path is None or Path(path).is_file(), name, "there is no such file")
 
+    @property
+    def title(self) -> str:
+        """The silo's number and how many there are, with its name."""
+        return f"{self.silo} of {self.silos}{titled(self.name)}"
+
     def site(self) -> Site:
         """Return what concerns a run."""
         return Site.parse({name: value for name, value in self.plain().items() if name in Site.model_fields})
@@ -142,6 +184,11 @@ class SiloSettings(Settings):
         if self.privacy is not None:
             own["privacy"] = json.dumps(own["privacy"])
         return {PARTITION_ID: self.silo, NUM_PARTITIONS: self.silos, **own}
+
+
+def titled(name: str | None) -> str:
+    """Return what stands behind the number of a silo: its name in brackets, if it has one."""
+    return f" ({name})" if name else ""
 
 
 def read_site(node_config: Mapping[str, object]) -> Site:
@@ -226,6 +273,23 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
 def state_folder(site: Site) -> Path:
     """Return the folder that a real silo keeps its files in."""
     return Path(site.state_dir or STATE_DIR).expanduser()
+
+
+def reports_folder(site: Site) -> Path:
+    """Return the folder of a real silo's own reports, a folder a run."""
+    return state_folder(site) / "reports"
+
+
+def models_kept(site: Site) -> int:
+    """Return of how many runs a silo keeps the models; those of a simulation keep none."""
+    if not site.is_real:
+        return 0
+    return KEEP_MODELS if site.keep_models is None else site.keep_models
+
+
+def models_folder(site: Site) -> Path:
+    """Return the folder of the models that a real silo was given."""
+    return state_folder(site) / "models"
 
 
 def privacy_folder(site: Site) -> Path:

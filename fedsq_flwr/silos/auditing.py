@@ -6,7 +6,19 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedsq_flwr.federation.contents import array_records, config_records
-from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, FINGERPRINT, ROUND, SETTINGS, STRUCTURE, count_bytes
+from fedsq_flwr.federation.protocol import (
+    ARRAYS,
+    CONFIG,
+    FINGERPRINT,
+    MODEL,
+    MODEL_ROUND,
+    MODEL_RUN,
+    ROUND,
+    SETTINGS,
+    SHA256,
+    STRUCTURE,
+    count_bytes,
+)
 
 _LONGEST = 1_000  # characters of a reason
 
@@ -23,16 +35,20 @@ def asked(message: Message) -> dict[str, Any]:
 def _content_of(message: Message) -> dict[str, Any]:
     content = message.content if message.has_content() else RecordDict()
     config = config_records(content).get(CONFIG, ConfigRecord())
-    number, fingerprint = config.get(ROUND), config.get(FINGERPRINT)
+    number, fingerprint = config.get(ROUND, config.get(MODEL_ROUND)), config.get(FINGERPRINT)
+    of_run, weights = config.get(MODEL_RUN), config.get(SHA256)
     found: dict[str, Any] = {
         "round": number if isinstance(number, int) else None,
         "bytes_in": count_bytes([message]),
         "settings": hashlib.sha256(str(config[SETTINGS]).encode()).hexdigest() if SETTINGS in config else None,
         "fingerprint": fingerprint[:64] if isinstance(fingerprint, str) else None,
     }
-    for what, name in (("model", ARRAYS), ("structure", STRUCTURE)):
-        record = array_records(content).get(name)
-        found[what] = None if record is None else _hash_of({name: record})
+    # A model for the silo's own use, and which run's it is.
+    found |= {"of_run": of_run[:20] if isinstance(of_run, str) else None}
+    found |= {"weights": weights[:64] if isinstance(weights, str) else None}
+    for what, name in (("model", ARRAYS), ("model", MODEL), ("structure", STRUCTURE)):
+        if (record := array_records(content).get(name)) is not None:
+            found[what] = _hash_of({name: record})
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -46,6 +48,61 @@ def test_two_nodes_of_one_partition_are_refused(make_grid):
         context.node_config["partition-id"] = 1
     with pytest.raises(RunFailedError, match="both say that they are silo 1"):
         NodeRegistry().update(grid)
+
+
+def named(make_grid, *names):
+    grid = make_grid(toy_app(), silos=len(names))
+    for context, name in zip(grid._contexts.values(), names, strict=True):
+        context.node_config |= {} if name is None else {"name": name}
+    return grid
+
+
+def registering(grid, monkeypatch, **names):
+    """Have the SuperLink know names for nodes."""
+    nodes = [SimpleNamespace(node_id=int(node.removeprefix("node_")), name=name) for node, name in names.items()]
+    monkeypatch.setattr(grid, "get_nodes", lambda: nodes, raising=False)
+    return grid
+
+
+def test_silos_are_called_by_their_names_beside_their_numbers(make_grid, caplog):
+    caplog.set_level("INFO")
+    registry = NodeRegistry()
+    registry.update(named(make_grid, "north", None))
+    assert (registry.name(1000), registry.name(1001), registry.names) == ("silo 0 (north)", "silo 1", {0: "north"})
+    assert "silo 0 (north) is connected (node 1000)" in caplog.text
+
+
+def test_two_silos_of_one_name_are_told_by_it(make_grid, caplog):
+    with pytest.raises(RunFailedError, match="silos 0 and 1 both have the name north"):
+        NodeRegistry().update(named(make_grid, "north", "north"))
+    grid, registry = Joining(named(make_grid, "north", "north"), [1000]), NodeRegistry()
+    registry.update(grid)
+    grid.present = [1000, 1001]
+    assert registry.update(grid) == [1000]
+    assert "silos 0 and 1 both have the name north" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["", "a\x1b[31m", "x" * 41, 7])
+def test_what_is_no_name_takes_no_part(make_grid, caplog, name):
+    @(app := ClientApp()).query()
+    def query(message, context):
+        reply = answer_query(message, context)
+        if context.node_config[PARTITION_ID] == 1:
+            reply.content[CONFIG]["name"] = name
+        return reply
+
+    assert NodeRegistry().update(make_grid(app, silos=2)) == [1000]
+    assert "\x1b" not in caplog.text
+
+
+def test_a_name_that_a_key_was_registered_with_holds(make_grid, monkeypatch, caplog):
+    grid = registering(named(make_grid, "north", None, "west"), monkeypatch, node_1000="north", node_1001="east")
+    registry = NodeRegistry()
+    registry.update(grid)
+    assert registry.names == {0: "north", 1: "east", 2: "west"}
+    other = registering(named(make_grid, "north", "south"), monkeypatch, node_1001="east")
+    assert NodeRegistry().update(other) == [1000]
+    assert "its name is 'south', but its key was registered with the name 'east'" in caplog.text
 
 
 def test_waiting_for_silos_ends(make_grid):

@@ -12,9 +12,10 @@ from fedsq_flwr.files import plain
 from fedsq_flwr.gating import AveragingGap, LayerGates, WeightDrift
 from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.measures import measure
-from fedsq_flwr.records.history import best_line
+from fedsq_flwr.records.history import best_line, names_of
 from fedsq_flwr.records.results import line_of, measured_on_test, plain_figures
 from fedsq_flwr.records.summary import TestMeasures, figures
+from fedsq_flwr.report import captions
 from tests.learning.test_measures import drawn
 
 
@@ -58,6 +59,14 @@ def test_a_line_holds_what_came_of_the_round():
     assert line["dropped"] == [{"silo": 2, "reason": "disk is full", "while": "training"}]
     assert line["silo_accuracies"] == {"0": 1.0, "1": 0.5}
     assert (line["silo_accuracy_mean"], line["silo_accuracy_worst"], line["silo_accuracy_std"]) == (0.75, 0.5, 0.25)
+
+
+def test_names_of_silos_are_told_once_and_hold_for_the_run():
+    first, second = line_of(finished(number=1, names={1: "north"})), line_of(finished())
+    assert plain(first)["silo_names"] == {1: "north"}
+    assert "silo_names" not in plain(second)
+    assert names_of([first, second]) == {1: "north"}
+    assert captions.of_drops(second.dropped, {2: "south"}) == "1 reply not used: silo 2 (south): disk is full"
 
 
 def test_a_line_says_how_many_samples_each_silo_trained_and_was_evaluated_on():

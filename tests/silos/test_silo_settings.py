@@ -163,13 +163,16 @@ def test_what_comes_later_wins(good: list[str]) -> None:
 
 
 def test_the_apps_read_what_the_silo_was_told(good: list[str]) -> None:
-    config = read_silo_settings([*good, "silo=1", "weights=file", "device=cpu", "gate_cache_bytes=5", "state_dir=s"])
+    config = read_silo_settings(
+        [*good, "silo=1", "name=Clinic North", "weights=file", "device=cpu", "gate_cache_bytes=5", "state_dir=s"]
+    )
     told = config.node_config()
     assert (told["partition-id"], told["num-partitions"]) == (1, 2)
     site = read_site(told)
     here = str(Path.cwd())
     expected = {"data_path": f"{here}/data", "weights": f"{here}/file", "state_dir": f"{here}/s"}
-    assert site == Site(**expected, device="cpu", gate_cache_bytes=5)
+    assert site == Site(**expected, name="Clinic North", device="cpu", gate_cache_bytes=5, keep_models=10)
+    assert config.title == "1 of 2 (Clinic North)"
     assert site.is_real
     assert read_site(read_silo_settings(good).node_config()).weights is None
 
@@ -197,6 +200,7 @@ def test_nodes_of_a_simulation_have_no_settings_of_their_own() -> None:
         ({"gate-cache-bytes": "much"}, ("gate-cache-bytes=much", "must be null or a whole number")),
         ({"gate-cache-bytes": True}, ("gate-cache-bytes=true", "must be null or a whole number")),
         ({"gate-cache-bytes": -1}, ("gate-cache-bytes=-1", "must be null or at least 0")),
+        *[({"name": bad}, ("name=", "1 to 40 printable")) for bad in ("", " a", "a\nb", "x" * 41)],
         ({"device": "tpu"}, ("device=tpu", "allowed are auto, cpu, cuda, cuda:N and mps")),
     ],
 )

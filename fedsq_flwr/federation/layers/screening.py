@@ -223,11 +223,12 @@ class Screening(Layer):
 
     def _open_exchange(self, kind: Kind) -> Exchange:
         nodes = [message.metadata.dst_node_id for message in self.messages.get(kind, ())]
-        return Exchange(sampled=sorted(map(self.registry.silo, nodes)))
+        return Exchange(sampled=sorted(map(self.registry.silo, nodes)), names=self.registry.names)
 
     def _drop(self, silo: int, reason: str) -> None:
         self.exchanges[self.kind].dropped[silo] = reason
-        log.warning("round %d: silo %d is left out: it %s", self.server_round, silo, reason)
+        title = self.registry.title(silo)
+        log.warning("round %d: silo %d%s is left out: it %s", self.server_round, silo, title, reason)
 
 
 def _values_of(array: Array) -> NDArray:

@@ -27,7 +27,7 @@ def check_settings(words: Sequence[str]) -> tuple[Finding, SiloSettings | None]:
         silo.check_files()
     except ConfigurationError as error:
         return fail(name, error), silo
-    return ok(name, f"silo {silo.silo} of {silo.silos}, of the server {silo.superlink}"), silo
+    return ok(name, f"silo {silo.title}, of the server {silo.superlink}"), silo
 
 
 def check_run(silo: SiloSettings, overrides: Sequence[str]) -> tuple[Finding, RunSettings | None]:
