@@ -12,6 +12,7 @@ from fedsq_flwr.federation.silo import EvaluateReply, RoundOrders, Silo, TrainRe
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
 from fedsq_flwr.learning.randomness import SeededRandomness
+from fedsq_flwr.learning.sgd import SGD
 from fedsq_flwr.privacy.accounting import Mechanism, epsilon_of
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
 from fedsq_flwr.privacy.ledger import Ledger
@@ -61,6 +62,26 @@ def test_each_round_is_charged_and_noised(unit: Any, mechanism: Mechanism, count
     again = train(silo(replace(TERMS, unit=unit), kind=kind, seed=4))
     assert (first.examples, first.loss, first.seconds) == (5, 0.0, 0.0)
     assert not any(torch.equal(tensor, again.state[name]) for name, tensor in first.state.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ({"epochs": 0.1}, 1),
+        ({"epochs": 1.4}, 5),
+        ({"epochs": 0, "steps": 4}, 4),
+        ({"epochs": 2, "batch_size": 64}, 2),
+    ],
+)
+def test_every_step_that_is_taken_is_counted(
+    change: dict[str, Any], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, step = [], SGD.step
+    monkeypatch.setattr(SGD, "step", lambda self: (taken.append(1), step(self)))
+    ledger = Ledger()
+    train(silo(ledger=ledger, settings=replace(SETTINGS, **change)))
+    (charge,) = ledger.read().charges
+    assert charge.count == len(taken) == steps
 
 
 def test_a_whole_update_has_the_noise_that_is_said() -> None:
