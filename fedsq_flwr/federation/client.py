@@ -21,6 +21,7 @@ from fedsq_flwr.federation.protocol import (
 from fedsq_flwr.federation.silo import Memory, RoundOrders, Samples, Silo
 from fedsq_flwr.gating import GateCache, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.learning.checkpointing import TrainingCheckpoint
 from fedsq_flwr.privacy.guard import PrivacyGuard
 
 
@@ -53,6 +54,8 @@ class FedSQClient(NumPyClient):
         metrics, unless it is ``basic``.
     privacy : PrivacyGuard, optional
         What the silo enforces.
+    checkpoint : TrainingCheckpoint, optional
+        Keeps a training in progress, so that the silo goes on with it when it is asked again.
 
     Attributes
     ----------
@@ -80,6 +83,7 @@ class FedSQClient(NumPyClient):
         gates: GateCache | None = None,
         measures: class_counts.Level = "basic",
         privacy: PrivacyGuard | None = None,
+        checkpoint: TrainingCheckpoint | None = None,
     ) -> None:
         self.core = Silo(
             model,
@@ -92,6 +96,7 @@ class FedSQClient(NumPyClient):
             gates=gates,
             predictions=measures != "basic",
             privacy=privacy,
+            checkpoint=checkpoint,
         )
         self.measures = measures
 

@@ -10,9 +10,11 @@ from typing import Protocol
 from torch import Tensor
 
 from fedsq_flwr.errors import PrivacyError
-from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
+from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind, digest
 from fedsq_flwr.learning import AUGMENTATIONS, Predictions, TrainingSettings, derive_seed, evaluate, train_locally
 from fedsq_flwr.learning.batch_norm_moments import Moments, batch_norm_moments
+from fedsq_flwr.learning.checkpointing import TrainingCheckpoint
+from fedsq_flwr.models.weights import state_digest
 from fedsq_flwr.privacy.guard import PrivacyGuard
 
 Samples = tuple[Images, Tensor]
@@ -116,6 +118,8 @@ class Silo:
         Whether evaluations are to hold the predictions.
     privacy : PrivacyGuard, optional
         What the silo enforces.
+    checkpoint : TrainingCheckpoint, optional
+        Keeps a training in progress. A silo with privacy does not use it: it begins again, and is charged again.
 
     Raises
     ------
@@ -138,6 +142,7 @@ class Silo:
         gates: GateCache | None = None,
         predictions: bool = False,
         privacy: PrivacyGuard | None = None,
+        checkpoint: TrainingCheckpoint | None = None,
     ) -> None:
         if privacy is not None:
             privacy.check(model.batch_norm, settings.precision)
@@ -153,6 +158,7 @@ class Silo:
         self.gates = gates
         self.predictions = predictions
         self.privacy = privacy
+        self.checkpoint = checkpoint
 
     def train(self, state: Mapping[str, Tensor], orders: RoundOrders) -> TrainReply:
         """Train on the silo's samples, starting from ``state``.
@@ -179,8 +185,15 @@ class Silo:
         seed = derive_seed(self.seed, "train", orders.round, self.number)
         augmentation = AUGMENTATIONS[settings.augmentation]
         gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
-        train = train_locally if self.privacy is None else self.privacy.train
-        result = train(self.model, images, labels, settings, seed=seed, mu=orders.proximal_mu, gates=gates)
+        mu, kept = orders.proximal_mu, self.checkpoint
+        if self.privacy is not None:
+            result = self.privacy.train(self.model, images, labels, settings, seed=seed, mu=mu, gates=gates)
+        else:
+            if kept is not None:
+                kept.begin(self._name_of(settings, orders))
+            result = train_locally(
+                self.model, images, labels, settings, seed=seed, mu=mu, gates=gates, checkpoint=kept
+            )
         if self.memory is not None:
             self.memory.keep_local(self.model)
         trained = {name: tensor.to("cpu", copy=True) for name, tensor in self.model.quantitative_state().items()}
@@ -232,6 +245,12 @@ class Silo:
             raise PrivacyError("method.gate_statistics=reestimated: a silo with privacy settings tells no sums")
         self.model.load_quantitative_state(state)
         return batch_norm_moments(self.model.quantitative, self.samples[0])
+
+    def _name_of(self, settings: TrainingSettings, orders: RoundOrders) -> str:
+        """Name all that a training depends on, from the model that it starts from."""
+        images, labels = self.samples
+        start = state_digest({**self.model.quantitative_state(), **self.model.local_state()})  # all that was loaded
+        return f"{self.seed} {self.number} {orders} {settings} {start} {digest(images)} {digest(labels)}"
 
     def _load(self, state: Mapping[str, Tensor], orders: RoundOrders) -> None:
         self._enter_structure(orders)

@@ -14,6 +14,7 @@ from torch import Tensor
 from fedsq_flwr.gating import BoundGates, Images, QuantitativeCopy
 from fedsq_flwr.learning.augmentation import AUGMENTATIONS
 from fedsq_flwr.learning.batches import batch_count, shuffled_batches
+from fedsq_flwr.learning.checkpointing import Progress, TrainingCheckpoint
 from fedsq_flwr.learning.precision import autocast
 from fedsq_flwr.learning.schedule import rate_factor
 from fedsq_flwr.learning.seeding import derive_seed, seed_global_generators
@@ -70,6 +71,7 @@ def train_locally(
     seed: int,
     mu: float = 0.0,
     gates: BoundGates | None = None,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place on one silo's samples.
 
@@ -91,6 +93,8 @@ def train_locally(
     gates : BoundGates, optional
         Cached gates, indexed like ``images``, one row for each view of the augmentation. Without them a
         `DualCopy` computes the gates of every batch; the numbers are the same.
+    checkpoint : TrainingCheckpoint, optional
+        Keeps this training, which was begun there; what it has of it is not trained again. The numbers are the same.
 
     Returns
     -------
@@ -113,12 +117,15 @@ def train_locally(
     drawn = torch.Generator().manual_seed(derive_seed(seed, "augmentation"))
     shape = images[:1].shape[1:]
     steps = settings.steps_of(batch_count(len(labels), settings.batch_size))
-    total, seen = torch.zeros((), device=images.device, dtype=torch.float64), 0
+    progress = Progress(torch.zeros((), device=images.device, dtype=torch.float64))
     model.train()
     with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
         seed_global_generators(derive_seed(seed, "dropout"), images.device)
+        if checkpoint is not None:
+            checkpoint.restore(progress, model, optimizer)
+            started -= progress.seconds
         drawing = _batches(len(labels), shape, settings, order, drawn)
-        for batch, views in islice(drawing, steps):
+        for batch, views in islice(drawing, progress.steps, steps):
             # Indices on the CPU would be copied within the indexing, which waits for the device.
             here = batch.to(images.device, non_blocking=True)
             inputs = augmentation.apply(images[here if isinstance(images, Tensor) else batch], views)
@@ -130,9 +137,13 @@ def train_locally(
             if mu:
                 _add_proximal_gradient(parameters, anchors, mu)
             optimizer.step()
-            total += loss.detach() * len(batch)  # read once, at the end: reading waits for the device
-            seen += len(batch)
-    return TrainingResult(float(total) / seen, len(labels), time.perf_counter() - started)
+            progress.total += loss.detach() * len(batch)  # read once, at the end: reading waits for the device
+            progress.seen += len(batch)
+            progress.steps += 1
+            if checkpoint is not None and checkpoint.is_due():
+                progress.seconds = time.perf_counter() - started
+                checkpoint.write(progress, model, optimizer)
+    return TrainingResult(float(progress.total) / progress.seen, len(labels), time.perf_counter() - started)
 
 
 def _batches(

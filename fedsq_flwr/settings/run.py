@@ -38,8 +38,8 @@ MAX_EXAMPLES = 10_000_000
 MAX_UPDATE_RATIO = 10.0
 #: The most characters of a run's settings as JSON; real ones have about 2,000.
 MAX_JSON = 2**18
-#: More steps than a round ever has.
-MOST_STEPS = 10**9
+#: More epochs and steps than a round ever has.
+MOST_EPOCHS, MOST_STEPS = 10**6, 10**9
 
 
 class RunSettings(Settings):
@@ -91,7 +91,7 @@ class RunSettings(Settings):
     """Largest norm of a reply's update, in multiples of the largest median of an earlier round; 0: no bound."""
     wire_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """What floating-point arrays are rounded to when they travel."""
-    local_epochs: Annotated[Annotated[float, Field(gt=0, le=MOST_STEPS)] | None, Fact.CONDITION] = None
+    local_epochs: Annotated[Annotated[float, Field(gt=0, le=MOST_EPOCHS)] | None, Fact.CONDITION] = None
     """Epochs of local training in a round, also a fraction: the first steps of the epoch, rounded up; null: 1, or as
     ``local_steps`` says."""
     local_steps: Annotated[int, Field(ge=0, le=MOST_STEPS), Fact.CONDITION] = 0

@@ -20,6 +20,7 @@ from fedsq_flwr.settings.run import RunSettings
 #: Keys of Flower's node config that say which silo a node is.
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 STATE_DIR = "~/.cache/fedsq_flwr"
+Minutes = Annotated[float, Field(ge=0, le=10_000)]
 
 
 class PrivacySettings(Settings):
@@ -65,6 +66,8 @@ class Site(Settings):
     """As ``executor.device``."""
     gate_cache_bytes: Annotated[int, Field(ge=0)] | None = None
     """As ``executor.gate_cache_bytes``."""
+    checkpoint_minutes: Minutes | None = None
+    """Minutes between two writings of a training in progress; null and 0: it is not written."""
     privacy: PrivacySettings | None = None
     """What the silo enforces; needs ``state_dir``. In the node config it is JSON."""
 
@@ -105,6 +108,9 @@ class SiloSettings(Settings):
     """Bytes that gates may take in ``state_dir``."""
     device: Device = "auto"
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+    checkpoint_minutes: Minutes = 10.0
+    """Minutes between two writings of a training in progress to ``state_dir``, from which a silo that was killed goes
+    on when it is asked again; 0: never. A silo with ``privacy`` never writes."""
     health_file: Annotated[Text | None, Fact.PATH] = None
     """File that is rewritten every half minute while the silo is connected, and gone otherwise; null: none."""
     privacy: PrivacySettings | None = None

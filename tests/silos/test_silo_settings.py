@@ -169,7 +169,7 @@ def test_the_apps_read_what_the_silo_was_told(good: list[str]) -> None:
     site = read_site(told)
     here = str(Path.cwd())
     expected = {"data_path": f"{here}/data", "weights": f"{here}/file", "state_dir": f"{here}/s"}
-    assert site == Site(**expected, device="cpu", gate_cache_bytes=5)
+    assert site == Site(**expected, device="cpu", gate_cache_bytes=5, checkpoint_minutes=10.0)
     assert site.is_real
     assert read_site(read_silo_settings(good).node_config()).weights is None
 
