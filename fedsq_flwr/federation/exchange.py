@@ -1,7 +1,30 @@
 """The account of one exchange of messages between the server and the silos."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class InProgress:
+    """An exchange that goes on.
+
+    Attributes
+    ----------
+    round : int
+        From 1.
+    doing : {"training", "evaluating"}
+        What the silos were asked for.
+    asked, awaited : tuple of int
+        The silos that were asked, and those that have not answered yet.
+    failed : dict of int to str
+        Why those failed that did.
+    """
+
+    round: int
+    doing: Literal["training", "evaluating"]
+    asked: tuple[int, ...]
+    awaited: tuple[int, ...]
+    failed: dict[int, str]
 
 
 @dataclass
