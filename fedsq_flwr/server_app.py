@@ -19,6 +19,7 @@ from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.records.lock import hold_as_server
+from fedsq_flwr.records.progress import progress_file
 from fedsq_flwr.records.status import OccupiedError
 from fedsq_flwr.run_config import settings_of
 from fedsq_flwr.settings.run import RunSettings
@@ -88,6 +89,7 @@ def run_federation(
         closing(wire_of(grid, settings)) as wire,
         # The count is the process's as soon as any thread sets it, so that thread does not set it back.
         ThreadPoolExecutor(1, "parts", torch.set_num_threads, (settings.executor.threads,)) as pool,
+        progress_file(directory.path) as tell,
     ):
         loading = pool.submit(lambda: parts or load_parts(settings))  # while Ray or the silos start
         registry, found = connect(wire, settings)
@@ -103,7 +105,7 @@ def run_federation(
             *([] if found.model_for_silos == "none" else [Deliver(directory.path, federation, wire)]),
             Report(directory),
         ]
-        rounds = iter(()) if directory.has_stopped(found) else federation.rounds(wire, start.round)
+        rounds = iter(()) if directory.has_stopped(found) else federation.rounds(wire, start.round, tell)
         for finished in rounds:
             for callback in callbacks:
                 callback.after_round(finished)

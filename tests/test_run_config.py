@@ -69,7 +69,7 @@ def test_the_keys_of_flowers_users_are_settings() -> None:
             "num-server-rounds": 7,
             "fraction-train": 0.5,
             "fraction-evaluate": 1,
-            "local-epochs": 2,
+            "local-epochs": 0.5,
             "learning-rate": 0.05,
             "batch-size": 16,
             "overrides": "output=run seed=3",
@@ -81,9 +81,9 @@ def test_the_keys_of_flowers_users_are_settings() -> None:
             "rounds=7",
             "fraction_train=0.5",
             "fraction_evaluate=1.0",
-            "local_epochs=2",
+            "local_epochs=0.5",
         ),
-        *("local_epochs=2", "learning_rate=0.05", "batch_size=16", "seed=3"),
+        *("learning_rate=0.05", "batch_size=16", "seed=3"),
     )
 
 
@@ -100,7 +100,7 @@ def test_each_key_is_in_the_run_config_and_its_default_leaves_the_setting_as_in_
         ("num-server-rounds", 5, "rounds=3", "rounds=3"),
         ("fraction-train", 0.5, "fraction_train=1", "fraction_train=1.0"),
         ("fraction-evaluate", 0, "fraction_evaluate=0.5", "fraction_evaluate=0.5"),
-        ("local-epochs", 2, "local_epochs=1", "local_epochs=1"),
+        ("local-epochs", 2, "local_epochs=1", "local_epochs=1.0"),
         ("learning-rate", 0.05, "learning_rate=0.1", "learning_rate=0.1"),
         ("batch-size", 16, "batch_size=8", "batch_size=8"),
     ],

@@ -26,7 +26,7 @@ from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.local_models import LocalModels
 from fedsq_flwr.federation.protocol import SETTINGS, UNREADABLE
 from fedsq_flwr.federation.registry import NodeRegistry
-from fedsq_flwr.federation.rounds import MEASURED, Round, run_rounds
+from fedsq_flwr.federation.rounds import MEASURED, Round, Tell, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.statistics import ask_statistics
 from fedsq_flwr.federation.waiting import Patience
@@ -151,7 +151,7 @@ class Federation:
         """Return what the server remembers beside the model, for a run that goes on; empty if nothing."""
         return {**self.strategy.state(), **{f"{_STATISTICS}{name}": t for name, t in self._statistics.items()}}
 
-    def rounds(self, wire: Wire, first: int) -> Iterator[Round]:
+    def rounds(self, wire: Wire, first: int, tell: Tell) -> Iterator[Round]:
         """Run the rounds from ``first`` on; see `run_rounds`. What comes before round 1 counts as a part of it."""
         self.strategy.summary()
         settings = self.settings
@@ -173,6 +173,7 @@ class Federation:
             evaluate_every=settings.evaluate_every,
             config=config,
             keep_replies=self.examiner is not None,
+            tell=tell,
         )
         for finished in rounds:
             if finished.number == 1:

@@ -5,6 +5,7 @@ after run. What does not depend on the message is built once, and kept for the l
 """
 
 import copy
+import hashlib
 import logging
 import os
 import threading
@@ -28,6 +29,7 @@ from fedsq_flwr.federation.packing import check_packed
 from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, NUM_PARTITIONS, PARTITION_ID, SETTINGS
 from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, Structures
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
+from fedsq_flwr.learning.checkpointing import TrainingCheckpoint
 from fedsq_flwr.learning.precision import choose_device
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
@@ -86,6 +88,7 @@ class SiloService:
         self._task: Latest[tuple[RunSettings, int], FederatedData] = Latest()
         self._folder: Latest[tuple[RunSettings, int, int], SiloData] = Latest()
         self._models: Latest[tuple[RunSettings, int], ModelPool] = Latest()
+        self._checkpoint: TrainingCheckpoint | None = None
 
     @contextmanager
     def client(self, message: Message, context: Context) -> Iterator[FedSQClient]:
@@ -120,7 +123,22 @@ class SiloService:
                     measures=settings.silo_measures,
                     privacy=privacy,
                     observer=own_records(context, settings, data),
+                    checkpoint=self._training_checkpoint(settings, context),
                 )
+
+    def forget_training(self) -> None:
+        """Forget the training in progress: its reply has been handed over."""
+        if self._checkpoint is not None:
+            self._checkpoint.remove()
+
+    def _training_checkpoint(self, settings: RunSettings, context: Context) -> TrainingCheckpoint | None:
+        site, number = read_site(context.node_config), _number(context, PARTITION_ID)
+        if not site.is_real or not site.checkpoint_minutes:
+            return None
+        path = state_folder(site) / "training" / f"silo-{number}.pt"
+        run = f"{context.run_id} {hashlib.sha256(settings.to_json().encode()).hexdigest()}"
+        self._checkpoint = TrainingCheckpoint(path, 60 * site.checkpoint_minutes, run)
+        return self._checkpoint
 
     def settings(self, message: Message, context: Context) -> RunSettings:
         """Return the settings in ``message``, as they apply at the silo of ``context``."""

@@ -90,7 +90,8 @@ def structure_schedule(settings: RunSettings) -> StructureSchedule:
 def training_settings(settings: RunSettings) -> TrainingSettings:
     """Return how a silo trains."""
     return TrainingSettings(
-        epochs=settings.local_epochs,
+        epochs=settings.local_epochs or 0,
+        steps=settings.local_steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         momentum=settings.momentum,

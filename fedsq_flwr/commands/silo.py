@@ -69,7 +69,11 @@ def silo(words: Sequence[str]) -> None:
             from fedsq_flwr.silos.node import Node
 
             log.info("ready")
-            Node(link, client_app.app, own.node_config(), client_app.service.most_bytes, audit).serve()
+            service = client_app.service
+            node = Node(
+                link, client_app.app, own.node_config(), service.most_bytes, audit, trained=service.forget_training
+            )
+            node.serve()
     except KeyboardInterrupt:
         log.info("stopped: interrupted")
     except SystemExit as stop:

@@ -11,12 +11,14 @@ from fedsq_flwr.commands.runs import STYLES
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.files import finite
 from fedsq_flwr.records.history import Line, names_of
+from fedsq_flwr.records.progress import Progress
 from fedsq_flwr.records.runs import RECENT, Standing, State, is_run, standing
 from fedsq_flwr.report import captions, numerals
 from fedsq_flwr.report.terminal import printable
 from fedsq_flwr.settings.silo import titled
 
 _LABEL = 10  # characters before what is told
+_SILOS_TOLD = 20
 _ROUNDS_TOLD = 5  # the last ones with replies that were not used
 
 
@@ -58,6 +60,7 @@ def plain(run: Standing) -> dict[str, object]:
         "round_seconds": run.round_seconds,
         "seconds_a_round": run.seconds_a_round,
         "seconds_left": run.seconds_left,
+        "progress": None if run.progress is None else run.progress.model_dump(),
         "slow": {} if last is None else {str(silo): seconds for silo, seconds in last.waited.items()},
         "dropped": [
             {"round": line.round, **drop.model_dump(by_alias=True)}
@@ -78,6 +81,9 @@ def lines(run: Standing) -> list[tuple[str, str]]:
     if run.began is not None:
         told.append(("began", f"{run.began:%Y-%m-%d %H:%M:%S %z}, took {numerals.duration(run.seconds)}"))
     told.append(("round", _progress(run)))
+    if (going := run.progress) is not None:
+        told.append(("awaited", _awaited(going)))
+        told += [("failed", f"silo {silo}: {reason}") for silo, reason in going.failed.items()]
     if run.seconds_a_round is not None:
         recent = min(RECENT, len(run.lines))
         told.append(("a round", f"{run.seconds_a_round:.1f} s, the mean of the last {recent}"))
@@ -108,6 +114,14 @@ def _in_progress(run: Standing) -> int | None:
     done = run.lines[-1].round if run.lines else 0
     over = run.settings is not None and done >= run.settings.rounds
     return done + 1 if run.state is State.RUNNING and run.settings is not None and not over else None
+
+
+def _awaited(going: Progress) -> str:
+    """Say who is awaited; of many the first."""
+    silos = ", ".join(map(str, going.awaited[:_SILOS_TOLD]))
+    more = f" and {len(going.awaited) - _SILOS_TOLD} more" if going.awaited[_SILOS_TOLD:] else ""
+    who = f"silo{'s' if going.awaited[1:] else ''} {silos}{more}" if going.awaited else "nobody"
+    return f"{who} ({going.doing}); {len(going.asked) - len(going.awaited)} of {len(going.asked)} have answered"
 
 
 def _progress(run: Standing) -> str:

@@ -21,6 +21,7 @@ from fedsq_flwr.federation.protocol import (
 from fedsq_flwr.federation.silo import Memory, Observer, RoundOrders, Samples, Silo
 from fedsq_flwr.gating import GateCache, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.learning.checkpointing import TrainingCheckpoint
 from fedsq_flwr.privacy.guard import PrivacyGuard
 
 
@@ -55,6 +56,8 @@ class FedSQClient(NumPyClient):
         What the silo enforces.
     observer : Observer, optional
         Watches, for the silo's own use.
+    checkpoint : TrainingCheckpoint, optional
+        Keeps a training in progress, so that the silo goes on with it when it is asked again.
 
     Attributes
     ----------
@@ -83,6 +86,7 @@ class FedSQClient(NumPyClient):
         measures: class_counts.Level = "basic",
         privacy: PrivacyGuard | None = None,
         observer: Observer | None = None,
+        checkpoint: TrainingCheckpoint | None = None,
     ) -> None:
         self.core = Silo(
             model,
@@ -96,6 +100,7 @@ class FedSQClient(NumPyClient):
             predictions=measures != "basic",
             privacy=privacy,
             observer=observer,
+            checkpoint=checkpoint,
         )
         self.measures = measures
 

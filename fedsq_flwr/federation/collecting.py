@@ -24,14 +24,18 @@ from fedsq_flwr.flower_internals import ErrorCode, give_message_id
 log = logging.getLogger(__name__)
 
 _SIDE_BY_SIDE = 10  # silos whose replies are looked for as often as they can be; with more each is less often
+_MOST_SENDINGS = 4  # of a message to a silo that loses it each time
 
 
 @dataclass
 class _Sent:
-    """A message that was sent, and when, on the monotonic clock."""
+    """A message that was sent, how often, and when: first and last, on the monotonic clock."""
 
     message: Message
     at: float
+    sendings: int = 1
+    last: float = 0.0
+    pinged: bool = False
 
     @property
     def node(self) -> int:
@@ -42,6 +46,11 @@ class _Sent:
         """What is asked for; a query that brings a structure or a model takes its own time."""
         brings = {STRUCTURE, MODEL}.intersection(array_records(self.message.content))
         return min(brings, default=self.message.metadata.message_type)
+
+    @property
+    def is_work(self) -> bool:
+        """Whether the node is sent it again if it loses it: who it is, a node is asked anew anyway."""
+        return self.message.metadata.message_type != MessageType.QUERY
 
     def __str__(self) -> str:
         return f"{self.kind}{round_of(self.message)}"
@@ -58,6 +67,10 @@ class _Exchange:
     answered: list[int] = field(default_factory=list)  # nodes
     sufficed: float | None = None  # seconds after which enough had answered
     due: dict[str, float] = field(default_factory=dict)  # when the wait for each of the others is over
+    away: dict[str, tuple[float, Message]] = field(
+        default_factory=dict
+    )  # whose nodes went; since when, Flower's word
+    next_look: float = 0.0  # for those that went
     replies: list[Message] = field(default_factory=list)
 
     def take_replies(self) -> list[Message]:
@@ -71,6 +84,10 @@ class Collector:
 
     A reply is looked for by a thread of its own. So a reply that cannot be read costs one reply, and one that arrives
     slowly holds up no other. Replies that come faster than they are averaged wait on disk, beyond the first few.
+
+    A message is delivered once. A node whose process ended has lost it, and is sent it again if it is back within the
+    exchange. Flower tells of a node that went, or the node answers a query that was sent behind the message. A node
+    that went is waited for as a slow one is, or, where nobody else is waited for, for the grace.
 
     A node that does not answer in time owes an answer. It works on one message after the other, so it is sent no
     other message until it has answered, late, or has answered a query that was sent behind the message: then the
@@ -92,6 +109,10 @@ class Collector:
     waited : dict of int to float
         How many seconds longer each node was waited for than until enough others had answered. Whoever reads it
         empties it.
+    ping_after : float
+        Seconds after which a query is sent behind a message that is not answered yet.
+    look_every : float
+        Seconds between two looks for nodes that went.
     unsent : set of str
         Ids of those messages of the last exchange that were not sent.
     """
@@ -100,6 +121,7 @@ class Collector:
         self.name: Callable[[int], str] = lambda node: f"node {node}"
         self.waited: dict[int, float] = {}
         self.unsent: set[str] = set()
+        self.ping_after, self.look_every = 30.0, 2.0
         self._grid = grid
         self._poll = poll
         self._patience = patience
@@ -107,7 +129,7 @@ class Collector:
         self._replies = EarlyReplies[tuple[str, int]]()  # that arrived, by the message and their number
         self._stopped = threading.Event()
         self._owed: dict[str, _Sent] = {}
-        self._pings: dict[str, int] = {}  # queries behind what a node owes, and their nodes
+        self._pings: dict[str, str] = {}  # queries, and what they were sent behind
         self._final: set[str] = set()  # what a node owes, and has nothing more to say to
         self._seconds: dict[tuple[str, int], float] = {}  # by kind and node, of the last answer
         self._examples: dict[int, int] = {}  # samples to train with, by node, as it says before it trains
@@ -135,7 +157,7 @@ class Collector:
                 refused.append(_error(message, f"was not asked: still at work on {sent}"))
         now = time.monotonic()
         ids = list(self._grid.push_messages(asked)) if asked else []
-        sent_now = {name: _Sent(m, now) for name, m in zip(ids, asked, strict=False) if name}
+        sent_now = {name: _Sent(m, now, last=now) for name, m in zip(ids, asked, strict=False) if name}
         going = _Exchange(len(asked), now, sent_now, failed=len(asked) - len(sent_now), replies=refused)
         for name in sent_now:
             self._listen(name, len(sent_now))
@@ -144,23 +166,84 @@ class Collector:
     def _collect(self, going: _Exchange, end: float) -> Iterator[Message]:
         yield from going.take_replies()
         while going.waiting:
-            if going.sufficed is None and self._patience.suffices(len(going.answered), going.asked - going.failed):
+            present = going.asked - going.failed - len(going.away)
+            if going.sufficed is None and self._patience.suffices(len(going.answered), present):
                 going.sufficed = enough = time.monotonic() - going.started
                 going.due = {name: self._due(going, sent, enough) for name, sent in going.waiting.items()}
-            until = min([end, *(going.due[name] for name in going.waiting if name in going.due)])
-            if self._take(going, until - time.monotonic()):
+            if going.sufficed is None:
+                all_away = going.away.keys() == going.waiting.keys()
+                going.due = {n: at + self._patience.grace for n, (at, _) in going.away.items()} if all_away else {}
+            until = min([end, *going.due.values()])
+            if self._take(going, min(until, self._next_deed(going)) - time.monotonic()):
                 yield from going.take_replies()
                 continue
+            self._ping_and_look(going)
             now = time.monotonic()
             for name, sent in list(going.waiting.items()):
-                if going.due.get(name, math.inf) <= now:
-                    self._leave_out(going, sent, now)
-                elif end > now:
+                if min(end, going.due.get(name, math.inf)) > now:
                     continue
+                going.due.pop(name, None)
                 del going.waiting[name]
+                if name in going.away:
+                    self._give_up(going, sent, going.away.pop(name)[1], now)
+                    continue
+                if end > now:
+                    self._leave_out(going, sent, now)
                 self._owed[name] = sent
-                self._ping(sent.node)
+                self._ping(name, sent, 1)
             yield from going.take_replies()
+
+    def _next_deed(self, going: _Exchange) -> float:
+        """Return when there is something to do though nothing arrives."""
+        pings = [sent.last + self.ping_after for _, sent in self._without_ping(going)]
+        return min([*pings, *([going.next_look] if going.away else [])], default=math.inf)
+
+    def _without_ping(self, going: _Exchange) -> list[tuple[str, _Sent]]:
+        here = (each for each in going.waiting.items() if each[0] not in going.away)
+        return [(name, sent) for name, sent in here if sent.is_work and not sent.pinged]
+
+    def _ping_and_look(self, going: _Exchange) -> None:
+        """Send queries behind messages that take long, and messages again to nodes that went and are back."""
+        now = time.monotonic()
+        for name, sent in self._without_ping(going):
+            if now >= sent.last + self.ping_after:
+                self._ping(name, sent, len(going.waiting))
+        if going.away and now >= going.next_look:
+            going.next_look = now + self.look_every
+            connected = set(self._grid.get_node_ids())
+            for name in [name for name in going.away if going.waiting[name].node in connected]:
+                self._send_again(going, name)
+
+    def _send_again(self, going: _Exchange, name: str) -> None:
+        """Send a message again whose node has lost it; a node that loses it again and again fails."""
+        sent, now = going.waiting.pop(name), time.monotonic()
+        going.away.pop(name, None)
+        due = going.due.pop(name, None)
+        again: list[str] = []
+        if sent.sendings < _MOST_SENDINGS:
+            was = sent.message.metadata
+            copy = Message(
+                sent.message.content, was.dst_node_id, was.message_type, ttl=was.ttl, group_id=was.group_id
+            )
+            again = [new for new in self._grid.push_messages([copy]) if new]
+        if not again:
+            told = f"lost its message {sent.sendings} times: its process ended"
+            self._give_up(going, sent, _error(sent.message, told), now)
+            return
+        log.warning("%s is back without an answer to %s, and is asked again", self.name(sent.node), sent)
+        going.waiting[again[0]] = _Sent(sent.message, sent.at, sent.sendings + 1, now)
+        if due is not None:
+            going.due[again[0]] = due
+        self._listen(again[0], len(going.waiting))
+
+    def _give_up(self, going: _Exchange, sent: _Sent, error: Message, now: float) -> None:
+        going.failed += 1
+        self._note_wait(going, sent, now)
+        going.replies.append(error)
+
+    def _note_wait(self, going: _Exchange, sent: _Sent, at: float) -> None:
+        if going.sufficed is not None and (more := at - going.started - going.sufficed) > 0:
+            self.waited[sent.node] = self.waited.get(sent.node, 0.0) + more
 
     def _due(self, going: _Exchange, sent: _Sent, sufficed: float) -> float:
         """Return when the wait for the answer to ``sent`` is over, now that enough have answered."""
@@ -186,7 +269,7 @@ class Collector:
             return False
         found: list[Message] | Exception
         found = arrived if isinstance(arrived, Exception) else [self._replies.pop((name, n)) for n in range(arrived)]
-        sent = None if going is None else going.waiting.pop(name, None)
+        sent = None if going is None else going.waiting.get(name)
         if isinstance(found, httpx.HTTPError | RunFailedError) and sent is not None:
             raise found
         if isinstance(found, Exception):
@@ -198,14 +281,24 @@ class Collector:
             node = reply.metadata.src_node_id
             log.warning("node %d answered what it was not asked, or twice", node)
         if going is not None and sent is not None:
+            if not found and name in self._final:
+                self._send_again(going, name)
+                return True
             reply = right[0] if right else _error(sent.message, "answers what it was not asked")
+            if _is_gone(reply) and sent.is_work:
+                going.away[name] = at, reply
+                going.next_look = at + self.look_every
+                return True
+            del going.waiting[name]
+            going.due.pop(name, None)
+            if sent.sendings > 1:
+                reply = _as_to(sent, reply)
             self._note(sent, reply, at)
             if reply.has_content():
                 going.answered.append(sent.node)
             else:
                 going.failed += 1
-            if going.sufficed is not None and (more := at - going.started - going.sufficed) > 0:
-                self.waited[sent.node] = self.waited.get(sent.node, 0.0) + more
+            self._note_wait(going, sent, at)
             going.replies.append(reply)
         else:
             self._take_late(name, right[0] if right else None, at)
@@ -220,8 +313,8 @@ class Collector:
             else:
                 reason = "the message was lost" if reply is None else reply.error.reason
                 log.warning("%s gave no late answer to %s, after %.0f s: %s", who, sent, took, reason)
-        elif (node := self._pings.pop(name, None)) is not None:
-            self._final.update(owed for owed, sent in self._owed.items() if sent.node == node)
+        elif (behind := self._pings.pop(name, None)) is not None and not _is_gone(reply):
+            self._final.add(behind)
 
     def _note(self, sent: _Sent, reply: Message, at: float) -> None:
         if not reply.has_content():
@@ -231,12 +324,13 @@ class Collector:
         if sent.kind == MessageType.QUERY and type(examples) is int:
             self._examples[sent.node] = examples
 
-    def _ping(self, node: int) -> None:
-        """Send a query behind what ``node`` owes: its answer says that the node is done with that."""
-        for name in self._grid.push_messages([Message(RecordDict(), node, MessageType.QUERY)]):
+    def _ping(self, behind: str, sent: _Sent, beside: int) -> None:
+        """Send a query behind a message: its answer says that the node is done with that, or has lost it."""
+        sent.pinged = True
+        for name in self._grid.push_messages([Message(RecordDict(), sent.node, MessageType.QUERY)]):
             if name:
-                self._pings[name] = node
-                self._listen(name, 1)
+                self._pings[name] = behind
+                self._listen(name, beside)
 
     def _listen(self, name: str, beside: int) -> None:
         longest = self._poll * max(1.0, beside / _SIDE_BY_SIDE)
@@ -257,6 +351,19 @@ class Collector:
                 return
             if self._stopped.wait(seconds):
                 return
+
+
+def _is_gone(reply: Message | None) -> bool:
+    return reply is not None and reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE
+
+
+def _as_to(sent: _Sent, reply: Message) -> Message:
+    """Return the reply to a message that was sent again as one to the message as it was sent first."""
+    if reply.has_error():
+        return Message(reply.error, reply_to=sent.message)
+    if reply.metadata.src_node_id != sent.node:
+        return _error(sent.message, f"was answered for by node {reply.metadata.src_node_id}")
+    return Message(reply.content, reply_to=sent.message)
 
 
 def _error(message: Message, reason: str) -> Message:

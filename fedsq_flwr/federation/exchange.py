@@ -1,9 +1,32 @@
 """The account of one exchange of messages between the server and the silos."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from fedsq_flwr.settings.silo import titled
+
+
+@dataclass(frozen=True)
+class InProgress:
+    """An exchange that goes on.
+
+    Attributes
+    ----------
+    round : int
+        From 1.
+    doing : {"training", "evaluating"}
+        What the silos were asked for.
+    asked, awaited : tuple of int
+        The silos that were asked, and those that have not answered yet.
+    failed : dict of int to str
+        Why those failed that did.
+    """
+
+    round: int
+    doing: Literal["training", "evaluating"]
+    asked: tuple[int, ...]
+    awaited: tuple[int, ...]
+    failed: dict[int, str]
 
 
 @dataclass

@@ -117,8 +117,7 @@ def abstains(reply: Message, weight_key: str) -> bool:
 
 def _examine(reply: Message, expected: Expectation) -> Finding:
     if reply.has_error():
-        gone = reply.error.code == ErrorCode.NODE_UNAVAILABLE
-        return Finding("has left, or cannot be reached" if gone else _cause(reply.error.reason))
+        return Finding(reason_of(reply))
     content = reply.content
     fault = _find_wrong_context(content, expected) or _find_bad_metrics(content, expected)
     return Finding(fault) if fault or not expected.arrays else _examine_arrays(content, expected)
@@ -231,6 +230,12 @@ def _find_bad_values(name: str, values: NDArray, squared: float | None) -> str |
     if name.rpartition(".")[2] == "running_var" and values.size and values.min() < 0:  # a batch norm takes its root
         return "holds a variance below 0"
     return None
+
+
+def reason_of(reply: Message) -> str:
+    """Return why an error reply is one, on one line."""
+    gone = reply.error.code == ErrorCode.NODE_UNAVAILABLE
+    return "has left, or cannot be reached" if gone else _cause(reply.error.reason)
 
 
 def _cause(reason: str | None) -> str:

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedsq_flwr.federation.asked import Asked
 from fedsq_flwr.federation.class_counts import read
 from fedsq_flwr.federation.diagnostics import Diagnostics
-from fedsq_flwr.federation.exchange import Exchange
+from fedsq_flwr.federation.exchange import Exchange, InProgress
+from fedsq_flwr.federation.faults import reason_of
 from fedsq_flwr.federation.protocol import ACCURACY, CALIBRATION, LOSS, SETTINGS, TRAIN_LOSS, TRAIN_SECONDS, WEIGHT
 from fedsq_flwr.federation.registry import NodeRegistry
 from fedsq_flwr.federation.strategy import FedSQ
@@ -26,6 +28,7 @@ from fedsq_flwr.learning.measures import measure_counts, measure_together
 
 Enter = Callable[[int], None]
 Evaluate = Callable[[ArrayRecord], dict[str, Evaluation]]
+Tell = Callable[[InProgress], None]
 
 #: Metrics that `Round` reads of the replies. `FedSQ` is told, and uses no reply that lacks one.
 MEASURED: Mapping[str, Sequence[str]] = MappingProxyType(
@@ -134,6 +137,7 @@ def run_rounds(
     evaluate_every: int = 1,
     config: ConfigRecord | None = None,
     keep_replies: bool = False,
+    tell: Tell = lambda _: None,
 ) -> Iterator[Round]:
     """Run the rounds ``first`` to ``last``, yielding each when it is over.
 
@@ -157,6 +161,8 @@ def run_rounds(
         What every message says, beside what the strategy adds.
     keep_replies : bool
         Whether each `Round` is to have the replies; all of a round are then held in memory.
+    tell : callable, optional
+        Told how an exchange with the silos stands when it begins, and at each reply.
 
     Raises
     ------
@@ -175,7 +181,9 @@ def run_rounds(
         start = arrays
         messages = strategy.configure_train(number, arrays, config or ConfigRecord(), wire)
         took: dict[str, float] = {}
-        replies = _timed(took, "train", wire.send_and_receive(messages, timeout=timeout))
+        going = _Going(strategy.registry, tell, number)
+        messages = list(messages)
+        replies = _timed(took, "train", going.follow("training", messages, wire, timeout))
         up = list(replies) if keep_replies else []
         averaged, _ = strategy.aggregate_train(number, up or replies)
         arrays = averaged if averaged is not None else arrays
@@ -183,7 +191,7 @@ def run_rounds(
         asks = number % evaluate_every == 0 or number == last
         if asks:
             questions = strategy.configure_evaluate(number, arrays, config or ConfigRecord(), wire)
-            answers = _timed(took, "evaluate", wire.send_and_receive(questions, timeout=timeout))
+            answers = _timed(took, "evaluate", going.follow("evaluating", list(questions), wire, timeout))
             strategy.aggregate_evaluate(number, answers)
 
         server = evaluate(arrays)
@@ -207,6 +215,40 @@ def run_rounds(
         up = []
         yield finished
         finished.replies = ()  # else the next round's would be held beside them
+
+
+@dataclass(frozen=True)
+class _Going:
+    """Tells how the exchanges of a round stand."""
+
+    registry: NodeRegistry
+    tell: Tell
+    number: int
+
+    def follow(
+        self, doing: Literal["training", "evaluating"], messages: list[Message], wire: Wire, timeout: float
+    ) -> Iterator[Message]:
+        """Send ``messages``, and pass the replies on."""
+        replies, asked = wire.send_and_receive(messages, timeout=timeout), Asked(messages)
+        silos = [self.registry.silo(message.metadata.dst_node_id) for message in messages]
+        awaited, failed = set(silos), dict[int, str]()
+
+        def told() -> None:
+            self.tell(InProgress(self.number, doing, tuple(sorted(silos)), tuple(sorted(awaited)), dict(failed)))
+
+        told()
+
+        def passed_on() -> Iterator[Message]:
+            for reply in replies:
+                place = asked.place(reply)
+                if place is not None:
+                    awaited.discard(silos[place])
+                    if reply.has_error():
+                        failed[silos[place]] = reason_of(reply)
+                    told()
+                yield reply
+
+        return passed_on()
 
 
 def _timed(took: dict[str, float], kind: str, replies: Iterable[Message]) -> Iterator[Message]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from fedsq_flwr.errors import PrivacyError
-from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind
+from fedsq_flwr.gating import DualCopy, GateCache, Images, QuantitativeCopy, bind, digest
 from fedsq_flwr.learning import (
     AUGMENTATIONS,
     Evaluation,
@@ -22,6 +22,8 @@ from fedsq_flwr.learning import (
     train_locally,
 )
 from fedsq_flwr.learning.batch_norm_moments import Moments, batch_norm_moments
+from fedsq_flwr.learning.checkpointing import TrainingCheckpoint
+from fedsq_flwr.models.weights import state_digest
 from fedsq_flwr.privacy.guard import PrivacyGuard
 
 Samples = tuple[Images, Tensor]
@@ -143,6 +145,8 @@ class Silo:
         What the silo enforces.
     observer : Observer, optional
         Watches, and changes no number.
+    checkpoint : TrainingCheckpoint, optional
+        Keeps a training in progress. A silo with privacy does not use it: it begins again, and is charged again.
 
     Raises
     ------
@@ -166,6 +170,7 @@ class Silo:
         predictions: bool = False,
         privacy: PrivacyGuard | None = None,
         observer: Observer | None = None,
+        checkpoint: TrainingCheckpoint | None = None,
     ) -> None:
         if privacy is not None:
             privacy.check(model.batch_norm, settings.precision)
@@ -182,6 +187,7 @@ class Silo:
         self.predictions = predictions
         self.privacy = privacy
         self.observer = observer
+        self.checkpoint = checkpoint
 
     def train(self, state: Mapping[str, Tensor], orders: RoundOrders) -> TrainReply:
         """Train on the silo's samples, starting from ``state``.
@@ -225,9 +231,13 @@ class Silo:
         seed = derive_seed(self.seed, "train", orders.round, self.number)
         augmentation = AUGMENTATIONS[settings.augmentation]
         gates = bind(self.gates, self.model, images, view=augmentation.view, views=augmentation.views)
-        train = train_locally if self.privacy is None or alone else self.privacy.train
         mu = 0.0 if alone else orders.proximal_mu
-        return train(self.model, images, labels, settings, seed=seed, mu=mu, gates=gates)
+        if self.privacy is not None and not alone:
+            return self.privacy.train(self.model, images, labels, settings, seed=seed, mu=mu, gates=gates)
+        kept = None if alone or self.privacy is not None else self.checkpoint
+        if kept is not None:
+            kept.begin(self._name_of(settings, orders))
+        return train_locally(self.model, images, labels, settings, seed=seed, mu=mu, gates=gates, checkpoint=kept)
 
     def assess(self, *, predictions: bool) -> Evaluation:
         """Evaluate the model as it is on the held-out samples, of which there are some."""
@@ -279,6 +289,12 @@ class Silo:
             raise PrivacyError("method.gate_statistics=reestimated: a silo with privacy settings tells no sums")
         self.model.load_quantitative_state(state)
         return batch_norm_moments(self.model.quantitative, self.samples[0])
+
+    def _name_of(self, settings: TrainingSettings, orders: RoundOrders) -> str:
+        """Name all that a training depends on, from the model that it starts from."""
+        images, labels = self.samples
+        start = state_digest({**self.model.quantitative_state(), **self.model.local_state()})  # all that was loaded
+        return f"{self.seed} {self.number} {orders} {settings} {start} {digest(images)} {digest(labels)}"
 
     def _load(self, state: Mapping[str, Tensor], orders: RoundOrders) -> None:
         self._enter_structure(orders)

@@ -19,6 +19,12 @@ def ordered_batches(count: int, batch_size: int) -> Iterator[Tensor]:
     yield from _without_single(torch.split(torch.arange(count), batch_size))
 
 
+def batch_count(count: int, batch_size: int) -> int:
+    """Return how many batches `shuffled_batches` makes."""
+    whole, rest = divmod(count, batch_size)
+    return whole + (rest > 1 or (rest == 1 and whole == 0))
+
+
 def _without_single(split: Sequence[Tensor]) -> list[Tensor]:
     batches = list(split)
     if len(batches) > 1 and len(batches[-1]) == 1:

@@ -51,9 +51,12 @@ class Noise:
 
 
 def sampling_of(examples: int, settings: TrainingSettings) -> tuple[float, int]:
-    """Return the probability with which a step takes a sample, and the number of steps of a round."""
+    """Return the probability with which a step takes a sample, and the number of steps of a round.
+
+    An epoch has as many steps as it would have batches.
+    """
     probability = min(1.0, settings.batch_size / examples)
-    return probability, settings.epochs * ceil(examples / settings.batch_size)
+    return probability, settings.steps_of(ceil(examples / settings.batch_size))
 
 
 def train_privately(

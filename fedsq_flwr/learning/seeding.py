@@ -20,6 +20,25 @@ def generator_for(seed: int, *path: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, *path))
 
 
+def global_states(device: torch.device) -> list[torch.Tensor]:
+    """Return the states of the generators that `seed_global_generators` seeds: the CPU's, and that of ``device``."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return states
+
+
+def set_global_states(states: list[torch.Tensor], device: torch.device) -> None:
+    """Set the states that `global_states` returned."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states[1])
+
+
 def seed_global_generators(seed: int, device: torch.device) -> None:
     """Seed the CPU's global generator and that of ``device``, which dropout draws from, and no other.
 

@@ -37,6 +37,15 @@ class SGD:
         for parameter in self._parameters:
             parameter.grad = None
 
+    def momentum(self) -> list[Tensor | None]:
+        """Return the momentum of each parameter; None where it has not moved yet, or momentum is 0."""
+        return list(self._buffers)
+
+    def load_momentum(self, momentum: Sequence[Tensor | None]) -> None:
+        """Go on with what `momentum` returned."""
+        pairs = zip(self._parameters, momentum, strict=True)
+        self._buffers = [None if each is None else each.to(parameter.device) for parameter, each in pairs]
+
     @torch.no_grad()
     def step(self) -> None:
         """Move each parameter that has a gradient."""

@@ -1,7 +1,11 @@
 """Local training of a silo: one loop for FedSQ and every baseline."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
+from math import ceil
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -9,7 +13,8 @@ from torch import Tensor
 
 from fedsq_flwr.gating import BoundGates, Images, QuantitativeCopy
 from fedsq_flwr.learning.augmentation import AUGMENTATIONS
-from fedsq_flwr.learning.batches import shuffled_batches
+from fedsq_flwr.learning.batches import batch_count, shuffled_batches
+from fedsq_flwr.learning.checkpointing import Progress, TrainingCheckpoint
 from fedsq_flwr.learning.precision import autocast
 from fedsq_flwr.learning.schedule import rate_factor
 from fedsq_flwr.learning.seeding import derive_seed, seed_global_generators
@@ -20,12 +25,14 @@ from fedsq_flwr.learning.sgd import SGD
 class TrainingSettings:
     """How a silo trains: SGD with momentum.
 
+    ``steps`` is the number of steps of a round; 0: by ``epochs``. A fraction of an epoch is its first
+    steps, rounded up.
     ``learning_rate`` is that of the first round; ``schedule`` and ``rounds`` say how it goes on, see
     `fedsq_flwr.learning.schedule`. ``precision`` is ``float32`` or ``bfloat16`` (autocast), ``augmentation``
     one of `AUGMENTATIONS`.
     """
 
-    epochs: int
+    epochs: float
     batch_size: int
     learning_rate: float
     momentum: float = 0.9
@@ -34,6 +41,11 @@ class TrainingSettings:
     augmentation: str = "none"
     schedule: str = "constant"
     rounds: int = 1
+    steps: int = 0
+
+    def steps_of(self, batches: int) -> int:
+        """Return the steps of a round, given the batches of an epoch."""
+        return self.steps or ceil(Fraction(str(self.epochs)) * batches)  # 0.07 as written, not the next binary number
 
     def of_round(self, server_round: int) -> "TrainingSettings":
         """Return the settings of a round, from 1: with the learning rate that the schedule gives it."""
@@ -59,6 +71,7 @@ def train_locally(
     seed: int,
     mu: float = 0.0,
     gates: BoundGates | None = None,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place on one silo's samples.
 
@@ -71,7 +84,7 @@ def train_locally(
     labels : Tensor
         ``(N,)`` int64, likewise.
     settings : TrainingSettings
-        Epochs, batch size, learning rate and so on.
+        Epochs or steps, batch size, learning rate and so on.
     seed : int
         Seeds the order of the samples, their views and dropout; same seed, same thread count: same numbers.
     mu : float
@@ -80,6 +93,8 @@ def train_locally(
     gates : BoundGates, optional
         Cached gates, indexed like ``images``, one row for each view of the augmentation. Without them a
         `DualCopy` computes the gates of every batch; the numbers are the same.
+    checkpoint : TrainingCheckpoint, optional
+        Keeps this training, which was begun there; what it has of it is not trained again. The numbers are the same.
 
     Returns
     -------
@@ -101,27 +116,44 @@ def train_locally(
         raise ValueError(f"augmentation={settings.augmentation}: its gates cannot be kept as view {gates.view!r}")
     drawn = torch.Generator().manual_seed(derive_seed(seed, "augmentation"))
     shape = images[:1].shape[1:]
-    total = torch.zeros((), device=images.device, dtype=torch.float64)
+    steps = settings.steps_of(batch_count(len(labels), settings.batch_size))
+    progress = Progress(torch.zeros((), device=images.device, dtype=torch.float64))
     model.train()
     with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
         seed_global_generators(derive_seed(seed, "dropout"), images.device)
-        for _ in range(settings.epochs):
-            views = augmentation.draw(len(labels), shape, drawn)
-            for batch in shuffled_batches(len(labels), settings.batch_size, order):
-                # Indices on the CPU would be copied within the indexing, which waits for the device.
-                here = batch.to(images.device, non_blocking=True)
-                inputs = augmentation.apply(images[here if isinstance(images, Tensor) else batch], views[batch])
-                with autocast(images.device, settings.precision):
-                    logits = model(inputs) if gates is None else model(inputs, gates.of(batch, inputs, views[batch]))
-                    loss = F.cross_entropy(logits, labels[here])
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                if mu:
-                    _add_proximal_gradient(parameters, anchors, mu)
-                optimizer.step()
-                total += loss.detach() * len(batch)  # read once, at the end: reading waits for the device
-    seen = settings.epochs * len(labels)
-    return TrainingResult(float(total) / seen, len(labels), time.perf_counter() - started)
+        if checkpoint is not None:
+            checkpoint.restore(progress, model, optimizer)
+            started -= progress.seconds
+        drawing = _batches(len(labels), shape, settings, order, drawn)
+        for batch, views in islice(drawing, progress.steps, steps):
+            # Indices on the CPU would be copied within the indexing, which waits for the device.
+            here = batch.to(images.device, non_blocking=True)
+            inputs = augmentation.apply(images[here if isinstance(images, Tensor) else batch], views)
+            with autocast(images.device, settings.precision):
+                logits = model(inputs) if gates is None else model(inputs, gates.of(batch, inputs, views))
+                loss = F.cross_entropy(logits, labels[here])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if mu:
+                _add_proximal_gradient(parameters, anchors, mu)
+            optimizer.step()
+            progress.total += loss.detach() * len(batch)  # read once, at the end: reading waits for the device
+            progress.seen += len(batch)
+            progress.steps += 1
+            if checkpoint is not None and checkpoint.is_due():
+                progress.seconds = time.perf_counter() - started
+                checkpoint.write(progress, model, optimizer)
+    return TrainingResult(float(progress.total) / progress.seen, len(labels), time.perf_counter() - started)
+
+
+def _batches(
+    count: int, shape: torch.Size, settings: TrainingSettings, order: torch.Generator, drawn: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the samples of each step and their views, epoch after epoch without end."""
+    while True:
+        views = AUGMENTATIONS[settings.augmentation].draw(count, shape, drawn)
+        for batch in shuffled_batches(count, settings.batch_size, order):
+            yield batch, views[batch]
 
 
 def _add_proximal_gradient(parameters: list[torch.nn.Parameter], anchors: list[Tensor], mu: float) -> None:

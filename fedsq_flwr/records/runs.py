@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fedsq_flwr.errors import DataError, FedSQError
-from fedsq_flwr.files import MOST, finite, opened
+from fedsq_flwr.files import MOST, finite, opened, read_as
 from fedsq_flwr.records.config import CONFIG, read_config
 from fedsq_flwr.records.history import HISTORY, History, Line, best_line, is_finite, score
 from fedsq_flwr.records.lock import Holder, holder_of
+from fedsq_flwr.records.progress import PROGRESS, Progress
 from fedsq_flwr.records.summary import FAILURE, SUMMARY, Summary, read_failure, read_summary, total
 from fedsq_flwr.settings.run import RunSettings
 
@@ -64,6 +65,8 @@ class Standing:
         Of a run that did what was asked.
     round_seconds : float or None
         For how long the round in progress has been going on.
+    progress : Progress or None
+        How the exchange with the silos stands that goes on.
     """
 
     directory: Path
@@ -75,6 +78,7 @@ class Standing:
     lines: tuple[Line, ...] = ()
     summary: Summary | None = None
     round_seconds: float | None = None
+    progress: Progress | None = None
 
     @property
     def best(self) -> Line | None:
@@ -209,6 +213,7 @@ def standing(directory: Path) -> Standing:
         lines,
         done,
         None if holder is None else _since_last_round(directory, holder),
+        None if holder is None else _progress(directory, lines),
     )
 
 
@@ -227,6 +232,15 @@ def _since_last_round(directory: Path, holder: Holder) -> float | None:
     times = [since.timestamp()] if since is not None else []
     times += _modified(directory, HISTORY)
     return max(0.0, time.time() - max(times)) if times else None
+
+
+def _progress(directory: Path, lines: tuple[Line, ...]) -> Progress | None:
+    """Return the exchange that goes on; None if what the file says is over, or it cannot be read."""
+    try:
+        found = read_as(Progress, directory / PROGRESS)
+    except DataError:
+        return None
+    return found if found.round == (lines[-1].round if lines else 0) + 1 else None
 
 
 def _began(directory: Path) -> datetime | None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -38,6 +38,8 @@ MAX_EXAMPLES = 10_000_000
 MAX_UPDATE_RATIO = 10.0
 #: The most characters of a run's settings as JSON; real ones have about 2,000.
 MAX_JSON = 2**18
+#: More epochs and steps than a round ever has.
+MOST_EPOCHS, MOST_STEPS = 10**6, 10**9
 
 
 class RunSettings(Settings):
@@ -89,8 +91,11 @@ class RunSettings(Settings):
     """Largest norm of a reply's update, in multiples of the largest median of an earlier round; 0: no bound."""
     wire_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """What floating-point arrays are rounded to when they travel."""
-    local_epochs: Annotated[Count, Fact.CONDITION] = 1
-    """Epochs of local training in a round."""
+    local_epochs: Annotated[Annotated[float, Field(gt=0, le=MOST_EPOCHS)] | None, Fact.CONDITION] = None
+    """Epochs of local training in a round, also a fraction: the first steps of the epoch, rounded up; null: 1, or as
+    ``local_steps`` says."""
+    local_steps: Annotated[int, Field(ge=0, le=MOST_STEPS), Fact.CONDITION] = 0
+    """Steps of local training in a round, in place of ``local_epochs``; 0: by epochs."""
     batch_size: Annotated[int, Field(ge=2)] = 32
     """Samples of a batch in local training."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
@@ -164,6 +169,14 @@ class RunSettings(Settings):
         """Return the settings as one line of JSON, from which `from_json` makes equal settings."""
         return json.dumps(self.plain())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_epochs(cls, data: Any) -> Any:
+        """Settle on one epoch where neither epochs nor steps are given."""
+        if isinstance(data, Mapping) and data.get("local_epochs") is None and data.get("local_steps", 0) == 0:
+            return {**data, "local_epochs": 1.0}
+        return data
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_numbers()
@@ -175,6 +188,9 @@ class RunSettings(Settings):
 
     def _check_numbers(self) -> None:
         self.require(self.output.strip() != "", "output", "must name a directory")
+        if self.local_epochs is not None:
+            one = f"must be 0 with local_epochs={self.local_epochs:g}: give one of them, or local_epochs=null"
+            self.require(self.local_steps == 0, "local_steps", one)
         sampled = max(1, int(self.silos * self.fraction_train))
         self.require(self.min_replies <= sampled, "min_replies", f"at most the {sampled} silos of a round")
         enough = self.min_available_silos is None or self.min_available_silos <= self.silos

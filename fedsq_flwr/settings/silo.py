@@ -24,6 +24,7 @@ STATE_DIR = "~/.cache/fedsq_flwr"
 KEEP_MODELS = 10
 #: The most characters of a silo's name.
 LONGEST_NAME = 40
+Minutes = Annotated[float, Field(ge=0, le=10_000)]
 
 
 def check_name(name: str) -> str:
@@ -93,6 +94,8 @@ class Site(Settings):
     """Whether the silo also trains a model alone, for its own report."""
     keep_predictions: bool = False
     """Whether the silo keeps what models say of each of its held-out images, beside its own report."""
+    checkpoint_minutes: Minutes | None = None
+    """Minutes between two writings of a training in progress; null and 0: it is not written."""
     privacy: PrivacySettings | None = None
     """What the silo enforces; needs ``state_dir``. In the node config it is JSON."""
 
@@ -142,6 +145,9 @@ class SiloSettings(Settings):
     takes twice as long here."""
     keep_predictions: bool = False
     """Whether what the models say of each held-out image is kept beside the site report, as CSV with file names."""
+    checkpoint_minutes: Minutes = 10.0
+    """Minutes between two writings of a training in progress to ``state_dir``, from which a silo that was killed goes
+    on when it is asked again; 0: never. A silo with ``privacy`` never writes."""
     health_file: Annotated[Text | None, Fact.PATH] = None
     """File that is rewritten every half minute while the silo is connected, and gone otherwise; null: none."""
     privacy: PrivacySettings | None = None

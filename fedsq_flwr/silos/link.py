@@ -205,15 +205,17 @@ class Link:
             raise RunFailedError(f"superlink={self.address}: no longer knows this silo")
         return self._transfer.receive(self.most_bytes)
 
-    def send(self, reply: Message, seconds: float) -> None:
-        """Send ``reply``, which took ``seconds`` to make.
+    def send(self, reply: Message, seconds: float) -> bool:
+        """Send ``reply``, which took ``seconds`` to make; tell whether it was taken.
+
+        Flower takes no reply to a message that it has given up, because this silo could not be reached for a while.
 
         Raises
         ------
         RunFailedError, RunOverError
             As `receive`.
         """
-        self._transfer.send(reply, seconds)
+        return self._transfer.send(reply, seconds)
 
     def run(self, run_id: int) -> Run:
         """Return what the SuperLink says of a run."""

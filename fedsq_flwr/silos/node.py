@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
@@ -47,6 +47,8 @@ class Node:
         Returns how many bytes a message may have, by the context of its run; any number by default.
     audit : AuditLog, optional
         Told of each message, and of each reply before it leaves.
+    trained : callable, optional
+        Called when the reply to a training has been handed over.
     """
 
     def __init__(
@@ -56,9 +58,12 @@ class Node:
         node_config: Mapping[str, str | int],
         most_bytes: Callable[[Context], int] | None = None,
         audit: AuditLog | None = None,
+        *,
+        trained: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
         self._audit = audit
+        self._trained = trained
         self._most_bytes = most_bytes
         link.most_bytes = self._most
         self._app = app
@@ -107,7 +112,10 @@ class Node:
     def _send(self, reply: Message, kind: str, seconds: float) -> None:
         if self._audit is not None:
             self._audit.append(*replied(reply, kind))
-        self._link.send(reply, seconds)
+        if not self._link.send(reply, seconds):
+            log.warning("run %s: the server no longer waits for this answer to %s", reply.metadata.run_id, kind)
+        elif kind == MessageType.TRAIN and self._trained is not None:
+            self._trained()
 
     def _answer(self, message: Message, started: float, known: Fields) -> Message:
         """Let the app answer, or answer with an error; the log has all of it, the server what concerns it."""

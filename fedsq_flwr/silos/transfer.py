@@ -95,7 +95,7 @@ class Transfer:
         give_message_id(message, tree.object_id)
         return message
 
-    def send(self, reply: Message, seconds: float) -> None:
+    def send(self, reply: Message, seconds: float) -> bool:
         """Send ``reply``, which took ``seconds`` to make; see `Link.send`."""
         with no_object_id_recompute():
             give_message_id(reply, reply.object_id)
@@ -116,6 +116,7 @@ class Transfer:
                 push_objects(get_all_nested_objects(reply), push, object_ids_to_push=set(answer.objects_to_push))
             except ObjectPushError as error:
                 raise RunOverError from error
+        return bool(answer.objects_to_push)  # a reply is an object that is new there
 
     def _fetch(self, run_id: int, object_ids: Sequence[str], most: int) -> dict[str, bytes]:
         """Return the objects of a message, fetching what the last one did not have already, in the order of uploads.

@@ -20,6 +20,7 @@ from fedsq_flwr.settings.overrides import key_of, quoted
 from fedsq_flwr.settings.paths import expanded
 
 _BASIC = "BasicSweeper"
+_NAMES = "hydra.sweep.subdir"
 #: Settings that name the directory of a sweep.
 _PLACES = ("output", "hydra.sweep.dir")
 
@@ -108,11 +109,18 @@ def plan_sweep(overrides: Sequence[str], sources: Sources = Sources()) -> Plan: 
             _check_files(output, compose(words))
         total = _total(options, swept.values())
     kept = [override for override in chosen if key_of(override) not in _PLACES]
+    varied = frozenset(key_of(key) for key in swept)
     return Plan(
         output=output,
-        words=(*sources.options(), *kept, f"output={quoted(str(output))}", *_direction(options, chosen)),
+        words=(
+            *sources.options(),
+            *kept,
+            f"output={quoted(str(output))}",
+            *_naming(varied, chosen),
+            *_direction(options, chosen),
+        ),
         total=total,
-        varied=frozenset(key_of(key) for key in swept),
+        varied=varied,
         compound=frozenset(key_of(key) for key, override in swept.items() if _is_compound(override)),
         fixed=tuple(override for override in fixed if names_job(key_of(override))),
         searches="direction" in options,
@@ -153,6 +161,14 @@ def _total(sweeper: Mapping[Any, Any], swept: Any) -> int | None:
         return math.prod(sum(1 for _ in override.sweep_string_iterator()) for override in swept)
     trials = sweeper.get("n_trials")
     return trials if isinstance(trials, int) else None
+
+
+def _naming(varied: frozenset[str], overrides: Sequence[str]) -> list[str]:
+    """Name jobs by what the sweep varies; a single job, and whoever names jobs otherwise, is left as it is."""
+    keys = sorted(key for key in varied if names_job(key))
+    if not keys or any(key_of(override) == _NAMES for override in overrides):
+        return []
+    return [f"{_NAMES}='${{job_name:${{hydra.overrides.task}},[{','.join(keys)}],${{hydra.sweep.dir}}}}'"]
 
 
 def _direction(sweeper: Mapping[Any, Any], overrides: Sequence[str]) -> list[str]:

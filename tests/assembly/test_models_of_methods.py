@@ -255,11 +255,22 @@ def test_a_file_that_is_not_what_torchvision_publishes_is_told(tmp_path: Path, m
     assert "head other size (1000 classes)" in record["adapted"]
 
 
-def test_a_silo_trains_as_the_settings_say() -> None:
+@pytest.mark.parametrize(
+    ("overrides", "epochs", "steps"),
+    [([], 1, 0), (["local_epochs=3"], 3, 0), (["local_epochs=0.5"], 0.5, 0), (["local_steps=7"], 0, 7)],
+)
+def test_a_silo_trains_as_the_settings_say(overrides: list[str], epochs: float, steps: int) -> None:
     config = compose_settings(
-        ["local_epochs=3", "batch_size=7", "learning_rate=0.25", "momentum=0.5", "weight_decay=0.125",
+        [*overrides, "batch_size=7", "learning_rate=0.25", "momentum=0.5", "weight_decay=0.125",
          "executor.precision=bfloat16"]
     )  # fmt: skip
     assert training_settings(config) == TrainingSettings(
-        epochs=3, batch_size=7, learning_rate=0.25, momentum=0.5, weight_decay=0.125, precision="bfloat16", rounds=10
+        epochs=epochs,
+        steps=steps,
+        batch_size=7,
+        learning_rate=0.25,
+        momentum=0.5,
+        weight_decay=0.125,
+        precision="bfloat16",
+        rounds=10,
     )

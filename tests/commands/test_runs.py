@@ -6,9 +6,11 @@ import os
 import pytest
 
 from fedsq_flwr.cli import main
+from fedsq_flwr.federation.exchange import InProgress
 from fedsq_flwr.records.config import write_config
 from fedsq_flwr.records.history import History
 from fedsq_flwr.records.lock import hold
+from fedsq_flwr.records.progress import progress_file
 from tests.records.made import DIGITS, leave_rounds, leave_run, line
 
 ROW = (
@@ -103,6 +105,25 @@ def test_the_status_of_a_run_that_goes_on(tmp_path, capsys):
     assert tuple(found)[: len(ROW)] == ROW
     assert (found["round"], found["finished_rounds"], found["slow"]) == (3, 2, {"0": 42.0})
     assert found["dropped"] == [{"round": 2, **drop}]
+
+
+def test_the_status_says_who_is_awaited_and_who_failed(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    with hold(tmp_path / "run"), progress_file(tmp_path / "run", every=0.0) as tell:
+        tell(InProgress(1, "training", tuple(range(30)), tuple(range(25)), {29: "has \x1b[2J left"}))
+        told = printed(capsys, "status", "run")
+        found = json.loads(printed(capsys, "status", "run", "--json"))["progress"]
+        tell(InProgress(1, "evaluating", (0, 3), (3,), {}))
+        assert "  awaited   silo 3 (evaluating); 1 of 2 have answered\n" in printed(capsys, "status", "run")
+    assert " ".join(told.split()).find("awaited silos 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,") > 0
+    assert "19 and 5 more (training); 5 of 30 have answered" in " ".join(told.split())
+    assert "  failed    silo 29: has  [2J left\n" in told
+    assert (found["round"], found["doing"], found["awaited"][-1], found["failed"]["29"][:3]) == (
+        1,
+        "training",
+        24,
+        "has",
+    )
 
 
 def test_the_status_of_a_run_that_is_over(some_runs, capsys):

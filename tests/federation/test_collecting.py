@@ -11,19 +11,22 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from fedsq_flwr.federation.collecting import Collector
 from fedsq_flwr.federation.protocol import CONFIG, ROUND, TRAIN_EXAMPLES
 from fedsq_flwr.federation.waiting import ALL, Patience
-from fedsq_flwr.flower_internals import send_messages_as
+from fedsq_flwr.flower_internals import ErrorCode, send_messages_as
 
 
 class Network:
     """A grid whose nodes work on one message after the other, each as long as is told.
 
     ``seconds`` has, by node, how long each of its messages takes, the last one also those that follow; None: for
-    ever. A query is answered as soon as its turn comes. ``lost`` are the nodes that never see their first message.
+    ever. A query is answered as soon as its turn comes. ``lost`` are the nodes that never see their first message, as
+    often as they are named. ``gone`` are those that go when they have their first message, of which Flower tells at
+    once, and after how many looks they are back.
     """
 
-    def __init__(self, seconds, images=None, lost=(), spoil=lambda reply: reply):
+    def __init__(self, seconds, images=None, lost=(), gone=None, spoil=lambda reply: reply):
         self.seconds = {node: list(each) for node, each in seconds.items()}
-        self.images, self.lost, self.spoil = images or {}, set(lost), spoil
+        self.images, self.lost, self.spoil = images or {}, list(lost), spoil
+        self.gone, self.left = dict(gone or {}), set()
         self.free: dict[int, float] = {}
         self.ready: dict[str, tuple[float, Message]] = {}
         self.asked: list[tuple[int, str]] = []
@@ -37,8 +40,12 @@ class Network:
             names.append(name)
             query = message.metadata.message_type == "query"
             self.asked.append((node, "query" if query else message.metadata.message_type))
-            if node in self.lost:
-                self.lost.discard(node)
+            if node in self.lost and not query:
+                self.lost.remove(node)
+                continue
+            if node in self.gone and node not in self.left:
+                self.left.add(node)
+                self.ready[name] = (0.0, Message(Error(ErrorCode.NODE_UNAVAILABLE, "left"), reply_to=message))
                 continue
             times = self.seconds[node]
             takes = 0.0 if query else times.pop(0) if times[1:] else times[0]
@@ -60,6 +67,11 @@ class Network:
                 return [reply]
         return []
 
+    def get_node_ids(self):
+        for node in self.gone:
+            self.gone[node] -= 1
+        return [node for node in self.seconds if self.gone.get(node, 0) <= 0]
+
 
 def ask(collector, nodes, number=1, kind="train", timeout=30.0):
     """One exchange with ``nodes``: what each of them has answered, "" for content, or the reason that it has not."""
@@ -75,8 +87,9 @@ def ask(collector, nodes, number=1, kind="train", timeout=30.0):
 def collect():
     made = []
 
-    def collect(network, patience=ALL, poll=0.01):
+    def collect(network, patience=ALL, poll=0.01, ping_after=30.0):
         made.append(Collector(network, poll, patience))
+        made[-1].ping_after, made[-1].look_every = ping_after, 0.02
         return made[-1]
 
     yield collect
@@ -188,6 +201,47 @@ def test_a_silo_that_was_waited_for_until_the_timeout_is_not_asked_either(collec
     started = time.monotonic()
     assert ask(collector, [1, 2], 2, timeout=30)[2].startswith("was not asked: still at work on train, round 1")
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+@pytest.mark.parametrize(("others", "patience"), [(0.0, HALF), (0.4, HALF), (0.4, ALL), (0.0, Patience(1.0, 0.2))])
+def test_a_silo_that_went_and_is_back_within_the_round_is_asked_again(collect, caplog, kind, others, patience):
+    network = Network({1: [others], 2: [others], 3: [0.05]}, gone={3: 2})
+    assert ask(collect(network, patience), [1, 2, 3], kind=kind) == {1: "", 2: "", 3: ""}
+    assert [node for node, asked in network.asked if asked == kind].count(3) == 2
+    assert f"node 3 is back without an answer to {kind}, round 1, and is asked again" in caplog.text
+
+
+def test_a_silo_that_is_alone_is_waited_for_for_the_grace_when_it_went(collect):
+    assert ask(collect(Network({1: [0.0]}, gone={1: 3}), Patience(0.5, 2.0)), [1]) == {1: ""}
+
+
+@pytest.mark.parametrize("nodes", [[1, 2, 3], [3]])
+def test_a_silo_that_stays_away_costs_the_round_no_more_than_a_slow_one(collect, nodes):
+    network = Network({1: [0.0], 2: [0.0], 3: [0.0]}, gone={3: 10**6})
+    started = time.monotonic()
+    assert ask(collect(network, HALF), nodes)[3] == "left"
+    assert 0.2 <= time.monotonic() - started < 2
+
+
+def test_a_silo_whose_process_ended_unseen_answers_the_query_behind_its_message_and_is_asked_again(collect):
+    network = Network({1: [0.0], 2: [0.4]}, lost=[1])
+    assert ask(collect(network, ping_after=0.05), [1, 2]) == {1: "", 2: ""}
+    assert [kind for node, kind in network.asked if node == 1] == ["train", "query", "train"]
+    assert [kind for node, kind in network.asked if node == 2] == ["train", "query"]  # it works on its message
+
+
+def test_a_silo_that_loses_its_message_each_time_fails(collect):
+    network = Network({1: [0.0], 2: [0.0]}, lost=[1] * 9)
+    answers = ask(collect(network, ping_after=0.01), [1, 2])
+    assert answers == {1: "lost its message 4 times: its process ended", 2: ""}
+
+
+def test_a_query_behind_a_message_says_nothing_of_the_next_one(collect):
+    network = Network({1: [0.1, 0.5]})
+    collector = collect(network, ping_after=0.05)
+    assert ask(collector, [1]) == ask(collector, [1], 1, "evaluate") == {1: ""}
+    assert [kind for _, kind in network.asked] == ["train", "query", "evaluate", "query"]
 
 
 def test_a_reply_that_cannot_be_read_costs_one_reply_and_one_that_stalls_holds_up_no_other(collect):

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedsq_flwr.federation import FedSQ
+from fedsq_flwr.federation.exchange import InProgress
 from fedsq_flwr.federation.rounds import run_rounds
 from tests.federation.grids import losing
 from tests.federation.loops import flowers_loop
@@ -143,6 +144,7 @@ def test_several_promises_at_once_hold_together(make_grid, arrays):
 
 def test_the_last_round_evaluates_as_many_silos_as_any_other(make_grid, arrays):
     strategy = FedSQ(FedAvg(fraction_evaluate=0.1, **sampling(20, 0.2)))
+    told: list[InProgress] = []
     rounds = run_rounds(
         strategy,
         make_grid(toy_app(), silos=20),
@@ -153,6 +155,10 @@ def test_the_last_round_evaluates_as_many_silos_as_any_other(make_grid, arrays):
         enter=lambda _: None,
         evaluate=lambda _: {},
         evaluate_every=2,
+        tell=told.append,
     )
     asked = [(len(finished.training.sampled), len(finished.evaluation.sampled)) for finished in rounds]
     assert asked == [(4, 0), (4, 2), (4, 2)]
+    assert [len(each.awaited) for each in told] == [4, 3, 2, 1, 0, *2 * [4, 3, 2, 1, 0, 2, 1, 0]]
+    assert [each.doing for each in told[5:13]] == 5 * ["training"] + 3 * ["evaluating"]
+    assert {each.round: len(each.asked) for each in told[:10]} == {1: 4, 2: 4}

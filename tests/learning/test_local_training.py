@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings, derive_seed, evaluate, train_locally
-from fedsq_flwr.learning.batches import shuffled_batches
+from fedsq_flwr.learning.batches import batch_count, shuffled_batches
+from fedsq_flwr.learning.sgd import SGD
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=6, learning_rate=0.1)
 MODELS = pytest.mark.parametrize("model_class", [DualCopy, QuantitativeCopy])
@@ -170,6 +171,58 @@ def test_parameters_that_do_not_learn_stay(network, images, labels, model_class)
 def test_every_setting_has_an_effect(network, images, labels, change) -> None:
     changed = trained(network, images, labels, settings=replace(SETTINGS, **change))
     assert bits(changed) != bits(trained(network, images, labels))
+
+
+def first_steps(network: nn.Module, images: Tensor, labels: Tensor, steps: int) -> tuple[bytes, float]:
+    """Train for so many steps of the loop as it was with whole epochs; return the bits and the mean loss."""
+    model = DualCopy(network)
+    optimizer = SGD(list(model.parameters()), SETTINGS.learning_rate, SETTINGS.momentum)
+    order = torch.Generator().manual_seed(derive_seed(0, "order"))
+    batches = [batch for _ in range(4) for batch in shuffled_batches(len(labels), SETTINGS.batch_size, order)][:steps]
+    model.train()
+    total, seen = 0.0, 0
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(0, "dropout"))
+        for batch in batches:
+            loss = F.cross_entropy(model(images[batch]), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total, seen = total + loss.item() * len(batch), seen + len(batch)
+    return bits(model), total / seen
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [  # 21 images: 4 batches an epoch
+        ({"epochs": 1}, 4),
+        ({"epochs": 2}, 8),
+        ({"epochs": 0.01}, 1),
+        ({"epochs": 0.25}, 1),
+        ({"epochs": 0.26}, 2),
+        ({"epochs": 1.5}, 6),
+        ({"epochs": 2.99}, 12),
+        ({"steps": 1}, 1),
+        ({"steps": 5, "epochs": 0}, 5),
+        ({"steps": 13, "epochs": 0}, 13),
+    ],
+)
+def test_a_part_of_an_epoch_is_its_first_steps(network, images, labels, change, steps) -> None:
+    model = DualCopy(network)
+    result = train_locally(model, images, labels, replace(SETTINGS, **change), seed=0)
+    expected, loss = first_steps(network, images, labels, steps)
+    assert bits(model) == expected
+    assert (result.loss, result.examples) == (pytest.approx(loss), len(labels))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 12, 13, 14, 700])
+def test_an_epoch_has_as_many_steps_as_batches(count) -> None:
+    batches = list(shuffled_batches(count, 6, torch.Generator()))
+    assert batch_count(count, 6) == len(batches) == replace(SETTINGS, epochs=1.0).steps_of(len(batches))
+
+
+def test_a_fraction_is_taken_as_it_is_written() -> None:
+    assert replace(SETTINGS, epochs=0.07).steps_of(100) == 7  # 0.07 * 100 is above 7
 
 
 def test_weight_decay_shrinks_the_weights(network, images, labels) -> None:

@@ -1,6 +1,7 @@
 """A silo with privacy: what it is asked is charged first, and no more than its terms say is told."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from fedsq_flwr.errors import PrivacyError
 from fedsq_flwr.federation.silo import EvaluateReply, RoundOrders, Silo, TrainReply
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.learning.checkpointing import TrainingCheckpoint
 from fedsq_flwr.learning.randomness import SeededRandomness
+from fedsq_flwr.learning.sgd import SGD
 from fedsq_flwr.privacy.accounting import Mechanism, epsilon_of
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
 from fedsq_flwr.privacy.ledger import Ledger
@@ -61,6 +64,26 @@ def test_each_round_is_charged_and_noised(unit: Any, mechanism: Mechanism, count
     again = train(silo(replace(TERMS, unit=unit), kind=kind, seed=4))
     assert (first.examples, first.loss, first.seconds) == (5, 0.0, 0.0)
     assert not any(torch.equal(tensor, again.state[name]) for name, tensor in first.state.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ({"epochs": 0.1}, 1),
+        ({"epochs": 1.4}, 5),
+        ({"epochs": 0, "steps": 4}, 4),
+        ({"epochs": 2, "batch_size": 64}, 2),
+    ],
+)
+def test_every_step_that_is_taken_is_counted(
+    change: dict[str, Any], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, step = [], SGD.step
+    monkeypatch.setattr(SGD, "step", lambda self: (taken.append(1), step(self)))
+    ledger = Ledger()
+    train(silo(ledger=ledger, settings=replace(SETTINGS, **change)))
+    (charge,) = ledger.read().charges
+    assert charge.count == len(taken) == steps
 
 
 def test_a_whole_update_has_the_noise_that_is_said() -> None:
@@ -132,6 +155,17 @@ def test_noised_measures_are_charged_and_a_number_is_drawn_once() -> None:
     assert all(0 <= each.accuracy <= 1 and each.loss == 1 - each.accuracy for each in told)
     counts = {Mechanism(each.multiplier, each.sampling): each.count for each in ledger.read().charges}
     assert counts[Mechanism(3.0)] == 1 + 1 + 3  # two numbers of samples, three accuracies
+
+
+def test_a_private_silo_keeps_no_training_and_is_charged_again(tmp_path: Path) -> None:
+    ledger, path = Ledger(), tmp_path / "silo-0.pt"
+    for _ in range(2):
+        one = silo(ledger=ledger)
+        one.checkpoint = TrainingCheckpoint(path, 0.0)
+        train(one)
+        assert not path.exists()
+    (charge,) = ledger.read().charges
+    assert charge.count == 2 * 6
 
 
 def test_a_hostile_proximal_term_changes_nothing_about_the_noise() -> None:

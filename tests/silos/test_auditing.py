@@ -88,9 +88,9 @@ def test_a_node_logs_what_it_is_asked_and_what_it_replies_before_it_leaves(tmp_p
         return Message(RecordDict(), reply_to=message)
 
     class Link(FakeLink):
-        def send(self, reply: Message, seconds: float) -> None:
+        def send(self, reply: Message, seconds: float) -> bool:
             before.append(len(log.path.read_text().splitlines()))
-            super().send(reply, seconds)
+            return super().send(reply, seconds)
 
     before: list[int] = []
     Node(Link(1), app, {}, audit=log).answer_next()

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from fedsq_flwr.executors.processes import is_alive
-from tests.endtoend.conftest import SMALL
+from fedsq_flwr.executors.superlink import LocalSuperLink
+from fedsq_flwr.flower_internals import fleet
+from fedsq_flwr.silos.keys import read_node_key
+from fedsq_flwr.silos.link import Link
+from tests.endtoend.conftest import SMALL, read_summary
 from tests.silos import rogue
 from tests.silos.federation import history
 from tests.silos.processes import SILO, Process, wait_until
@@ -39,8 +44,8 @@ class Run:
 
 @pytest.fixture
 def run(federation, start, tmp_path: Path) -> Callable[..., Run]:
-    def run(*overrides: str) -> Run:
-        return Run(start, tmp_path / "run", *federation.run, *overrides)
+    def run(*overrides: str, name: str = "run") -> Run:
+        return Run(start, tmp_path / name, *federation.run, *overrides)
 
     return run
 
@@ -64,7 +69,8 @@ def test_a_silo_may_join_after_the_first_round_and_another_may_leave_in_the_midd
     first, second = silo(0), silo(1, "honest", "wait", "honest", "wait")
     for early in (first, second):
         early.wait_for(" ready\n")
-    federation = run("rounds=5", "min_available_silos=2", "min_replies=2", "executor.join_timeout=8")
+    given = ("min_available_silos=2", "min_replies=2", "executor.join_timeout=8", "executor.reply_grace=2")
+    federation = run("rounds=5", *given)
     line = federation.finishes_round(1)
     assert (line["sampled"], line["replies"]) == (2, 2)
 
@@ -122,6 +128,54 @@ def test_a_round_goes_on_without_a_silo_that_hangs_and_one_that_is_stopped_and_t
     for process in (honest, hangs):
         assert process.runs()
         assert "Traceback" not in process.said()
+
+
+def tell_that_it_went(superlink: LocalSuperLink, words: list[str], silo: Process) -> None:
+    """Tell the SuperLink, in the place of a silo that was killed, what it else finds out after a minute."""
+    own = dict(word.split("=", 1) for word in words)
+    (node,) = re.findall(r"\(node (\d+)\)", silo.said())
+    keys, roots = read_node_key(Path(own["private_key"])), own["root_certificates"]
+    link = Link(superlink.address, keys=keys, root_certificates=roots)
+    link._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=int(node)))
+    link._client.close()
+
+
+def test_a_silo_that_is_killed_late_in_its_round_goes_on_and_the_run_ends_with_the_same_weights(
+    federation, run, start, silo
+) -> None:
+    steps, words = 250, federation.silos[1]
+    kept = Path(dict(word.split("=", 1) for word in words)["state_dir"]) / "training" / "silo-1.pt"
+
+    def starts() -> Process:
+        process = start(*SILO, *words, "checkpoint_minutes=0.001")
+        process.wait_for(" ready\n")
+        return process
+
+    def done() -> int:
+        try:
+            return torch.load(kept, weights_only=True)["steps"]
+        except FileNotFoundError:
+            return 0
+
+    others, killed = [silo(0), silo(2)], starts()
+    for other in others:
+        other.wait_for(" ready\n")
+    given = ("rounds=1", f"local_steps={steps}", "data.augmentation=flip", "executor.reply_grace=30")
+    assert run(*given, name="whole").process.ends(120) == 0
+    assert not kept.exists()
+    interrupted = run(*given, name="interrupted")
+    wait_until(lambda: done() >= 0.85 * steps, 120)
+    killed.send(signal.SIGKILL)
+    killed.ends()
+    tell_that_it_went(federation.superlink, words, killed)
+    again = starts()
+    assert interrupted.process.ends(120) == 0
+    found = re.search(r"training goes on after step (\d+)", again.said())
+    assert 0.85 * steps <= int(found[1]) <= steps
+    assert interrupted.lines()[0]["replies"] == 3
+    whole, after = (read_summary(interrupted.output.parent / name) for name in ("whole", "interrupted"))
+    assert whole["weights_sha256"] == after["weights_sha256"]
+    assert not kept.exists()
 
 
 def test_ctrl_c_on_a_rehearsal_ends_every_process_and_keeps_the_finished_rounds(start, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ class FakeLink:
     """Hands out messages of the runs that are named, and takes the replies."""
 
     node_id = 7
+    takes = True
 
     def __init__(self, *run_ids: int, app_id: str = APP_ID) -> None:
         self.waiting = [self.message(run_id) for run_id in run_ids]
@@ -41,8 +42,18 @@ class FakeLink:
         run.fab_id, run.override_config = self.app_id, {"settings": "{}"}
         return run
 
-    def send(self, reply: Message, seconds: float) -> None:
+    def send(self, reply: Message, seconds: float) -> bool:
         self.replies.append(reply)
+        return self.takes
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_training_is_forgotten_once_its_reply_was_taken(app, takes: bool, caplog: pytest.LogCaptureFixture) -> None:
+    link, forgotten = FakeLink(1), []
+    link.takes = takes
+    Node(link, app(lambda _: None), {}, trained=lambda: forgotten.append(len(link.replies))).answer_next()
+    assert forgotten == ([1] if takes else [])
+    assert ("the server no longer waits for this answer to train" in caplog.text) == (not takes)
 
 
 @pytest.fixture
@@ -179,9 +190,9 @@ class Ending(FakeLink):
         self.over("run")
         return super().run(run_id)
 
-    def send(self, reply: Message, seconds: float) -> None:
+    def send(self, reply: Message, seconds: float) -> bool:
         self.over("send")
-        super().send(reply, seconds)
+        return super().send(reply, seconds)
 
 
 @pytest.mark.parametrize("step", ["receive", "run", "send"])

@@ -171,7 +171,9 @@ def test_the_apps_read_what_the_silo_was_told(good: list[str]) -> None:
     site = read_site(told)
     here = str(Path.cwd())
     expected = {"data_path": f"{here}/data", "weights": f"{here}/file", "state_dir": f"{here}/s"}
-    assert site == Site(**expected, name="Clinic North", device="cpu", gate_cache_bytes=5, keep_models=10)
+    assert site == Site(
+        **expected, name="Clinic North", device="cpu", gate_cache_bytes=5, keep_models=10, checkpoint_minutes=10.0
+    )
     assert config.title == "1 of 2 (Clinic North)"
     assert site.is_real
     assert read_site(read_silo_settings(good).node_config()).weights is None

@@ -29,6 +29,17 @@ def test_a_sweep_started_again_with_more_runs_what_is_missing(sweep, runs):
     assert [config.seed for config in runs.done] == [0, 1]
 
 
+def test_jobs_are_named_by_what_differs_also_where_another_sweep_has_taken_the_name(sweep, runs):
+    given = ("data.limit=40", "partition.alpha=0.1,0.5", "method=fedsq")
+    assert sweep(*given, "seed=0") == sweep(*given, "seed=0,1") == sweep(*given[::-1], "seed=0") == 0
+    assert [(config.partition.alpha, config.seed) for config in runs.done] == [(0.1, 0), (0.5, 0), (0.1, 1), (0.5, 1)]
+    assert sweep("data.limit=50", *given[1:], "seed=0") == sweep("data.limit=50", *given[1:], "seed=0") == 0
+    assert len(runs.done) == 6
+    names = {path.name for path in Path("out").iterdir() if path.is_dir()}
+    assert names >= {f"partition.alpha={alpha}" for alpha in (0.1, 0.5)}
+    assert names >= {f"data.limit=50,method=fedsq,partition.alpha={alpha},seed=0" for alpha in (0.1, 0.5)}
+
+
 def test_runs_of_a_version_that_did_not_have_a_setting_count(sweep, runs):
     sweep("seed=0,1")
     for seed in (0, 1):

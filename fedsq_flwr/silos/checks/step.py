@@ -38,7 +38,7 @@ def check_step(run: RunSettings, classes: int) -> Finding:
             model = model_of(run, classes, random_network(run, classes, "a trial")).to(device)
             images = torch.randn(shape, generator=generator).to(device)
             labels = torch.randint(classes, (run.batch_size,), generator=generator).to(device)
-            one = training_settings(run.changed(local_epochs=1))
+            one = training_settings(run.changed(local_epochs=None, local_steps=1))
             result = train_locally(model, images, labels, one, seed=0)
     except FedSQError as error:
         return fail(_NAME, error)
