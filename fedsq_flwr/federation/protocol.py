@@ -21,6 +21,7 @@ CONFIG = "config"
 METRICS = "metrics"
 STRUCTURE = "structure"
 STATISTICS = "statistics"
+DATA = "data"  # in a simulation on Ray, see `object_store`
 
 #: The kind of message that asks for the moments of what enters each batch norm; its action is `STATISTICS`.
 ASK_STATISTICS = f"{MessageType.QUERY}.{STATISTICS}"
