@@ -75,7 +75,7 @@ def train(message: Message, context: Context) -> Message:
         reply = answer_train(client, message)
     site = read_site(context.node_config)
     if site.is_real:
-        data = service.data(service.settings(message, context), context)
+        data = service.data(service.settings(message, context), message, context)
         metric_records(reply.content)[METRICS][UNREADABLE] = 0 if site.privacy is not None else data.unreadable
     return reply
 

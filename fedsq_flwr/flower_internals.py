@@ -1,4 +1,4 @@
-"""All of Flower that is not its public interface: imported here, and nowhere else in the package.
+"""All of Flower that is not its public interface: imported here and in `flower_http`, nowhere else in the package.
 
 Flower's public modules are `flwr.app`, `flwr.clientapp`, `flwr.client`, `flwr.common` and `flwr.serverapp` with its
 strategies. The names below may change with any release of Flower. ``tests/silos/test_flower_contract.py`` checks that
@@ -6,8 +6,8 @@ they are there, and that they take what they are given.
 
 The names are used for six purposes:
 
-* A silo speaks Flower's Fleet protocol from its own process: the clients, interceptors, retries, heartbeats, protobuf
-  messages, and the objects that a message is cut into.
+* A silo speaks Flower's Fleet protocol from its own process: protobuf messages, and the objects that a message is
+  cut into. The HTTP client is in `flower_http`, with its retries and heartbeats.
 * The in-process grid stands for a runtime: it says who sends a message, and gives each message its id.
 * Flower's pull of objects is told how soon to look again for one that is on its way.
 * The grid of Flower's simulation is known by its class: its messages go through memory, not over a network.
@@ -27,8 +27,6 @@ from flwr.proto.run_pb2 import GetRunRequest
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy.fedopt import FedOpt
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
-from flwr.supercore.error import ApiErrorCode, FlowerError
-from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -46,38 +44,25 @@ from flwr.supercore.inflatable.inflatable_utils import (
     pull_objects,
     push_objects,
 )
-from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
-from flwr.supercore.retry import RetryInvoker, RetryState, exponential
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 __all__ = [
     "HEARTBEAT_DEFAULT_INTERVAL",
     "OBJECT_WAIT",
     "SYSTEM_TIME_TOLERANCE",
     "TIMESTAMP_TOLERANCE",
-    "ApiErrorCode",
     "ConfirmMessageReceivedRequest",
     "ErrorCode",
     "FedOpt",
-    "FleetHttpClient",
-    "FlowerError",
     "GetRunRequest",
-    "HeartbeatSender",
     "Node",
-    "NodeAuthHttpInterceptor",
     "ObjectPullError",
     "ObjectPushError",
-    "RetryInvoker",
-    "RetryState",
     "Run",
-    "RuntimeVersionHttpInterceptor",
     "SendNodeHeartbeatRequest",
     "aggregate_metricrecords",
-    "exponential",
     "fleet",
     "generate_key_pairs",
     "get_all_nested_objects",

@@ -10,7 +10,6 @@ from flwr.app import Context
 
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.federation.protocol import SETTINGS
-from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.files import check_files, with_absolute_paths
 from fedsq_flwr.settings.overrides import quoted, split_overrides
 from fedsq_flwr.settings.paths import expanded
@@ -46,6 +45,8 @@ def settings_of(context: Context) -> RunSettings:
     config = context.run_config
     if config.get(SETTINGS):
         return RunSettings.from_json(str(config[SETTINGS]))
+    from fedsq_flwr.settings.composition import compose_settings  # Hydra: only where it has to compose
+
     told = {key: config[key] for key in KEYS if not _is_left_out(key, config.get(key, ""))}
     overrides = split_overrides(str(config.get("overrides", "")))
     settings = compose_settings([*(_override(key, value) for key, value in told.items()), *overrides], files=False)

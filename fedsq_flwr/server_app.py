@@ -14,6 +14,7 @@ from fedsq_flwr.apps.deliveries import Deliver
 from fedsq_flwr.apps.federation import Federation, connect, wire_of
 from fedsq_flwr.apps.flower_log import log_failure, log_results, log_round, log_start
 from fedsq_flwr.assembly.parts import Parts, load_parts
+from fedsq_flwr.data import FederatedData
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.records import RunDirectory
@@ -96,6 +97,8 @@ def run_federation(
         if found.silos != settings.silos:  # distribute the data among the silos found
             loading = pool.submit(load_parts, found)
         parts = loading.result()
+        if isinstance(parts.data, FederatedData):
+            wire.share_data(parts.data)
         start = directory.open(found, parts.data)
         federation = Federation.build(found, parts, registry, shared=wire.takes_shared_arrays)
         federation.resume(start)

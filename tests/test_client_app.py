@@ -160,7 +160,7 @@ def test_the_images_of_a_run_have_gone_before_those_of_the_next_are_read(monkeyp
     monkeypatch.setattr(silo_service, "load_silo", load)
     service = SiloService()
     for run_id in (1, 1, 2, 2, 3):
-        service.data(run_of(0), silo(run_id, **{"data-path": "/data"}))
+        service.data(run_of(0), Message(RecordDict(), 1, "train"), silo(run_id, **{"data-path": "/data"}))
     assert len(read) == 3
 
 
@@ -195,11 +195,11 @@ def test_data_that_the_server_in_this_process_has_loaded_are_not_loaded_again(mo
     service.adopt(settings, data)
     context = Context(1, 1, {PARTITION_ID: 1, NUM_PARTITIONS: 3}, RecordDict(), {})
     told = service.settings(asking(settings), context)
-    assert service.data(told, context).train is data.train[1]
+    assert service.data(told, asking(settings), context).train is data.train[1]
     assert service.examples(asking(settings), context) == (len(data.train[1]), len(data.held_out[1]))
     assert service.examples(Message(RecordDict(), 1, "query"), context) is None
     with pytest.raises(AssertionError, match="loaded again"):
-        service.data(told.changed(seed=5), context)
+        service.data(told.changed(seed=5), asking(settings), context)
 
 
 @pytest.mark.parametrize(

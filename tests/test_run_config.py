@@ -165,7 +165,8 @@ def test_settings_that_were_composed_already_arrive_as_they_were_sent(overrides:
 def test_what_was_composed_already_is_not_composed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a preset of the server's user, or another version's default, would change a run on its way."""
     sent = composed("rounds=7").to_json()
-    monkeypatch.setattr("fedsq_flwr.run_config.compose_settings", lambda _: pytest.fail("composed"))
+    composer = "fedsq_flwr.settings.composition.compose_settings"
+    monkeypatch.setattr(composer, lambda *_, **__: pytest.fail("composed"))
     assert told(**{SETTINGS: sent, "experiment": "digits", "overrides": "rounds=3"}).rounds == 7
 
 

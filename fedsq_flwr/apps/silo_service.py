@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from flwr.app import Context, Message
@@ -25,8 +26,9 @@ from fedsq_flwr.data import FederatedData, ServerData, SiloData
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.federation.contents import array_records, config_records
 from fedsq_flwr.federation.memory import SiloMemory
+from fedsq_flwr.federation.object_store import SilosDataRecord
 from fedsq_flwr.federation.packing import check_packed
-from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, NUM_PARTITIONS, PARTITION_ID, SETTINGS
+from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, DATA, NUM_PARTITIONS, PARTITION_ID, SETTINGS
 from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, Structures
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning.checkpointing import TrainingCheckpoint
@@ -104,7 +106,7 @@ class SiloService:
             privacy.check(settings.batch_norm, settings.executor.precision, settings.silo_measures)
         with torch_threads(settings.executor.threads):
             prepare_torch(settings)
-            data = self.data(settings, context)
+            data = self.data(settings, message, context)
             models = self.models(settings, len(data.class_names))
             device = choose_device(settings.executor.device)
             train, held_out = data.train.to(device), data.held_out.to(device)
@@ -151,17 +153,19 @@ class SiloService:
             return None
         settings = self.settings(message, context)
         with torch_threads(settings.executor.threads):
-            data = self.data(settings, context)
+            data = self.data(settings, message, context)
         privacy = privacy_of(read_site(context.node_config))
         counts = len(data.train), len(data.held_out)
         return counts if privacy is None else privacy.told_counts(*counts)
 
-    def data(self, settings: RunSettings, context: Context) -> SiloData:
-        """Return the samples of the silo of ``context``."""
+    def data(self, settings: RunSettings, message: Message, context: Context) -> SiloData:
+        """Return the samples of the silo of ``context``: in a simulation on Ray those that ``message`` refers to."""
         silo = _number(context, PARTITION_ID)
         if read_site(context.node_config).data_path is None:
             silos = _number(context, NUM_PARTITIONS)
-            return self._task.get((settings, silos), lambda: load_task(settings, silos)).of_silo(silo)
+            shared = message.content.get(DATA)
+            load = shared.load if isinstance(shared, SilosDataRecord) else partial(load_task, settings, silos)
+            return self._task.get((settings, silos), load).of_silo(silo)
         # The run is part of the key: a folder may have changed since the last one.
         return self._folder.get((settings, context.run_id, silo), lambda: load_silo(settings, silo))
 
@@ -191,7 +195,7 @@ class SiloService:
             raise ValueError("a structure comes without the settings of its run")
         settings = self.settings(message, context)
         with torch_threads(settings.executor.threads):
-            first = self.models(settings, len(self.data(settings, context).class_names)).first
+            first = self.models(settings, len(self.data(settings, message, context).class_names)).first
         return first.structural_state() if isinstance(first, DualCopy) else {}
 
     def most_bytes(self, context: Context) -> int:

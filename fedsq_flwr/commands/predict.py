@@ -14,8 +14,9 @@ from torch import Tensor
 from fedsq_flwr.assembly.data import image_fitter
 from fedsq_flwr.commands.output import check_target, write_output
 from fedsq_flwr.commands.scoring import print_score, score
-from fedsq_flwr.data.image_files import find_images, read_image
+from fedsq_flwr.data.image_files import read_image
 from fedsq_flwr.data.image_folder import Fit
+from fedsq_flwr.data.image_paths import find_images
 from fedsq_flwr.files import plain
 from fedsq_flwr.learning.precision import autocast, choose_device
 from fedsq_flwr.records.restoring import restore

@@ -8,7 +8,7 @@ left out everywhere, and so is what archivers and file managers leave behind (``
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fedsq_flwr.data.image_files import (
+from fedsq_flwr.data.image_paths import (
     describe_left_out,
     is_hidden,
     is_image,

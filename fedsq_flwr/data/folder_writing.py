@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedsq_flwr.data.float_tiff import write_floats
 from fedsq_flwr.data.folder_layout import PARTS
-from fedsq_flwr.data.image_files import is_hidden
+from fedsq_flwr.data.image_paths import is_hidden
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.names import check_names
 from fedsq_flwr.data.pipelines import to_pixels

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from fedsq_flwr.data.folder_layout import PARTS, find_classes, find_gaps, find_parts, find_samples
-from fedsq_flwr.data.image_files import read_image
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.names import check_names, shown
 from fedsq_flwr.errors import DataError
@@ -128,6 +127,8 @@ def read_samples(
     DataError
         If a file cannot be read, or none can.
     """
+    from fedsq_flwr.data.image_files import read_image  # Pillow: only where there are files to read
+
     images = None
     labels: list[int] = []
     skipped: list[Path] = []

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from fedsq_flwr.data.decoded import Decoded
-from fedsq_flwr.data.image_files import decode_rgb
 from fedsq_flwr.data.images import LabelledImages
 from fedsq_flwr.data.names import check_names
 from fedsq_flwr.data.published_facts import Published
@@ -65,6 +64,8 @@ def decode_dataset(dataset: "Dataset", facts: Published, where: str) -> Part:
         If a column or the names of the classes are missing, or an image cannot be decoded or has another size.
     """
     from datasets import ClassLabel, Image
+
+    from fedsq_flwr.data.image_files import decode_rgb
 
     for column in (facts.image, facts.label):
         if column not in dataset.column_names:

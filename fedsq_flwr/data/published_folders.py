@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fedsq_flwr.data.decoded import Decoded
 from fedsq_flwr.data.folder_layout import find_classes, find_samples
-from fedsq_flwr.data.image_files import walk_images
 from fedsq_flwr.data.image_folder import read_samples
+from fedsq_flwr.data.image_paths import walk_images
 from fedsq_flwr.errors import DataError
 
 #: In Tiny ImageNet's own archive, the file of a part that says of which class each image is.

@@ -71,8 +71,13 @@ class _Buffer:
         self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
+def in_place(values: NDArray) -> Tensor:
+    """Return a tensor in the memory of ``values``, which nobody may write to."""
+    return torch.from_numpy(np.asarray(_Buffer(values)))
+
+
 def _shared_array_of(values: NDArray) -> TensorArray:
-    return TensorArray(torch.from_numpy(np.asarray(_Buffer(values))))
+    return TensorArray(in_place(values))
 
 
 @lru_cache(maxsize=4096)  # it is asked for each array of each message

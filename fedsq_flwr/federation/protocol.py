@@ -24,6 +24,7 @@ METRICS = "metrics"
 STRUCTURE = "structure"
 STATISTICS = "statistics"
 MODEL = "model"
+DATA = "data"  # in a simulation on Ray, see `object_store`
 
 #: The kind of message that asks for the moments of what enters each batch norm; its action is `STATISTICS`.
 ASK_STATISTICS = f"{MessageType.QUERY}.{STATISTICS}"

@@ -9,10 +9,11 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from flwr.app import ArrayRecord, Error, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
+from fedsq_flwr.data import FederatedData
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.federation.arrays import to_shared_arrays, to_state
 from fedsq_flwr.federation.asked import Asked
@@ -20,9 +21,9 @@ from fedsq_flwr.federation.collecting import Collector
 from fedsq_flwr.federation.contents import array_records
 from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.grid_view import GridView
-from fedsq_flwr.federation.object_store import ObjectStoreRecord
+from fedsq_flwr.federation.object_store import ObjectStoreRecord, SilosDataRecord, store_data
 from fedsq_flwr.federation.packing import PACKED, dtype_of, is_packed, pack, packed_size, unpack
-from fedsq_flwr.federation.protocol import ARRAYS, count_bytes
+from fedsq_flwr.federation.protocol import ARRAYS, DATA, count_bytes
 from fedsq_flwr.federation.waiting import Patience, waits
 from fedsq_flwr.flower_internals import ErrorCode, give_message_id, is_simulated
 
@@ -69,11 +70,17 @@ class Wire(GridView):
         self.collector = None if poll is None or patience is None else Collector(grid, poll, patience)
         self.bytes_down = 0
         self.bytes_up = 0
+        self._beside: dict[str, SilosDataRecord] = {}  # in every message
 
     @property
     def takes_shared_arrays(self) -> bool:
         """Whether messages may hold shared arrays: they are packed here, or reach the silos without a network."""
         return self._dtype is not None or is_within_process(self._grid) or self._simulated
+
+    def share_data(self, data: FederatedData) -> None:
+        """Have the silos of a simulation take their parts of ``data``, which they would load otherwise."""
+        if self._simulated:
+            self._beside = {DATA: store_data(data)}
 
     def take_waited(self) -> dict[int, float]:
         """Return the seconds that nodes were waited for since the last call; see `Collector.waited`."""
@@ -154,7 +161,8 @@ class Wire(GridView):
             return records[id(record)]
 
         return [
-            _with_arrays(m, {name: of(name, r) for name, r in array_records(m.content).items()}) for m in messages
+            _with_records(m, {**{n: of(n, r) for n, r in array_records(m.content).items()}, **self._beside})
+            for m in messages
         ]
 
     def _check(self, reply: Message, sent: Message, original: Message) -> Message:
@@ -183,8 +191,8 @@ def is_within_process(grid: Grid) -> bool:
     return bool(getattr(grid, "within_process", False))
 
 
-def _with_arrays(message: Message, records: Mapping[str, ArrayRecord]) -> Message:
-    """Return a message like ``message`` with other array records; the records of others may be shared."""
+def _with_records(message: Message, records: Mapping[str, ArrayRecord | ConfigRecord]) -> Message:
+    """Return a message like ``message`` with other records, too; the records of others may be shared."""
     metadata = message.metadata
     return Message(
         RecordDict({**message.content, **records}),

@@ -20,23 +20,25 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from flwr.app import Message
 
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
+from fedsq_flwr.flower_http import (
+    ApiErrorCode,
+    FleetHttpClient,
+    FlowerError,
+    HeartbeatSender,
+    NodeAuthHttpInterceptor,
+    RetryInvoker,
+    RetryState,
+    RuntimeVersionHttpInterceptor,
+    exponential,
+)
 from fedsq_flwr.flower_internals import (
     HEARTBEAT_DEFAULT_INTERVAL,
     SYSTEM_TIME_TOLERANCE,
     TIMESTAMP_TOLERANCE,
-    ApiErrorCode,
-    FleetHttpClient,
-    FlowerError,
     GetRunRequest,
-    HeartbeatSender,
     Node,
-    NodeAuthHttpInterceptor,
-    RetryInvoker,
-    RetryState,
     Run,
-    RuntimeVersionHttpInterceptor,
     SendNodeHeartbeatRequest,
-    exponential,
     fleet,
     generate_key_pairs,
     public_key_to_bytes,

@@ -4,7 +4,7 @@ import ssl
 
 import httpx
 
-from fedsq_flwr.flower_internals import ApiErrorCode, FlowerError
+from fedsq_flwr.flower_http import ApiErrorCode, FlowerError
 
 #: Answers of a server, or of a proxy before it, that is busy or starting: worth another try.
 PASSING = (429, 502, 503, 504)

@@ -5,10 +5,10 @@ from typing import Protocol, TypeVar
 
 from flwr.app import Message
 
+from fedsq_flwr.flower_http import FleetHttpClient
 from fedsq_flwr.flower_internals import (
     OBJECT_WAIT,
     ConfirmMessageReceivedRequest,
-    FleetHttpClient,
     Node,
     ObjectPullError,
     ObjectPushError,

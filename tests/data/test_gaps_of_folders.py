@@ -7,7 +7,7 @@ from PIL import Image
 
 from fedsq_flwr.data import ImageFolder, read_folder
 from fedsq_flwr.data.folder_layout import find_classes, find_parts
-from fedsq_flwr.data.image_files import SUFFIXES, find_images
+from fedsq_flwr.data.image_paths import SUFFIXES, find_images
 from fedsq_flwr.errors import DataError
 from tests.data.folders import as_they_are, make
 

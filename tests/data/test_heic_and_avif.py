@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from fedsq_flwr.data import image_files
-from fedsq_flwr.data.image_files import find_images, read_image
+from fedsq_flwr.data.image_files import read_image
+from fedsq_flwr.data.image_paths import find_images
 from fedsq_flwr.errors import DataError
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"

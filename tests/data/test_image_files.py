@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fedsq_flwr.data.image_files import find_images, read_image
+from fedsq_flwr.data.image_files import read_image
+from fedsq_flwr.data.image_paths import find_images
 from fedsq_flwr.errors import DataError
 
 GREY = np.arange(0, 240, 4, dtype=np.uint8).reshape(6, 10)

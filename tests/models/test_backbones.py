@@ -1,7 +1,5 @@
 """Every backbone can be built, gated and given a new head; what the settings know of them holds."""
 
-import subprocess
-import sys
 from typing import get_args
 
 import pytest
@@ -97,13 +95,3 @@ def test_building_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded)
     build_backbone("resnet20", in_channels=1, classes=10, seed=5)
-
-
-def test_torchvision_is_imported_only_for_its_networks() -> None:
-    program = (
-        "import sys, fedsq_flwr.assembly as a, fedsq_flwr.models as b, fedsq_flwr.job;"
-        "b.build_backbone('resnet20', in_channels=1, classes=10, seed=0);"
-        "sys.exit('torchvision' if 'torchvision' in sys.modules else None)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
