@@ -2,12 +2,14 @@
 # (flower-superlink, flwr). `docker run IMAGE` runs the default experiment in one process; compose.yaml has
 # a server and two silos, docs/how-to/deploy.md says how they are used.
 #
-#   docker build -t fedsq .
-#   docker build -t fedsq --build-arg TORCH_INDEX=<index of the CPU builds of torch> .
+#   docker build -t fedsq:0.2.0 .                                  torch for CPUs, of PyTorch's own index
+#   docker build -t fedsq:0.2.0-cuda --build-arg TORCH_INDEX= .    the default build of torch, with CUDA
 #
-# Without TORCH_INDEX the default build of torch is taken, which brings CUDA along (about 6 GB).
+# The base image is that of an exact tag; PYTHON_DIGEST=sha256:... pins its content too.
 
-FROM python:3.11-slim AS build
+ARG PYTHON_TAG=3.11.14-slim-bookworm
+ARG PYTHON_DIGEST=""
+FROM python:${PYTHON_TAG}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # pip and the build backend stay in this stage; what is installed has neither.
 RUN python -m venv /opt/tools && python -m venv --without-pip /opt/fedsq
@@ -15,26 +17,34 @@ WORKDIR /source
 COPY constraints.txt ./
 RUN /opt/tools/bin/pip install -c constraints.txt hatchling
 # Of an index of its own torch is taken alone: the rest, constrained, need not be there.
-ARG TORCH_INDEX=""
+ARG TORCH_INDEX="https://download.pytorch.org/whl/cpu"
 RUN if [ -n "$TORCH_INDEX" ]; then \
         /opt/tools/bin/pip --python /opt/fedsq/bin/python install --no-deps -c constraints.txt \
             --index-url "$TORCH_INDEX" torch torchvision; \
     fi
 # The dependencies are a layer of their own, which changes of the code leave as it is.
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-        > requirements.txt \
+# The extra privacy is for silos that enforce it.
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*p['dependencies'], *p['optional-dependencies']['privacy'], sep='\n')" > requirements.txt \
     && /opt/tools/bin/pip --python /opt/fedsq/bin/python install -c constraints.txt -r requirements.txt
 COPY README.md LICENSE ./
 COPY fedsq_flwr fedsq_flwr
+COPY conf conf
 RUN /opt/tools/bin/python -m hatchling build -t wheel -d /wheels \
     && /opt/tools/bin/pip --python /opt/fedsq/bin/python install --no-deps --root /app /wheels/*.whl
 
-FROM python:3.11-slim
+FROM python:${PYTHON_TAG}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}
+ARG PYTHON_TAG
+ARG PYTHON_DIGEST
+ARG REVISION=""
 LABEL org.opencontainers.image.title="FedSQ on Flower" \
       org.opencontainers.image.description="Federated fine-tuning of pretrained networks under fixed ReLU gates" \
       org.opencontainers.image.version="0.2.0" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="docker.io/library/python:${PYTHON_TAG}" \
+      org.opencontainers.image.base.digest="${PYTHON_DIGEST}"
 # The number is fixed, since keys that are mounted must belong to it: nobody else may read them.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/fedsq --shell /usr/sbin/nologin fedsq \
     && install -d -o fedsq -g fedsq -m 700 /var/lib/fedsq /var/lib/fedsq/flwr
@@ -49,7 +59,7 @@ ENV PATH=/opt/fedsq/bin:$PATH \
     RAY_USAGE_STATS_ENABLED=0
 USER 10001:10001
 WORKDIR /var/lib/fedsq
-# No HEALTHCHECK: a run ends by itself, and so does a silo that is no longer wanted. The server's is in compose.yaml.
+# No HEALTHCHECK: a run ends by itself. Those of the server and of silos, which have a health file, are in compose.yaml.
 # Python takes SIGINT even as process 1, which SIGTERM does not reach: a run keeps its finished rounds, a silo leaves.
 STOPSIGNAL SIGINT
 ENTRYPOINT ["fedsq"]

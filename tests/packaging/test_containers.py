@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+import tomllib
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.packaging.deployment import (
 )
 
 DOCKERFILE = CHECKOUT / "Dockerfile"
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 SERVICES = compose()["services"]
 
 
@@ -30,7 +32,9 @@ def said(word: str) -> list[str]:
 def test_what_is_copied_into_the_image_is_there_and_not_ignored():
     sources = {source for rest in said("COPY") if "--from" not in rest for source in rest.split()[:-1]}
     ignored = (CHECKOUT / ".dockerignore").read_text().split()
-    assert sources == {"constraints.txt", "pyproject.toml", "README.md", "LICENSE", "fedsq_flwr"}
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {"pyproject.toml", "README.md", "LICENSE", *wheel["packages"], *wheel["force-include"]}
+    assert sources == {"constraints.txt", *needed}
     for source in sources:
         assert (CHECKOUT / source).exists()
         assert f"!{source}" in ignored
@@ -46,8 +50,31 @@ def test_every_install_from_an_index_is_constrained():
 
 
 def test_the_image_has_the_version_of_the_package():
-    version = re.search(r'^version = "(.*)"$', (CHECKOUT / "pyproject.toml").read_text(), re.M)[1]
+    version = PROJECT["project"]["version"]
     assert f'org.opencontainers.image.version="{version}"' in said("LABEL")[0]
+    tags = {service["image"] for name, service in SERVICES.items() if name != "door"}
+    assert tags == {f"fedsq:${{FEDSQ_TAG:-{version}}}"}
+    for text in (DOCKERFILE, CHECKOUT / "docs" / "how-to" / "deploy.md"):
+        assert set(re.findall(r"fedsq:(\d[\d.]*\d)", text.read_text())) == {version}
+    assert re.findall(r"-t (fedsq\S*)", DOCKERFILE.read_text()) == [f"fedsq:{version}", f"fedsq:{version}-cuda"]
+
+
+def test_base_images_are_of_an_exact_tag_and_take_a_digest():
+    defaults = dict(rest.split("=", 1) for rest in said("ARG") if "=" in rest)
+    bases = {rest.partition(" ")[0] for rest in said("FROM")}
+    assert bases == {"python:${PYTHON_TAG}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+-slim-\w+", defaults["PYTHON_TAG"])
+    assert defaults["PYTHON_DIGEST"] == '""'
+    exact = r"nginx:\d+\.\d+\.\d+-alpine\d+\.\d+" + re.escape("${NGINX_DIGEST:+@${NGINX_DIGEST}}")
+    assert re.fullmatch(exact, SERVICES["door"]["image"])
+
+
+def test_the_build_for_cpus_is_the_default_in_both_files():
+    defaults = dict(rest.split("=", 1) for rest in said("ARG") if "=" in rest)
+    index = defaults["TORCH_INDEX"].strip('"')
+    assert index.endswith("/whl/cpu")
+    assert SERVICES["silo-a"]["build"]["args"]["TORCH_INDEX"] == f"${{TORCH_INDEX-{index}}}"
+    assert set(SERVICES["silo-a"]["build"]["args"]) <= {rest.partition("=")[0] for rest in said("ARG")}
 
 
 def test_flowers_variables_are_those_of_every_other_run():
