@@ -4,6 +4,8 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
+import httpx
+
 from fedsq_flwr.apps.callbacks import Callback
 from fedsq_flwr.apps.federation import Federation
 from fedsq_flwr.errors import FedSQError
@@ -70,7 +72,7 @@ class Deliver(Callback):
             connected = {node for node in self._registry.update(self._wire) if str(node) in before.owed}
             if connected or directory == self._directory:
                 self._deliver(directory, before, connected)
-        except FedSQError as error:
+        except (FedSQError, httpx.HTTPError) as error:
             log.warning("the model of %s was not delivered: %s", directory, error)
 
     def _deliver(self, directory: Path, before: Deliveries, connected: Collection[int]) -> None:

@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score
 
 from fedsq_flwr import DualCopy, QuantitativeCopy
 from fedsq_flwr.apps.own_records import OwnRecords
+from fedsq_flwr.cli import main
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.federation.silo import RoundOrders, Silo
 from fedsq_flwr.learning import derive_seed, evaluate, train_locally
@@ -164,7 +165,11 @@ def test_the_page_has_the_figures_and_what_left_of_its_run_alone(tmp_path):
     assert (page.parent / "figures" / "accuracy.csv").exists()
     log = tmp_path / "privacy" / "audit.jsonl"
     log.write_bytes(log.read_bytes().replace(b"1234567", b"1"))
-    assert "does not hold together" in write_site_report(tmp_path, "77").read_text()
+    for words in ([tmp_path], [page.parent, "--pdf"]):
+        assert main(["report", *map(str, words)]) == 0
+        assert "does not hold together" in page.read_text()
+    assert (page.parent / "figures" / "loss.pdf").exists()
+    assert main(["report", str(tmp_path), "--target", "0.5"]) == 1
 
 
 def test_without_figures_there_is_no_page(tmp_path):
