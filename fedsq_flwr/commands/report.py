@@ -24,7 +24,7 @@ def report(
     *,
     pdf: bool = False,
 ) -> None:
-    """Write the page of one run into its directory, at the server or a silo, or a comparison of all runs in and below.
+    """Write the page of one run into its directory, at the server or a silo, or a comparison of all runs there.
 
     Parameters
     ----------
