@@ -105,13 +105,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_report_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    report = commands.add_parser("report", help="write a run's report.html anew, or compare runs")
+    report = commands.add_parser("report", help="write a run's or a silo's report.html anew, or compare runs")
     report.add_argument(
         "directories",
         nargs="+",
         type=Path,
         metavar="DIR",
-        help="a run; or a directory with runs below it; or several",
+        help="a run; or a directory with runs below it; or several; or a silo's STATE_DIR, or STATE_DIR/reports/RUN",
     )
     report.add_argument(
         "--output",
@@ -189,10 +189,6 @@ def _add_silo_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     audit.add_argument("log", type=Path, metavar="FILE", help="STATE_DIR/privacy/audit.jsonl")
     audit.add_argument("--run", type=Path, metavar="DIR", help="a run whose server was told of the log at its end")
     audit.set_defaults(action=_audit)
-    page = commands.add_parser("site-report", help="write a silo's own page of a run anew")
-    page.add_argument("state", type=Path, metavar="STATE_DIR", help="as in the silo's settings")
-    page.add_argument("--run", metavar="NUMBER", help="of the run (default: the newest in STATE_DIR/reports)")
-    page.set_defaults(action=_site_report)
     rehearse = commands.add_parser("rehearse", help="run real silos on this machine; takes Hydra overrides, as run")
     rehearse.add_argument("silos", type=int, metavar="N", help="how many silos")
     rehearse.set_defaults(action=_rehearse)
@@ -273,12 +269,6 @@ def _audit(chosen: argparse.Namespace) -> None:
     from fedsq_flwr.commands.audit import audit
 
     print("\n".join(audit(chosen.log, chosen.run)))  # noqa: T201 - the summary is this command's output
-
-
-def _site_report(chosen: argparse.Namespace) -> None:
-    from fedsq_flwr.commands.site_report import site_report
-
-    print(site_report(chosen.state, chosen.run))  # noqa: T201 - the path is this command's output
 
 
 def _rehearse(chosen: argparse.Namespace) -> None:

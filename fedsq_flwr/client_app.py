@@ -95,5 +95,5 @@ def _report(context: Context, run: str) -> None:
     """Write a real silo's own page of a run, if the silo has figures of it."""
     site = read_site(context.node_config)
     if site.is_real and (reports_folder(site) / run / ABOUT).exists():
-        with not_at_the_runs_cost(state_folder(site), command="site-report"):
+        with not_at_the_runs_cost(state_folder(site)):
             log.info("run %s: the site report is %s", run, write_site_report(state_folder(site), run))

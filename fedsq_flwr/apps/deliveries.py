@@ -4,8 +4,11 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
+import httpx
+
 from fedsq_flwr.apps.callbacks import Callback
 from fedsq_flwr.apps.federation import Federation
+from fedsq_flwr.apps.flower_log import log_delivery
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.federation.model_delivery import RunModel, deliver
 from fedsq_flwr.federation.rounds import Round
@@ -70,7 +73,7 @@ class Deliver(Callback):
             connected = {node for node in self._registry.update(self._wire) if str(node) in before.owed}
             if connected or directory == self._directory:
                 self._deliver(directory, before, connected)
-        except FedSQError as error:
+        except (FedSQError, httpx.HTTPError) as error:
             log.warning("the model of %s was not delivered: %s", directory, error)
 
     def _deliver(self, directory: Path, before: Deliveries, connected: Collection[int]) -> None:
@@ -83,15 +86,7 @@ class Deliver(Callback):
             write_as_json(directory / DELIVERIES, Deliveries.model_validate(told))
         for node, reason in sorted(done.failed.items()):
             log.warning("%s does not have the model of run %s: %s", self._registry.name(node), before.run, reason)
-        log.info(
-            "the %s model of run %s, of its round %d, is at %d silos, %d take none, and it is owed to %d",
-            before.choice,
-            before.run,
-            model.round,
-            len(done.kept),
-            len(done.refusing),
-            len(owed),
-        )
+        log_delivery(model, len(done.kept), len(done.refusing), len(owed))
 
 
 def model_to_deliver(directory: Path, run: str, choice: str) -> RunModel:

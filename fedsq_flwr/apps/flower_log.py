@@ -3,6 +3,7 @@
 import logging
 import shlex
 
+from fedsq_flwr.federation.model_delivery import RunModel
 from fedsq_flwr.records import RunDirectory
 from fedsq_flwr.records.history import Line
 from fedsq_flwr.records.summary import read_summary
@@ -48,6 +49,19 @@ def log_results(directory: RunDirectory) -> None:
     page = path / REPORT_NAME
     told = f"; the page: {page}" if page.exists() else f"; fedsq report {shlex.quote(str(path))} makes the page"
     log.info("fedsq: results are in %s%s", path, told)
+
+
+def log_delivery(model: RunModel, kept: int, refusing: int, owed: int) -> None:
+    """Log at how many silos the model of a run is, how many take none, and how many are owed it."""
+    log.info(
+        "fedsq: the %s model of run %s, of its round %d, is at %s; %d take none, %d are owed it",
+        model.choice,
+        model.run,
+        model.round,
+        numerals.count(kept, "silo"),
+        refusing,
+        owed,
+    )
 
 
 def log_failure(reason: str) -> None:

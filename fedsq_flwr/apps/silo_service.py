@@ -237,9 +237,9 @@ def own_records(context: Context, settings: RunSettings, data: SiloData) -> OwnR
         held_out=len(data.held_out),
         silos_validate=settings.silos_validate,
     )
-    files = [os.path.relpath(path, site.data_path) for path in data.held_out_files]
-    kept = files if site.keep_predictions and files else None
-    return OwnRecords(reports_folder(site) / run, about, seed=settings.seed, local=site.local_model, files=kept)
+    wanted = data.held_out_files if site.keep_predictions else ()
+    files = [os.path.relpath(path, site.data_path) for path in wanted] or None
+    return OwnRecords(reports_folder(site) / run, about, seed=settings.seed, local=site.local_model, files=files)
 
 
 def privacy_of(site: Site) -> PrivacyGuard | None:

@@ -11,6 +11,7 @@ from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.records.runs import is_run
 from fedsq_flwr.report import write_report
 from fedsq_flwr.report.comparison import collect, compare, print_comparison, write_comparison
+from fedsq_flwr.report.site import find_site, write_site_report
 
 _COMPARISON = Path("runs", "comparison")
 
@@ -23,12 +24,13 @@ def report(
     *,
     pdf: bool = False,
 ) -> None:
-    """Write the page of one run into its directory, or a comparison of all runs in and below `directories`.
+    """Write the page of one run into its directory, at the server or a silo, or a comparison of all runs there.
 
     Parameters
     ----------
     directories : Sequence[Path]
-        One run, one directory with runs below it, or several of either.
+        One run, one directory with runs below it, or several of either; or a silo's ``state_dir``, which means the
+        run that the silo was last at work in, or that of a run in its ``reports``.
     output : Path or None
         Where a comparison goes. By default, the comparison of one directory goes there, and that of several into a
         new directory: ``runs/comparison``, or ``runs/comparison-2`` and so on where that exists.
@@ -47,12 +49,14 @@ def report(
     if target is not None and not 0 < target <= 1:
         raise ConfigurationError(f"--target={target:g}: must be above 0 and at most 1, a validation accuracy")
     console = Console()
-    if len(directories) == 1 and is_run(directories[0]):
+    site = find_site(directories[0])
+    if len(directories) == 1 and (site or is_run(directories[0])):
         given = {"--output": output, "--target": target, "--baseline": baseline}
         for name, value in given.items():
             if value is not None:
                 raise ConfigurationError(f"{name}={value}: is for comparisons, but {directories[0]} is a single run")
-        console.print(str(write_report(directories[0], pdf=pdf)), soft_wrap=True, highlight=False, markup=False)
+        page = write_site_report(*site, pdf=pdf) if site else write_report(directories[0], pdf=pdf)
+        console.print(str(page), soft_wrap=True, highlight=False, markup=False)
         return
     goal = output or (directories[0] if len(directories) == 1 else _new_directory())
     if is_run(goal):

@@ -70,9 +70,7 @@ def report_run(directory: Path, warn: Callable[[str], None] = log.warning) -> No
 
 
 @contextmanager
-def not_at_the_runs_cost(
-    directory: Path, warn: Callable[[str], None] = log.warning, command: str = "report"
-) -> Iterator[None]:
+def not_at_the_runs_cost(directory: Path, warn: Callable[[str], None] = log.warning) -> Iterator[None]:
     """Turn whatever goes wrong with a page into one line of warning: the numbers of the run are safe."""
     try:
         yield
@@ -80,7 +78,7 @@ def not_at_the_runs_cost(
         name = "" if isinstance(error, FedSQError | OSError) else f"{type(error).__name__}: "
         told = " ".join(f"{name}{error}".split())
         log.info("what became of the report", exc_info=error)
-        warn(f"there is no report: {told}; fedsq {command} {shlex.quote(str(directory))} makes it")
+        warn(f"there is no report: {told}; fedsq report {shlex.quote(str(directory))} makes it")
 
 
 def render(run: Run, pictures: "Pictures", kinds: Sequence[str]) -> str:

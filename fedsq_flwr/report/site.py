@@ -10,7 +10,7 @@ from fedsq_flwr.privacy.audit import Verified, ledger_beside, verify
 from fedsq_flwr.privacy.ledger import AUDIT_NAME
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.deliveries import checkpoint_of
-from fedsq_flwr.records.own_figures import PREDICTIONS, About, OwnFigures, OwnRound, OwnRun, newest_run
+from fedsq_flwr.records.own_figures import ABOUT, PREDICTIONS, About, OwnFigures, OwnRound, OwnRun, newest_run
 from fedsq_flwr.report import measure_tables, numerals
 from fedsq_flwr.report.page import REPORT_NAME, fill, write_figures, write_text
 from fedsq_flwr.settings.silo import titled
@@ -83,7 +83,7 @@ class SiteRun:
         return PREDICTIONS if (self.folder / PREDICTIONS).exists() else None
 
 
-def write_site_report(state: Path, run: str | None = None) -> Path:
+def write_site_report(state: Path, run: str | None = None, *, pdf: bool = False) -> Path:
     """Make ``report.html`` and ``figures/`` of a run at a silo.
 
     Parameters
@@ -92,6 +92,8 @@ def write_site_report(state: Path, run: str | None = None) -> Path:
         The silo's ``state_dir``.
     run : str, optional
         The run's number; by default that of the run that the silo was last at work in.
+    pdf : bool
+        Whether figures are written as PDF, too.
 
     Returns
     -------
@@ -109,14 +111,21 @@ def write_site_report(state: Path, run: str | None = None) -> Path:
     from fedsq_flwr.report.site_figures import figures_of  # matplotlib takes a second
 
     pictures = figures_of(site.rounds, site.shown)
-    kinds = write_figures(site.folder, [(drawing, "") for drawing, _ in pictures], pdf=False)
-    command = shlex.join(["fedsq", "site-report", str(state), "--run", site.about.run])
+    kinds = write_figures(site.folder, [(drawing, "") for drawing, _ in pictures], pdf=pdf)
+    command = shlex.join(["fedsq", "report", str(site.folder)])
     values = {"site": site, "figures": pictures, "kinds": kinds, "command": command}
     write_text(
         target,
         fill("site.html", **values, measure=measure_tables, rows=measure_rows(site.shown), recalls=recall_rows(site)),
     )
     return target
+
+
+def find_site(directory: Path) -> tuple[Path, str | None] | None:
+    """Return the ``state_dir`` that a directory is, or that and the run that it is of; None if it is neither."""
+    if (directory / ABOUT).is_file():
+        return directory.absolute().parent.parent, directory.absolute().name
+    return (directory, None) if any(directory.glob(f"reports/*/{ABOUT}")) else None
 
 
 def read_site_run(run: OwnRun, state: Path) -> SiteRun:

@@ -1,6 +1,6 @@
 """What trackers receive: settings and figures, and nothing else.
 
-Not told are images and weights, paths and addresses, the figures of single silos, what silos said, and the text
+Not told are images and weights, paths and addresses, the names and figures of single silos, what silos said, and the text
 of errors, which may name files.
 """
 

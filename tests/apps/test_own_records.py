@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flwr.app import Context, RecordDict
 from sklearn.metrics import f1_score
 
 from fedsq_flwr import DualCopy, QuantitativeCopy
 from fedsq_flwr.apps.own_records import OwnRecords
+from fedsq_flwr.cli import main
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.silo import RoundOrders, Silo
 from fedsq_flwr.learning import derive_seed, evaluate, train_locally
 from fedsq_flwr.learning.measures import bootstrap_mean
@@ -65,12 +68,19 @@ def told(replies):
     return [(reply.loss, getattr(reply, "accuracy", None), reply.examples) for reply in replies]
 
 
-@pytest.mark.parametrize("batch_norm", ["batch", "frozen"])
+def memory(model_class, batch_norm):
+    context = Context(run_id=1, node_id=2, node_config={}, state=RecordDict(), run_config={})
+    return SiloMemory(context, model_class(network(), batch_norm=batch_norm))
+
+
+@pytest.mark.parametrize("batch_norm", ["batch", "frozen", "local"])
 @pytest.mark.parametrize("model_class", [DualCopy, QuantitativeCopy])
 def test_who_watches_changes_no_number(tmp_path, model_class, batch_norm):
-    plain, state = federated_rounds(silo_of(model_class(network(), batch_norm=batch_norm)))
-    watched, other = federated_rounds(
-        silo_of(model_class(network(), batch_norm=batch_norm), records(tmp_path, local=True))
+    (plain, state), (watched, other) = (
+        federated_rounds(
+            silo_of(model_class(network(), batch_norm=batch_norm), observer, memory=memory(model_class, batch_norm))
+        )
+        for observer in (None, records(tmp_path, local=True))
     )
     assert told(plain) == told(watched)
     assert all(torch.equal(tensor, other[name]) for name, tensor in state.items())
@@ -164,7 +174,11 @@ def test_the_page_has_the_figures_and_what_left_of_its_run_alone(tmp_path):
     assert (page.parent / "figures" / "accuracy.csv").exists()
     log = tmp_path / "privacy" / "audit.jsonl"
     log.write_bytes(log.read_bytes().replace(b"1234567", b"1"))
-    assert "does not hold together" in write_site_report(tmp_path, "77").read_text()
+    for words in ([tmp_path], [page.parent, "--pdf"]):
+        assert main(["report", *map(str, words)]) == 0
+        assert "does not hold together" in page.read_text()
+    assert (page.parent / "figures" / "loss.pdf").exists()
+    assert main(["report", str(tmp_path), "--target", "0.5"]) == 1
 
 
 def test_without_figures_there_is_no_page(tmp_path):

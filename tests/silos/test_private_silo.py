@@ -54,7 +54,7 @@ def test_a_private_silo_takes_part_until_it_refuses_by_name(
     exact = [line.federated for line in OwnRun(pages[PRIVATE].parent).rounds()]
     assert all(figures is not None for figures in exact)  # of a silo that told no accuracy
     assert "epsilon of all runs" in pages[PRIVATE].read_text()
-    assert main(["site-report", f"{tmp_path}/state-2"]) == 0
+    assert main(["report", f"{tmp_path}/state-2"]) == 0
     capsys.readouterr()
     images = next(word for word in own[PRIVATE] if word.startswith("data_path=")).removeprefix("data_path=")
     predictions = []

@@ -42,6 +42,7 @@ def test_a_rounds_figures_are_told_without_those_of_single_silos() -> None:
         test_accuracy=None,
         dropped=[{"silo": 1, "reason": HIDDEN, "while": "training"}],
         silo_accuracies={0: 0.1},
+        silo_names={0: "dr-who"},
         silo_accuracy_worst=0.1,
         fingerprint="abc",
         diagnostics={
