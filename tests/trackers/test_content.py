@@ -1,5 +1,6 @@
 """What trackers are told, and above all what not."""
 
+from fedsq_flwr.privacy.ledger import Epsilon
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.fields import Fact, catalogue
