@@ -4,6 +4,7 @@ What the server then holds shows whether a silo's log was cut or written anew si
 the silo's ledger too.
 """
 
+import logging
 from collections.abc import Callable
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -16,6 +17,8 @@ from fedsq_flwr.federation.faults import in_one_line
 from fedsq_flwr.federation.protocol import ASK_AUDIT, AUDIT_LAST, AUDIT_LINES, CONFIG
 from fedsq_flwr.federation.registry import ANSWER_SECONDS, NodeRegistry
 from fedsq_flwr.privacy.ledger import AuditHead
+
+log = logging.getLogger(__name__)
 
 AWAY = "was away"
 
@@ -56,6 +59,9 @@ def ask_audit_heads(grid: Grid, registry: NodeRegistry, silos: int) -> dict[int,
     for reply in replies:
         if (answered := asked.node(reply)) is not None:
             found[registry.silo(answered)] = _read(reply)
+    for silo, told in found.items():
+        if isinstance(told, str):
+            log.warning("silo %d told nothing of its audit log: it %s", silo, told)
     return found
 
 

@@ -52,7 +52,8 @@ def summary_of(summary: Summary) -> dict[str, float]:
     A round's ``test_accuracy`` and the summary's, that of the best round, are two things.
     """
     settings, told = RunSettings.model_fields, plain(summary)
-    figures = {**_numbers(told), **_numbers(flat({name: told.get(name) or {} for name in _MEASURES}))}
+    groups = {name: told.get(name) or {} for name in (*_MEASURES, "privacy")}
+    figures = {**_numbers(told), **_numbers(flat(groups))}
     results = {name: value for name, value in figures.items() if name not in {*settings, *_NO_RESULTS}}
     return {f"summary/{name}": value for name, value in results.items()}
 

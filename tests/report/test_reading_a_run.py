@@ -1,12 +1,16 @@
 """Reading a run's directory."""
 
+import html
 import json
 import math
 
 import pytest
 
 from fedsq_flwr.errors import ConfigurationError, DataError
+from fedsq_flwr.privacy.accounting import Mechanism
+from fedsq_flwr.privacy.ledger import Ledger
 from fedsq_flwr.report import read_run
+from fedsq_flwr.report.page import render
 
 
 def fails(directory, *words, error=DataError):
@@ -35,6 +39,18 @@ def test_reads_what_a_run_wrote(make_run):
     assert run.summary.per_silo[7].train == files.summary["per_silo"][7]["train"]
     assert run.summary.evaluated_silos[0].accuracy == files.summary["silo_accuracy_worst"]
     assert run.partition.counts[2] == tuple(files.partition["counts"][2])
+
+
+def test_a_run_that_died_tells_what_its_servers_noise_was_spent_on(make_run):
+    pytest.importorskip("dp_accounting", reason="the extra privacy is not installed")
+    files = make_run()
+    files.summary = None
+    ledger = Ledger(files.directory / "privacy")
+    spent = ledger.charge("silo", Mechanism(3.0, 0.5, 10), 4, delta=1e-5, limit=99.0)
+    run = read_run(files.write())
+    assert run.summary.privacy == spent
+    assert f"epsilon {spent.epsilon:.3g}" in render(run, [], [])
+    assert "unit silo, delta 1e-05, by the server's noise" in html.unescape(render(run, [], []))
 
 
 def test_a_run_that_died_is_told_from_its_history(make_run):

@@ -1,5 +1,6 @@
 """What trackers are told, and above all what not."""
 
+from fedsq_flwr.privacy.ledger import Epsilon
 from fedsq_flwr.settings.base import flat
 from fedsq_flwr.settings.composition import compose_settings
 from fedsq_flwr.settings.fields import Fact, catalogue
@@ -65,13 +66,15 @@ def test_a_rounds_figures_are_told_without_those_of_single_silos() -> None:
 
 
 def test_the_summarys_results_are_told_apart_from_a_rounds() -> None:
-    told = summary_of(summary(alpha=0.5, test_accuracy=0.9, final_accuracy=None))
-    assert told["summary/test_accuracy"] == 0.9
+    spent = Epsilon(unit="silo", epsilon=3.0, delta=1e-5)
+    told = summary_of(summary(alpha=0.5, test_accuracy=0.9, final_accuracy=None, privacy=spent))
+    assert (told["summary/test_accuracy"], told["summary/privacy.epsilon"]) == (0.9, 3.0)
     assert told.keys() == {
         f"summary/{name}"
         for name in (
             *("best_accuracy", "rounds_to_best", "accuracy_auc", "test_accuracy"),
             *("bytes_up", "bytes_down", "wall_seconds", "train_seconds"),
+            *("privacy.epsilon", "privacy.delta"),
         )
     }
 
