@@ -27,7 +27,7 @@ def serve(monkeypatch, tmp_path):
 
     def run(work):
         class Interrupted:
-            def __init__(self, *_):
+            def __init__(self, *_, **__):
                 pass
 
             def serve(self):

@@ -100,9 +100,9 @@ def test_an_address_of_the_project_is_found(address: str) -> None:
 
 def test_each_command_is_on_the_page_of_the_command_line() -> None:
     page = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
-    commands = set(re.findall(r"^    ([a-z]+)\b", help_of(None), re.M))
+    commands = set(re.findall(r"^    ([a-z-]+)", help_of(None), re.M))
     assert len(commands) >= 10
-    assert commands == set(re.findall(r"^## fedsq ([a-z]+)$", page, re.M))
+    assert commands == set(re.findall(r"^## fedsq ([a-z-]+)$", page, re.M))
 
 
 def test_decision_records_are_numbered_and_whole() -> None:

@@ -35,6 +35,7 @@ GOOD = (
     "data=imagefolder",
     "data.classes=[a,b,c]",
     "backbone=resnet20",
+    "backbone.in_channels=3",
     "backbone.weights=random",
     "backbone.image_size=8",
     "batch_norm=frozen",
