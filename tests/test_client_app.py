@@ -160,7 +160,7 @@ def test_the_images_of_a_run_have_gone_before_those_of_the_next_are_read(monkeyp
     monkeypatch.setattr(silo_service, "load_silo", load)
     service = SiloService()
     for run_id in (1, 1, 2, 2, 3):
-        service.data(run_of(0), Message(RecordDict(), 1, "train"), silo(run_id, **{"data-path": "/data"}))
+        service.data(run_of(0), asking(run_of(0)), silo(run_id, **{"data-path": "/data"}))
     assert len(read) == 3
 
 

@@ -28,6 +28,7 @@ _LATER: Mapping[str, Any] = {
     "stop_after": 0,
     "stop_min_delta": 0.0,
     "method.gate_statistics": "pretrained",
+    "method.privacy": "none",
     "method.gated_from": 0.0,
     "method.gated_to": 1.0,
     "executor.memory_format": "contiguous",
