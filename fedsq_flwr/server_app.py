@@ -10,8 +10,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedsq_flwr.apps.callbacks import Callback, Diagnose, Keep, Report
+from fedsq_flwr.apps.connecting import connect, wire_of
 from fedsq_flwr.apps.deliveries import Deliver
-from fedsq_flwr.apps.federation import Federation, connect, wire_of
+from fedsq_flwr.apps.federation import Federation
 from fedsq_flwr.apps.flower_log import log_failure, log_results, log_round, log_start
 from fedsq_flwr.assembly.parts import Parts, load_parts
 from fedsq_flwr.data import FederatedData

@@ -20,7 +20,8 @@ from flwr.app import Array, ArrayRecord, Message
 from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum, Strategy
 
 from fedsq_flwr import FedSQ, client_app
-from fedsq_flwr.apps.federation import Federation, connect, wire_of
+from fedsq_flwr.apps.connecting import connect, wire_of
+from fedsq_flwr.apps.federation import Federation
 from fedsq_flwr.assembly.parts import Parts, load_parts
 from fedsq_flwr.executors.grid import FIRST_SILO_NODE_ID, InProcessGrid
 from fedsq_flwr.federation.grid_view import GridView

@@ -1,54 +1,37 @@
 """The federation of a run at the server: the model, the strategy, and the rounds."""
 
-import math
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord
-from flwr.serverapp import Grid
 from torch import Tensor
 
+from fedsq_flwr.apps.strategy import build_strategy
 from fedsq_flwr.assembly.model import gate_cache, model_of, prepare_torch, structure_schedule
 from fedsq_flwr.assembly.parts import Parts
 from fedsq_flwr.data import FederatedData, ServerData
 from fedsq_flwr.errors import ConfigurationError, WeightsError
 from fedsq_flwr.federation import FedSQ
-from fedsq_flwr.federation.aggregation import Surroundings, build_aggregation
 from fedsq_flwr.federation.audit_heads import ask_audit_heads
-from fedsq_flwr.federation.central_privacy import PrivateMean
-from fedsq_flwr.federation.class_counts import lengths_of, names_of
 from fedsq_flwr.federation.diagnostics import Examiner
 from fedsq_flwr.federation.local_models import LocalModels
-from fedsq_flwr.federation.protocol import SETTINGS, UNREADABLE
+from fedsq_flwr.federation.protocol import SETTINGS
 from fedsq_flwr.federation.registry import NodeRegistry
-from fedsq_flwr.federation.rounds import MEASURED, Round, Tell, run_rounds
+from fedsq_flwr.federation.rounds import Round, Tell, run_rounds
 from fedsq_flwr.federation.server_model import ServerModel
 from fedsq_flwr.federation.statistics import ask_statistics
-from fedsq_flwr.federation.waiting import Patience
-from fedsq_flwr.federation.wire import Wire, is_within_process
-from fedsq_flwr.flower_internals import OBJECT_WAIT, is_simulated, wait_for_objects
-from fedsq_flwr.learning import Evaluation, derive_seed
+from fedsq_flwr.federation.wire import Wire
+from fedsq_flwr.learning import Evaluation
 from fedsq_flwr.learning.batch_norm_moments import values_of_one_image
 from fedsq_flwr.learning.precision import choose_device
-from fedsq_flwr.learning.randomness import Randomness, SeededRandomness, SystemRandomness
 from fedsq_flwr.models.batch_norm import batch_norms
-from fedsq_flwr.privacy.accounting import check_accountant
 from fedsq_flwr.privacy.ledger import AuditHead
-from fedsq_flwr.records.directory import RunDirectory, Start
-from fedsq_flwr.settings.executor import RealSilos
-from fedsq_flwr.settings.method import ClippedUpdates
+from fedsq_flwr.records.directory import Start
 from fedsq_flwr.settings.run import RunSettings
 from fedsq_flwr.settings.silo import for_real_silos
 
-#: The most seconds between two looks for the replies of real silos; a look costs the SuperLink milliseconds.
-POLL_SECONDS = 0.5
-#: The same in a simulation, whose replies lie in this process's memory.
-SIMULATION_POLL_SECONDS = 0.02
 #: How the re-estimated statistics are called beside what the strategy remembers.
 _STATISTICS = "statistics/"
 
@@ -122,7 +105,7 @@ class Federation:
             examiner = Examiner(network, images)
         _check_selection(settings, parts.data)
         return cls(
-            settings, model, _strategy(settings, model, registry, len(parts.data.class_names), shared), examiner
+            settings, model, build_strategy(settings, model, registry, len(parts.data.class_names), shared), examiner
         )
 
     def resume(self, start: Start) -> None:
@@ -225,39 +208,6 @@ class Federation:
         return self.model.evaluate(averaged)
 
 
-def connect(wire: Wire, settings: RunSettings) -> tuple[NodeRegistry, RunSettings]:
-    """Wait for the silos; return the node registry, and the settings with the number of silos.
-
-    Flower decides how many silos a simulation has; ``settings.silos`` is then what it says.
-
-    Raises
-    ------
-    RunFailedError
-        If they do not connect in time, or do not say who they are.
-    """
-    real = settings.has_real_silos
-    registry = NodeRegistry(settings.executor.join_timeout)
-    if wire.collector is not None:
-        wire.collector.name = registry.name
-    nodes = registry.wait_for(wire, settings.silos if real else None, settings.min_available_silos)
-    if not real:
-        settings = settings.changed(silos=registry.num_partitions or len(nodes))
-    return registry, settings
-
-
-def wire_of(grid: Grid, settings: RunSettings) -> Wire:
-    """Return the wire of a run: packed where messages cross a network, or are to be rounded."""
-    packed = settings.has_real_silos or settings.wire_dtype != "float32"
-    dtype = settings.wire_dtype if packed else None
-    if not isinstance(settings.executor, RealSilos):
-        if is_within_process(grid):
-            return Wire(grid, dtype=dtype)
-        return Wire(grid, dtype=dtype, poll=SIMULATION_POLL_SECONDS if is_simulated(grid) else POLL_SECONDS)
-    wait_for_objects(OBJECT_WAIT)
-    patience = Patience(settings.executor.reply_fraction, settings.executor.reply_grace, settings.min_replies)
-    return Wire(grid, dtype=dtype, poll=POLL_SECONDS, patience=patience)
-
-
 def _check_selection(settings: RunSettings, data: ServerData) -> None:
     """Raise an error if the measure that chooses the best round will be undefined in every round.
 
@@ -275,66 +225,3 @@ def _check_selection(settings: RunSettings, data: ServerData) -> None:
     lacking = [name for label, name in enumerate(data.class_names) if label not in present]
     if settings.select_by == "auroc" and len(validation) and lacking:
         raise ConfigurationError(f"{told}: is undefined, since the validation set lacks class {lacking[0]}")
-
-
-def _strategy(settings: RunSettings, model: ServerModel, registry: NodeRegistry, classes: int, shared: bool) -> FedSQ:
-    measured = dict(MEASURED)
-    measured["evaluate"] = (*measured["evaluate"], *names_of(settings.silo_measures))
-    if settings.has_real_silos:
-        measured["train"] = (*measured["train"], UNREADABLE)
-    run = Surroundings(model.arrays(), registry, _sampling(settings))
-    averaging, private = build_aggregation(settings.method.averaging, run), settings.method.central_privacy
-    if isinstance(private, ClippedUpdates):
-        check_accountant()
-        ledger = RunDirectory(settings.output).ledger
-        averaging = PrivateMean(private, averaging, ledger, partial(_noise, settings))
-    return FedSQ(
-        averaging,
-        fingerprint="" if settings.method.gates == "none" else lambda _: model.fingerprint,
-        structure=lambda _: model.structure_arrays(shared),
-        ask_for_structure=settings.executor.structure == "sent",
-        linear_probing_rounds=settings.linear_probing_rounds,
-        head=model.head_names(),
-        metrics=measured,
-        lengths=lengths_of(settings.silo_measures, classes),
-        uniform=settings.method.weighting == "uniform",
-        min_replies=settings.min_replies,
-        max_examples=settings.max_examples,
-        max_update_ratio=settings.max_update_ratio,
-        seed=_sampling_seed(settings),
-        timeout=settings.executor.round_timeout,
-        registry=registry,
-    )
-
-
-def _noise(settings: RunSettings, server_round: int) -> Randomness:
-    """Return where the noise of a round comes from: in a simulation from the seed, so that a run repeats."""
-    if settings.has_real_silos:
-        return SystemRandomness()
-    return SeededRandomness(derive_seed(settings.seed, "central noise", server_round))
-
-
-def _sampling_seed(settings: RunSettings) -> int:
-    """Return the seed of the choice of silos. Epsilon counts on it that no silo knows who is chosen."""
-    secret = settings.has_real_silos and isinstance(settings.method.central_privacy, ClippedUpdates)
-    return secrets.randbits(63) if secret else settings.seed
-
-
-def _sampling(settings: RunSettings) -> dict[str, Any]:
-    """Return the fractions and minimums of silos, as keyword arguments of Flower's strategies."""
-    return {
-        "fraction_train": settings.fraction_train,
-        "fraction_evaluate": settings.fraction_evaluate,
-        "min_train_nodes": 1,
-        "min_evaluate_nodes": 1 if settings.fraction_evaluate else 0,
-        "min_available_nodes": settings.min_available_silos or _needed(settings),
-    }
-
-
-def _needed(settings: RunSettings) -> int:
-    """Return how many silos must be connected where the settings do not say: all, which `connect` has waited for.
-
-    Real silos may leave. A later round begins with as many as would be waited for.
-    """
-    executor = settings.executor
-    return math.ceil(settings.silos * executor.reply_fraction) if isinstance(executor, RealSilos) else settings.silos

@@ -21,7 +21,8 @@ import torchvision
 from flwr.app import ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedsq_flwr.apps.federation import Federation, connect, wire_of
+from fedsq_flwr.apps.connecting import connect, wire_of
+from fedsq_flwr.apps.federation import Federation
 from fedsq_flwr.assembly.parts import load_parts
 from fedsq_flwr.executors.flower_app import FEDSQ_APP, FlowerApp
 from fedsq_flwr.executors.simulation import run_simulation

@@ -10,8 +10,8 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.superlink.federation import NoOpFederationManager
 from flwr.superlink.grid import HttpGrid, InMemoryGrid
 
-from fedsq_flwr.apps import federation
-from fedsq_flwr.apps.federation import POLL_SECONDS, SIMULATION_POLL_SECONDS, wire_of
+from fedsq_flwr.apps import federation, strategy
+from fedsq_flwr.apps.connecting import POLL_SECONDS, SIMULATION_POLL_SECONDS, wire_of
 from fedsq_flwr.data import LabelledImages, ServerData
 from fedsq_flwr.errors import ConfigurationError
 from fedsq_flwr.executors.grid import InProcessGrid
@@ -36,18 +36,18 @@ REAL = ("executor=silos", "data=imagefolder", "silos=3")
     ],
 )
 def test_a_round_of_real_silos_needs_as_many_as_it_would_wait_for(words: list[str], needed: int) -> None:
-    assert federation._sampling(compose_settings(words))["min_available_nodes"] == needed
+    assert strategy._sampling(compose_settings(words))["min_available_nodes"] == needed
 
 
 def test_the_servers_privacy_is_secret_with_real_silos_and_repeats_in_a_simulation() -> None:
     private = ("method.privacy=fixed_clipping", "method.weighting=uniform", "batch_norm=frozen", "max_update_ratio=0")
     simulated, real = (compose_settings([*words, *private]) for words in (("executor=inprocess", "seed=7"), REAL))
-    draws = [federation._noise(simulated, number).uniform(3).tolist() for number in (1, 1, 2)]
+    draws = [strategy._noise(simulated, number).uniform(3).tolist() for number in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
-    assert isinstance(federation._noise(real, 1), SystemRandomness)
-    assert federation._sampling_seed(simulated) == 7
-    assert len({federation._sampling_seed(real) for _ in range(3)}) == 3
-    assert federation._sampling_seed(compose_settings([*REAL, "seed=7"])) == 7  # without privacy
+    assert isinstance(strategy._noise(real, 1), SystemRandomness)
+    assert strategy._sampling_seed(simulated) == 7
+    assert len({strategy._sampling_seed(real) for _ in range(3)}) == 3
+    assert strategy._sampling_seed(compose_settings([*REAL, "seed=7"])) == 7  # without privacy
 
 
 def test_a_clock_leaves_out_real_silos_only() -> None:
