@@ -1,7 +1,7 @@
 """What trackers receive: settings and figures, and nothing else.
 
-Not told are images and weights, paths and addresses, the names and figures of single silos, what silos said, and the text
-of errors, which may name files.
+Not told are images and weights, paths and addresses, the names and figures of single silos, what silos said, and the
+text of errors, which may name files.
 """
 
 from collections.abc import Mapping
