@@ -22,6 +22,7 @@ _LATER: Mapping[str, Any] = {
     "fraction_evaluate": 1.0,
     "max_examples": MAX_EXAMPLES,  # likewise
     "max_update_ratio": MAX_UPDATE_RATIO,  # there was no bound, and honest updates stay below this one
+    "local_steps": 0,
     "silo_measures": "basic",
     "select_by": "accuracy",
     "stop_after": 0,
