@@ -60,6 +60,13 @@ def test_a_run_of_an_older_version_is_read_with_what_was_done_then() -> None:
     assert isinstance(settings.method.gating, PretrainedGates)
     assert (settings.method.gating.gated_from, settings.method.gating.gated_to) == (0.0, 1.0)
     assert (settings.fraction_train, settings.fraction_evaluate) == (1.0, 1.0)
+    assert (settings.local_epochs, settings.local_steps) == (1.0, 0)
+
+
+def test_a_run_by_steps_is_read_as_it_was_written(tmp_path: Path) -> None:
+    settings = compose_settings(["local_steps=7"])
+    write_config(tmp_path / "config.yaml", settings)
+    assert read_config(tmp_path / "config.yaml") == settings
 
 
 def test_a_run_of_an_older_version_that_used_a_removed_setting_is_refused_by_name(tmp_path: Path) -> None:
