@@ -58,6 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _SiloHelp(argparse.Action):
+    """Prints the help of a command, with the settings of a silo."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from fedsq_flwr.settings.reference import silo_help
+
+        sys.stdout.write(f"{parser.format_help()}\n{silo_help()}\n")
+        parser.exit()
+
+
 def _complain(line: str) -> None:
     Console(stderr=True).print(f"fedsq: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
 
@@ -170,14 +180,16 @@ def _add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
 
 
 def _add_silo_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    silo = commands.add_parser("silo", help="take part in federations, as one silo, until stopped")
+    silo = commands.add_parser("silo", help="take part in federations, as one silo, until stopped", add_help=False)
+    silo.add_argument("-h", "--help", action=_SiloHelp, nargs=0, help="show this help with all settings, and exit")
     silo.set_defaults(action=_silo)
     doctor = commands.add_parser(
         "doctor",
         help="check a silo before it joins",
         description="Check a silo before it joins: its settings, key, connection, images, weights, disk and device.",
         epilog="The fingerprint of the gates must be the server's, which is in the history.jsonl and summary.json of "
-        "its runs. Nothing is changed at the server, and a silo that is connected is not disturbed.",
+        "its runs. Nothing is changed at the server, and a silo that is connected is not disturbed. fedsq silo "
+        "--help lists the settings of a silo.",
     )
     doctor.set_defaults(action=_doctor)
     for command in (silo, doctor):

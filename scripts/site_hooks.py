@@ -25,11 +25,11 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def help_of(command: str | None) -> str:
-    """Return what ``fedsq COMMAND --help`` prints in 80 columns; of a run without the list of its settings."""
+    """Return what ``fedsq COMMAND --help`` prints in 80 columns, without the lists of settings."""
     os.environ["COLUMNS"] = "80"
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
         main([*(command or "").split(), "--help"])
-    return out.getvalue().partition("\nChoices, GROUP=NAME:")[0].strip()
+    return re.split("^(?:Choices, GROUP=NAME|Settings, NAME=VALUE)", out.getvalue(), flags=re.M)[0].strip()
 
 
 def records() -> str:

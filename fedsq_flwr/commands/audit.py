@@ -42,6 +42,12 @@ def audit(path: Path, run: Path | None = None) -> list[str]:
 
 def _agreement(path: Path, silo: int | None, run: Path) -> str:
     """Say that the log holds what its silo told the server of a run, or that the silo told nothing."""
+    if silo is None:
+        raise DataError(f"{path}: has no line of a silo that started, so it cannot be compared with {run}")
+    if not (run / SUMMARY).exists():
+        raise DataError(
+            f"{run / SUMMARY}: there is no such file; a run writes it at its end, and it is all that is needed"
+        )
     told = next((each for each in read_summary(run).audits if each.silo == silo), None)
     if told is None:
         raise DataError(f"{run / SUMMARY}: says of no audit log of silo {silo}, whose log {path} is")

@@ -86,7 +86,8 @@ def lines(run: Standing) -> list[tuple[str, str]]:
         told += [("failed", f"silo {silo}: {reason}") for silo, reason in going.failed.items()]
     if run.seconds_a_round is not None:
         recent = min(RECENT, len(run.lines))
-        told.append(("a round", f"{run.seconds_a_round:.1f} s, the mean of the last {recent}"))
+        mean = f"the mean of the last {recent}" if recent > 1 else "the first"
+        told.append(("a round", f"{run.seconds_a_round:.1f} s, {mean}"))
     if run.seconds_left is not None:
         told.append(("left", f"about {numerals.clock(run.seconds_left)}"))
     if run.best is not None and settings is not None:
@@ -131,7 +132,7 @@ def _progress(run: Standing) -> str:
     if number is not None:
         return f"{number} of {wanted}, for {spent}"
     if run.state is not State.RUNNING:
-        return f"{done} of {wanted} are finished"
+        return f"{done} of {wanted} {'is' if done == 1 else 'are'} finished"
     if not done:
         return f"none yet, for {spent}: data and weights are loaded, and silos are waited for"
     return f"all {wanted} are finished; the results are written"

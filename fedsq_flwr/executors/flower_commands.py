@@ -29,7 +29,7 @@ _COMMAND_SECONDS = 60.0
 _SILENT_SECONDS = 300.0  # a busy SuperLink may tell no status for so long
 _STATUS_POLL_SECONDS = 1.0
 _STARTED = re.compile(r"started run (\d+)")
-COMPLETED, FINISHED = "finished:completed", "finished:"
+COMPLETED, STOPPED, FINISHED = "finished:completed", "finished:stopped", "finished:"
 #: The connection's name in Flower's configuration.
 CONNECTION = "federation"
 

@@ -10,7 +10,7 @@ from fedsq_flwr.data.folder_layout import find_classes, find_parts
 from fedsq_flwr.errors import ConfigurationError, RunFailedError
 from fedsq_flwr.executors.failure import logged_error, written_error
 from fedsq_flwr.executors.flower_app import FEDSQ_APP, write_app, write_run_config
-from fedsq_flwr.executors.flower_commands import COMPLETED, CONNECTION, FlowerCommands
+from fedsq_flwr.executors.flower_commands import COMPLETED, CONNECTION, STOPPED, FlowerCommands
 from fedsq_flwr.executors.follow import JsonLinesFollower
 from fedsq_flwr.executors.interrupts import ending_signals_raise, signals_held_back
 from fedsq_flwr.executors.run_log import RunLog
@@ -73,7 +73,8 @@ def run_silos(settings: RunSettings, on_round: Callable[[Line], None]) -> None:
                 flower.stop_run()
             raise
         if status != COMPLETED:
-            cause = written_error(told) or logged_error(log.recent()) or "no reason given"
+            unknown = "the run was stopped there (flwr stop)" if status == STOPPED else "no reason given"
+            cause = written_error(told) or logged_error(log.recent()) or unknown
             raise RunFailedError(f"{cause} (status: {status or 'none'}; log: {log.path})")
 
 

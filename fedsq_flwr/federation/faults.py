@@ -12,7 +12,17 @@ from fedsq_flwr.federation.arrays import read_values
 from fedsq_flwr.federation.class_counts import find_miscount
 from fedsq_flwr.federation.contents import array_records, config_records, metric_records
 from fedsq_flwr.federation.npy import squared_distance
-from fedsq_flwr.federation.protocol import ARRAYS, CALIBRATION, CONFIG, FINGERPRINT, LOSS, METRICS, ROUND, WEIGHT
+from fedsq_flwr.federation.protocol import (
+    ARRAYS,
+    CALIBRATION,
+    CONFIG,
+    FINGERPRINT,
+    LOSS,
+    METRICS,
+    ROUND,
+    TRAIN_LOSS,
+    WEIGHT,
+)
 from fedsq_flwr.federation.ranges import LARGEST_INTEGER, RANGES, in_range, is_number, shown
 from fedsq_flwr.flower_internals import ErrorCode
 
@@ -164,6 +174,8 @@ def _find_bad_metric(name: str, value: object, expected: Expectation) -> str | N
         return None
     bounds = RANGES.get(name) if abs(value) < math.inf else None
     allowed = f", not {bounds[0]:g} to {bounds[1]:g}" if bounds else ""
+    if name == TRAIN_LOSS and not bounds:
+        allowed = ": its training diverged, as from too large a learning_rate"
     return f"has {shown(value)} under '{name}'{allowed}"
 
 

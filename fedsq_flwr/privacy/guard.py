@@ -54,8 +54,10 @@ class PrivacyGuard:
         """Whether no loss, accuracy or number of samples leaves."""
         return self.terms.measures == "none"
 
-    def check(self, batch_norm: str, precision: str, measures: str = "basic") -> None:
+    def check(self, batch_norm: str, precision: str, measures: str = "basic", examples: int | None = None) -> None:
         """Check that training as a run says can be private, and that no more is asked for than may leave.
+
+        ``examples`` is the number of samples to train with, where it is known.
 
         Raises
         ------
@@ -69,6 +71,8 @@ class PrivacyGuard:
             raise PrivacyError(f"executor.precision={precision}: must be float32 {here}")
         if measures != "basic":
             raise PrivacyError(f"silo_measures={measures}: must be basic {here}")
+        if examples is not None and examples < max(1, self.terms.min_samples):
+            raise PrivacyError(f"privacy.min_samples={self.terms.min_samples}: this silo has fewer")
 
     def train(
         self,
@@ -89,22 +93,26 @@ class PrivacyGuard:
             If there are too few samples, the limit would be exceeded, or training cannot be private.
         """
         terms = self.terms
-        self.check(model.batch_norm, settings.precision)
-        if len(labels) < max(1, terms.min_samples):
-            raise PrivacyError(f"privacy.min_samples={terms.min_samples}: this silo has fewer")
+        self.check(model.batch_norm, settings.precision, examples=len(labels))
+        self._charge(*self.cost_of_round(len(labels), settings))
         noise = Noise(terms.clip, terms.noise_multiplier, self._randomness)
         if terms.unit == "record":
-            probability, steps = sampling_of(len(labels), settings)
-            self._charge(Mechanism(terms.noise_multiplier, probability), steps)
             return train_privately(model, images, labels, settings, noise, mu=mu, gates=gates)
-        # Between any two data sets of a silo, clipped updates differ by up to twice the clip.
-        self._charge(Mechanism(terms.noise_multiplier / 2))
         start = {name: tensor.to("cpu", copy=True) for name, tensor in model.quantitative_state().items()}
         result = train_locally(model, images, labels, settings, seed=seed, mu=mu, gates=gates)
         trained = {name: tensor.cpu() for name, tensor in model.quantitative_state().items()}
         learning = {name for name, parameter in model.quantitative.named_parameters() if parameter.requires_grad}
         model.load_quantitative_state(privatise_update(start, trained, learning, noise))
         return result
+
+    def cost_of_round(self, examples: int, settings: TrainingSettings) -> tuple[Mechanism, int]:
+        """Return the mechanism that training on ``examples`` samples in a round is, and how often it runs."""
+        multiplier = self.terms.noise_multiplier
+        if self.terms.unit == "record":
+            probability, steps = sampling_of(examples, settings)
+            return Mechanism(multiplier, probability), steps
+        # Between any two data sets of a silo, clipped updates differ by up to twice the clip.
+        return Mechanism(multiplier / 2), 1
 
     def told_of_training(self, result: TrainingResult) -> TrainingResult:
         """Return the numbers of a training as they may leave."""

@@ -140,18 +140,17 @@ class Ledger:
         """
         with self._changing():
             before = self.read()
-            if before.unit not in (None, unit):
-                raise PrivacyError(f"privacy.unit={unit}: the ledger of this silo counts unit={before.unit}")
-            charged = ((Mechanism(each.multiplier, each.sampling, each.population), each) for each in before.charges)
-            counts = {ran: each.count for ran, each in charged}
-            counts[mechanism] = counts.get(mechanism, 0) + count
-            epsilon = epsilon_of(counts, delta)
+            counts, epsilon = _after(before, unit, mechanism, count, delta)
             if not epsilon <= limit:
                 raise PrivacyError(f"{setting}={limit:g}: would be exceeded by what is asked")
             charges = [Charge(**asdict(each), count=number) for each, number in counts.items()]
             spent = Epsilon(unit=unit, epsilon=epsilon, delta=delta)
             self._write(before.model_copy(update={"unit": unit, "charges": tuple(charges), "spent": spent}))
         return spent
+
+    def would_be(self, unit: Unit, mechanism: Mechanism, count: int, delta: float) -> float:
+        """Return epsilon as `charge` would have it, also above a limit; nothing is noted."""
+        return _after(self.read(), unit, mechanism, count, delta)[1]
 
     def noised(self, what: str, exact: int, draw: Callable[[], int]) -> int:
         """Return what is told of a number: the number that ``draw`` returns, drawn once and kept."""
@@ -189,6 +188,17 @@ class Ledger:
             return
         text = json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
         write_durably(self.folder / NAME, text.encode())
+
+
+def _after(
+    before: LedgerContent, unit: Unit, mechanism: Mechanism, count: int, delta: float
+) -> tuple[dict[Mechanism, int], float]:
+    """Return how often each mechanism has run, and epsilon, once ``mechanism`` has run ``count`` times more."""
+    if before.unit not in (None, unit):
+        raise PrivacyError(f"privacy.unit={unit}: the ledger of this silo counts unit={before.unit}")
+    counts = {Mechanism(each.multiplier, each.sampling, each.population): each.count for each in before.charges}
+    counts[mechanism] = counts.get(mechanism, 0) + count
+    return counts, epsilon_of(counts, delta)
 
 
 def write_durably(path: Path, content: bytes) -> None:

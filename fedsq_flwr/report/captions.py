@@ -133,7 +133,7 @@ def of_silos(summary: Summary) -> str:
         span = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else f"{min(sizes)}"
         grain = f"; with {span} samples each, a single sample moves a bar by up to {1 / min(sizes):.2f}"
     absent = [silo.title for silo in summary.per_silo if silo.accuracy is None]
-    left_out = f"; not shown, for want of held-out samples: {_silos(absent)}" if absent else ""
+    left_out = f"; not shown, since they hold no samples out or tell no figures: {_silos(absent)}" if absent else ""
     return f"The model of round {summary.rounds_to_best} on each silo's own held-out samples{grain}{left_out}."
 
 

@@ -68,7 +68,7 @@ def class_rows(run: Run) -> list[ClassRow]:
     told, test = summary.test_measures or summary.measures or summary.held_out_measures, summary.test_measures
     if told is None:
         return []
-    names = run.partition.class_names if run.partition else ()
+    names = run.class_names
     matrix = shown_matrix(summary) or [()] * len(told.recalls)
     intervals = test.recall_intervals if test and test.recall_intervals else [None] * len(told.recalls)
     return [

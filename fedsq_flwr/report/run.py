@@ -54,6 +54,7 @@ class Run:
     rounds: tuple[Line, ...]
     summary: Summary
     partition: PartitionFile | None
+    class_names: tuple[str, ...]
     finished: bool
     failure: str | None
     notes: tuple[str, ...]
@@ -104,13 +105,14 @@ def read_run(directory: Path) -> Run:
     notes = []
     if history.is_cut_short():
         notes.append("The last line of history.jsonl is cut short and was left out.")
-    partition = None
+    partition, class_names = None, tuple[str, ...]()
     if not (directory / PARTITION).exists():
         notes.append("There is no partition.json, so the partition is not shown.")
-    elif (told := read_as(PartitionFile, directory / PARTITION)).is_known:
-        partition = told
     else:
-        notes.append("The silos keep to themselves how many samples of each class they have.")
+        told = read_as(PartitionFile, directory / PARTITION)
+        partition, class_names = told if told.is_known else None, tuple(told.class_names)
+        if partition is None:
+            notes.append("The silos keep to themselves how many samples of each class they have.")
     summary = read_summary(directory) if (directory / SUMMARY).exists() else None
     finished = (
         summary is not None
@@ -124,6 +126,7 @@ def read_run(directory: Path) -> Run:
         rounds=rounds,
         summary=summary if summary is not None and finished else _so_far(directory, settings, rounds, partition),
         partition=partition,
+        class_names=class_names,
         finished=finished,
         failure=None if finished else read_failure(directory),
         notes=tuple(notes),

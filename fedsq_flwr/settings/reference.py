@@ -1,4 +1,4 @@
-"""The help of ``fedsq run`` and the reference of settings, written from the classes."""
+"""The help of ``fedsq run`` and ``fedsq silo``, and the reference of settings, written from the classes."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from fedsq_flwr.settings.composition import conf_directory
 from fedsq_flwr.settings.fields import MISSING, Entry, catalogue
 from fedsq_flwr.settings.mistakes import allowed_values, written
 from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import SiloSettings
 
 GROUPS = ("data", "backbone", "partition", "method", "executor", "experiment")
 _WIDTH = 80
@@ -57,6 +58,15 @@ def help_text(own: Mapping[str, Sequence[str]] = MappingProxyType({})) -> str:
         for entry in entries:
             lines += _entry(entry)
     return "\n".join(lines)
+
+
+def silo_help() -> str:
+    """Return the settings that ``fedsq silo --help`` lists, in 80 columns."""
+    lines = [
+        "Settings, NAME=VALUE or NAME: VALUE in a file, with their defaults. Those",
+        "without a default must be given; those of privacy where any of them is:",
+    ]
+    return "\n".join([*lines, *(line for entry in catalogue(SiloSettings).values() for line in _entry(entry))])
 
 
 def _choices(group: str, names: Sequence[str]) -> list[str]:

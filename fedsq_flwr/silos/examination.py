@@ -71,6 +71,7 @@ def _work(silo: SiloSettings, run: RunSettings | None, tell: Callable[[str], Non
     tell("loading torch")
     from fedsq_flwr.silos.checks.images import check_images
     from fedsq_flwr.silos.checks.machine import check_memory
+    from fedsq_flwr.silos.checks.privacy import check_privacy
     from fedsq_flwr.silos.checks.start import check_gates, check_weights
 
     names: Sequence[str] | None = None if run is None else run.data.classes
@@ -83,6 +84,8 @@ def _work(silo: SiloSettings, run: RunSettings | None, tell: Callable[[str], Non
     yield skip("memory", "data") if contents is None else check_memory(run, contents.images)
     if contents is not None:
         names = contents.class_names
+        if (private := check_privacy(silo, run, contents.train)) is not None:
+            yield private
     if names is None:
         yield from (skip(check, "data") for check in _OF_A_RUN[1:])
         return

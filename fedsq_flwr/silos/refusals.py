@@ -45,7 +45,7 @@ def _of_status(response: httpx.Response) -> str:
     if response.status_code == httpx.codes.PRECONDITION_FAILED:
         return (
             "does not know this silo: private_key is not registered there "
-            "(flwr supernode register KEY.pub), or is of a silo that is connected already"
+            "(flwr supernode register KEY.pub), or is of a silo that is connected already, or was until a minute ago"
         )
     detail = told.message if told is not None else response.reason_phrase
     return f"answers {response.status_code}: {' '.join(str(detail).split())}"

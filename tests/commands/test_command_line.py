@@ -10,7 +10,9 @@ from fedsq_flwr import __version__
 from fedsq_flwr.cli import main
 from fedsq_flwr.commands.hydra_main import parse_overrides
 from fedsq_flwr.settings.composition import compose_settings
+from fedsq_flwr.settings.fields import catalogue
 from fedsq_flwr.settings.run import RunSettings
+from fedsq_flwr.settings.silo import SiloSettings
 
 TAKE_OVERRIDES = ("run", "calibrate", "rehearse", "partition")
 
@@ -60,6 +62,18 @@ def test_the_usage_says_where_overrides_go(command, capsys):
     usage = capsys.readouterr().out.partition("\n\n")[0]
     assert usage.startswith(f"usage: fedsq {command} ")
     assert usage.endswith("[OVERRIDE ...]")
+
+
+def test_the_help_of_a_silo_lists_all_its_settings_in_eighty_columns(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["silo", "--help"])
+    told = capsys.readouterr().out
+    assert done.value.code == 0
+    assert told.startswith("usage: fedsq silo ")
+    assert {f"  {name}=" for name in catalogue(SiloSettings)} <= {
+        line.partition("=")[0] + "=" for line in told.split("\n")
+    }
+    assert max(map(len, told.splitlines())) <= 80
 
 
 @pytest.fixture

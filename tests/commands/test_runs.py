@@ -89,6 +89,7 @@ def test_the_status_of_a_run_that_goes_on(tmp_path, capsys):
         write_config(run / "config.yaml", DIGITS)
         assert "  round     1 of 3, for 0:0" in printed(capsys, "status", "run")
         leave_rounds(run, 1)
+        assert "  a round   2.0 s, the first\n" in printed(capsys, "status", "run")
         drop = {"silo": 1, "reason": "has \x1b[2J left", "while": "training"}
         History(run / "history.jsonl").append(line(2, accuracy=0.75, dropped=[drop], waited={0: 42.0}))
         told = printed(capsys, "status", "run")
@@ -126,9 +127,11 @@ def test_the_status_says_who_is_awaited_and_who_failed(tmp_path, capsys):
     )
 
 
-def test_the_status_of_a_run_that_is_over(some_runs, capsys):
+def test_the_status_of_a_run_that_is_over(some_runs, tmp_path, capsys):
     told = printed(capsys, "status", "runs/a")
     assert told.startswith("runs/a: finished\n")
     assert "  round     3 of 3 are finished\n" in told
+    leave_rounds(tmp_path / "runs" / "b", 1)
+    assert "  round     1 of 3 is finished\n" in printed(capsys, "status", "runs/b")
     assert "left" not in told
     assert "  problem   history.jsonl, line 1: the field 'round' is missing" in printed(capsys, "status", "runs/c")

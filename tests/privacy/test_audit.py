@@ -118,8 +118,13 @@ def test_a_log_that_was_written_anew_is_not_what_the_server_was_told(log: AuditL
 
 def test_a_silo_that_told_nothing_is_told_as_such(log: AuditLog, tmp_path: Path) -> None:
     run = run_told(tmp_path / "run", lines=1, last="ab" * 32)
-    with pytest.raises(DataError, match=r"summary\.json: says of no audit log of silo None"):
+    with pytest.raises(DataError, match="has no line of a silo that started"):
         audit(log.path, run)
+    log.append("started", {"silo": 1})
+    with pytest.raises(DataError, match=r"summary\.json: says of no audit log of silo 1"):
+        audit(log.path, run)
+    with pytest.raises(DataError, match=r"summary\.json: there is no such file; a run writes it at its end"):
+        audit(log.path, tmp_path)
     log.append("started", {"silo": 0})
     assert f"run {run}: silo 0 told nothing of its log: was away" in audit(log.path, run)
 

@@ -44,6 +44,12 @@ def test_each_measure_has_its_intervals_and_each_class_its_recall(make_run) -> N
     assert "AUROC is undefined" not in text
 
 
+def test_classes_have_their_names_also_where_the_silos_shares_are_unknown(make_run) -> None:
+    files = measured(make_run)
+    files.partition = {"name": "silos", "class_names": ["checks", "noise", "stripes"], "validation": 0, "test": 0}
+    assert [row.name for row in class_rows(read_run(files.write()))] == ["checks", "noise", "stripes"]
+
+
 def test_what_is_undefined_is_said(make_run) -> None:
     text = page.render(read_run(measured(make_run, lacking=1).write()), [], [])
     assert "AUROC is undefined on the test set, where a class has no sample." in text

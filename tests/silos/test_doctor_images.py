@@ -26,7 +26,7 @@ def test_images_are_counted_by_part_and_class(folder: Path) -> None:
     finding, contents = checked(folder)
     assert finding.mark == Mark.OK
     assert finding.found.splitlines() == ["train 3: cat=2, dog=1", "validation 1: cat=0, dog=1"]
-    assert contents == Contents(("cat", "dog"), 4)
+    assert contents == Contents(("cat", "dog"), 4, 3)
 
 
 def test_classes_are_in_the_runs_order_and_may_lack_images(folder: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_first_files_that_cannot_be_read_are_named(folder: Path, unreadable:
         str(folder / "train" / "cat" / f"x{place}.png") for place in range(5)
     ]
     assert advice in finding.advice
-    assert contents == Contents(("cat", "dog"), 4)
+    assert contents == Contents(("cat", "dog"), 4, 3)
 
 
 def test_a_part_of_which_nothing_can_be_read_fails(folder: Path) -> None:
@@ -103,7 +103,7 @@ def test_what_gives_no_image_is_told_as_in_a_run(folder: Path) -> None:
         "train: no image of the class eel",
         "train: 4 files left out because of the suffix: 4 .dcm (eel/0.dcm, eel/1.dcm, eel/2.dcm, ...)",
     ]
-    assert contents == Contents(("cat", "dog", "eel"), 4)
+    assert contents == Contents(("cat", "dog", "eel"), 4, 3)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\u202eb", "\udce9"])

@@ -26,6 +26,7 @@ class Contents:
 
     class_names: tuple[str, ...]
     images: int
+    train: int
 
 
 def check_images(
@@ -55,7 +56,7 @@ def check_images(
     except DataError as error:
         return fail(_NAME, error, "", f"ls -l {shlex.quote(str(folder))}"), None
     counted, problems = _read(samples, class_names, tell)
-    contents = Contents(class_names, sum(count.total() for count in counted.values()))
+    contents = Contents(class_names, sum(count.total() for count in counted.values()), counted["train"].total())
     told = [_of_part(part, count, class_names) for part, count in counted.items()] + gaps
     if problems:
         total = contents.images + len(problems)

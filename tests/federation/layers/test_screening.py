@@ -273,7 +273,8 @@ def test_a_reply_without_a_number_that_the_round_reads_costs_one_reply_not_the_r
     if (kind, change) == ("evaluate", "nan"):  # a diverged model is no fault of the silo's
         assert line.dropped == ()
     else:
-        reason = f"has nan under '{name}'" if change == "nan" else f"has no number under '{name}'"
+        diverged = f"has nan under '{name}': its training diverged, as from too large a learning_rate"
+        reason = diverged if change == "nan" else f"has no number under '{name}'"
         assert [(drop.silo, drop.reason) for drop in line.dropped] == [(1, reason)]
 
 
