@@ -100,16 +100,16 @@ def test_a_silo_may_join_after_the_first_round_and_another_may_leave_in_the_midd
 
 
 def test_a_round_goes_on_without_a_silo_that_hangs_and_one_that_is_stopped_and_the_first_comes_back(
-    run, silo
+    federation, run, silo
 ) -> None:
     honest, hangs, dies = silos = [silo(0), silo(1, "honest", "wait", "honest"), silo(2, "honest", "wait")]
     for process in silos:
         process.wait_for(" ready\n")
-    federation = run("rounds=4", "executor.reply_fraction=0.3", "executor.reply_grace=4")
+    going = run("rounds=4", "executor.reply_fraction=0.3", "executor.reply_grace=4")
     hangs.wait_for("waiting for go-2\n")
     dies.wait_for("waiting for go-2\n")
     dies.send(signal.SIGSTOP)
-    line = federation.finishes_round(2)
+    line = going.finishes_round(2)
     assert (line["sampled"], line["replies"]) == (3, 1)
     assert set(line["waited"]) == {"1", "2"}
     assert all(3 < seconds < 30 for seconds in line["waited"].values())
@@ -121,13 +121,14 @@ def test_a_round_goes_on_without_a_silo_that_hangs_and_one_that_is_stopped_and_t
     lets_go(hangs, 2)
     dies.send(signal.SIGKILL)
     hangs.wait_for("round 2: train answered")
-    assert federation.process.ends() == 0
-    last = federation.finishes_round(4)
+    assert going.process.ends() == 0
+    last = going.finishes_round(4)
     assert last["replies"] == len(last["silo_accuracies"]) == 2  # late once, it takes part again
-    assert "silo 1 answered train, round 2 too late" in (federation.output / "flower.log").read_text()
+    assert "silo 1 answered train, round 2 too late" in (going.output / "flower.log").read_text()
     for process in (honest, hangs):
         assert process.runs()
         assert "Traceback" not in process.said()
+    tell_that_it_went(federation.superlink, federation.silos[2], dies)  # another test starts this silo again
 
 
 def tell_that_it_went(superlink: LocalSuperLink, words: list[str], silo: Process) -> None:
