@@ -7,6 +7,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from fedsq_flwr.federation import answer_query
+from fedsq_flwr.federation.arrays import to_tensor
 from fedsq_flwr.federation.protocol import ARRAYS, CONFIG, METRICS
 
 Change = Callable[[int, RecordDict], None]
@@ -32,7 +33,9 @@ def toy_app(spoil: Change = lambda silo, content: None, seen: list[Message] | No
         if seen is not None:
             seen.append(message)
         silo = int(context.node_config["partition-id"])
-        arrays = {name: Array(array.numpy() + np.float32(silo)) for name, array in message.content[ARRAYS].items()}
+        # Not `Array.numpy`, whose parser must not run beside that of the server's thread (CPython issue 106905).
+        values = {name: to_tensor(array).numpy() for name, array in message.content[ARRAYS].items()}
+        arrays = {name: Array(array + np.float32(silo)) for name, array in values.items()}
         metrics = MetricRecord({"num-examples": silo + 1, "train_loss": float(silo), "train_seconds": 0.5})
         content = RecordDict({ARRAYS: ArrayRecord(arrays), METRICS: metrics, CONFIG: echo(message)})
         spoil(silo, content)
