@@ -33,6 +33,7 @@ from fedsq_flwr.federation.structures import ContextStructures, DiskStructures, 
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning.checkpointing import TrainingCheckpoint
 from fedsq_flwr.learning.precision import choose_device
+from fedsq_flwr.learning.streams import WorkerStreams
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
 from fedsq_flwr.privacy.ledger import Ledger
@@ -91,6 +92,7 @@ class SiloService:
         self._folder: Latest[tuple[RunSettings, int, int], SiloData] = Latest()
         self._models: Latest[tuple[RunSettings, int], ModelPool] = Latest()
         self._checkpoint: TrainingCheckpoint | None = None
+        self._streams = WorkerStreams()
 
     @contextmanager
     def client(self, message: Message, context: Context) -> Iterator[FedSQClient]:
@@ -112,7 +114,7 @@ class SiloService:
             train, held_out = data.train.to(device), data.held_out.to(device)
             if read_site(context.node_config).is_real:
                 check_packed(array_records(message.content)[ARRAYS], models.first.quantitative_state())
-            with models.borrow(device) as model:
+            with models.borrow(device) as model, self._streams.on(device):
                 yield FedSQClient(
                     model,
                     train=(train.images, train.labels),
