@@ -9,6 +9,7 @@ import torch
 
 from fedsq_flwr.gating.packed import native
 from scripts.benchmarks import (
+    cluster,
     engine,
     epochs,
     evaluation,
@@ -17,6 +18,7 @@ from scripts.benchmarks import (
     population,
     ray_rounds,
     rounds,
+    server_memory,
     silos,
     steps,
 )
@@ -33,10 +35,12 @@ BENCHMARKS = {
     "engine": engine.run,
     "ray": ray_rounds.run,
     "population": population.run,
+    "server_memory": server_memory.run,
+    "cluster": cluster.run,
     "gpu": gpu.run,
 }
 #: Run only when they are named: they time rounds, not steps, and the first two take a quarter of an hour.
-ON_REQUEST = ("rounds", "silos", "engine", "ray", "population", "gpu")
+ON_REQUEST = ("rounds", "silos", "engine", "ray", "population", "server_memory", "cluster", "gpu")
 
 
 def main() -> None:
