@@ -175,8 +175,9 @@ def nested(name: str, brackets: str, levels: int = 900) -> str:
     return f'{{"experiment": "digits", "{name}": {opening * levels}1{brackets[1] * levels}}}'
 
 
-def changed(**changes: object) -> str:
-    return json.dumps(composed().plain() | changes)
+@pytest.fixture(scope="module")
+def plain_settings() -> dict[str, object]:
+    return compose_settings().plain()
 
 
 @pytest.mark.parametrize(
@@ -197,33 +198,36 @@ def changed(**changes: object) -> str:
         (nested("no_such", "[]"), "no_such: there is no such setting"),
         ('{"rounds": ' + "9" * 5000 + "}", "settings: no JSON: Exceeds the limit"),
         (" " * (MAX_JSON + 1), f"settings: {MAX_JSON + 1:,} characters; allowed are {MAX_JSON:,}"),
-        (changed(rouns=3), "rouns: there is no such setting; did you mean rounds?"),
-        (changed(**{"no\nsuch": 3}), "no such: there is no such setting"),
-        (changed(rounds="3"), "rounds=3: must be a whole number"),
-        (changed(rounds=0), "rounds=0: must be at least 1"),
-        (changed(rounds=True), "rounds=true: must be a whole number"),
-        (changed(learning_rate=10**400), "learning_rate=a number of many digits: must be a number"),
-        (changed(learning_rate=float("nan")), "learning_rate=nan: must be a finite number"),
-        (changed(learning_rate=float("inf")), "learning_rate=inf: must be a finite number"),
-        (changed(trackers=["mlflow"] * 10_000), "trackers=[mlflow, mlflow, "),
-        (changed(output="\x1b[2J", rounds="\x1b[2J\r\x00"), "rounds=[2J: must be a whole number"),
-        (changed(resume="yes"), "resume=yes: must be true or false"),
-        (changed(data=None), "data=null: must be a group of settings"),
-        (changed(data=[]), "data=[]: must be a group of settings"),
-        (changed(method=7), "method=7: must be a group of settings"),
-        (changed(partition={"name": "nope"}), "partition.name=nope: allowed are iid, dirichlet, "),
-        (changed(partition={}), "partition.name=null: allowed are iid, dirichlet, "),
+        ({"rouns": 3}, "rouns: there is no such setting; did you mean rounds?"),
+        ({"no\nsuch": 3}, "no such: there is no such setting"),
+        ({"rounds": "3"}, "rounds=3: must be a whole number"),
+        ({"rounds": 0}, "rounds=0: must be at least 1"),
+        ({"rounds": True}, "rounds=true: must be a whole number"),
+        ({"learning_rate": 10**400}, "learning_rate=a number of many digits: must be a number"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan: must be a finite number"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf: must be a finite number"),
+        ({"trackers": ["mlflow"] * 10_000}, "trackers=[mlflow, mlflow, "),
+        ({"output": "\x1b[2J", "rounds": "\x1b[2J\r\x00"}, "rounds=[2J: must be a whole number"),
+        ({"resume": "yes"}, "resume=yes: must be true or false"),
+        ({"data": None}, "data=null: must be a group of settings"),
+        ({"data": []}, "data=[]: must be a group of settings"),
+        ({"method": 7}, "method=7: must be a group of settings"),
+        ({"partition": {"name": "nope"}}, "partition.name=nope: allowed are iid, dirichlet, "),
+        ({"partition": {}}, "partition.name=null: allowed are iid, dirichlet, "),
         (
-            changed(partition={"name": "iid", "alpha": 1.0}),
+            {"partition": {"name": "iid", "alpha": 1.0}},
             "partition.alpha=1.0: is a setting of partition=dirichlet",
         ),
-        (changed(executor={"name": "inprocess", "__class__": "x"}), "executor.__class__: there is no such setting"),
-        (changed(output="x" * 1000, rounds="y" * 1000), "rounds=" + "y" * 197 + "...: must be a whole number"),
+        ({"executor": {"name": "inprocess", "__class__": "x"}}, "executor.__class__: there is no such setting"),
+        ({"output": "x" * 1000, "rounds": "y" * 1000}, "rounds=" + "y" * 197 + "...: must be a whole number"),
     ],
-    ids=lambda value: value[:40],
+    ids=lambda value: str(value)[:40],
 )
-def test_a_hostile_json_is_refused_in_one_short_line(sent: str, line: str) -> None:
-    told = complaint(**{SETTINGS: sent})
+def test_a_hostile_json_is_refused_in_one_short_line(
+    sent: str | dict[str, object], line: str, plain_settings
+) -> None:
+    """``sent`` is the text, or what is other than in right settings."""
+    told = complaint(**{SETTINGS: sent if isinstance(sent, str) else json.dumps(plain_settings | sent)})
     assert told.isprintable()
     assert told.startswith(line)
     assert len(told) < 500

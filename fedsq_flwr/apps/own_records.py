@@ -37,6 +37,8 @@ class OwnRecords:
         What the run is.
     seed : int
         Of the bootstrap.
+    most : int
+        Runs that are kept beside this folder, this one included; at least 1.
     local : bool
         Whether a local model is trained.
     files : sequence of str, optional
@@ -44,11 +46,19 @@ class OwnRecords:
     """
 
     def __init__(
-        self, folder: Path, about: About, *, seed: int, local: bool = False, files: Sequence[str] | None = None
+        self,
+        folder: Path,
+        about: About,
+        *,
+        seed: int,
+        most: int,
+        local: bool = False,
+        files: Sequence[str] | None = None,
     ) -> None:
         self._run = OwnRun(folder)
         self._about = about
         self._seed = derive_seed(seed, "own figures")
+        self._most = most
         self._local = LocalModel(folder / _LOCAL) if local else None
         self._files = files
 
@@ -66,14 +76,14 @@ class OwnRecords:
     def trained(self, orders: RoundOrders, result: TrainingResult) -> None:
         """Record loss and duration of the training."""
         with self._at_its_own_cost("the training was not recorded"):
-            self._run.begin(self._about)
+            self._run.begin(self._about, self._most)
             told = {"round": orders.round, "train_loss": result.loss, "train_seconds": result.seconds}
             self._run.add(OwnRound.model_validate(told))
 
     def evaluated(self, silo: Silo, orders: RoundOrders, result: Evaluation) -> None:
         """Record the figures of the averaged model, and of the local one."""
         with self._at_its_own_cost("the evaluation was not recorded"):
-            self._run.begin(self._about)
+            self._run.begin(self._about, self._most)
             told: dict[str, object] = {"round": orders.round, "federated": self._figures(result)}
             standing = None if self._local is None else self._local.load_into(silo.model)
             alone = None if standing is None else silo.assess(predictions=True)

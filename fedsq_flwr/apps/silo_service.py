@@ -39,7 +39,15 @@ from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
 from fedsq_flwr.privacy.ledger import Ledger
 from fedsq_flwr.records.own_figures import About
 from fedsq_flwr.settings.run import MAX_JSON, RunSettings
-from fedsq_flwr.settings.silo import Site, at_site, privacy_folder, read_site, reports_folder, state_folder
+from fedsq_flwr.settings.silo import (
+    Site,
+    at_site,
+    privacy_folder,
+    read_site,
+    reports_folder,
+    reports_kept,
+    state_folder,
+)
 
 log = logging.getLogger(__name__)
 
@@ -222,9 +230,10 @@ class SiloService:
 
 
 def own_records(context: Context, settings: RunSettings, data: SiloData) -> OwnRecords | None:
-    """Return what records a real silo's own figures; None for a silo of a simulation."""
+    """Return what records a silo's own figures; None for a silo that keeps none, as that of a simulation."""
     site, run = read_site(context.node_config), str(context.run_id)
-    if not site.is_real:
+    most = reports_kept(site)
+    if not most:
         return None
     about = About(
         run=run,
@@ -241,7 +250,8 @@ def own_records(context: Context, settings: RunSettings, data: SiloData) -> OwnR
     )
     wanted = data.held_out_files if site.keep_predictions else ()
     files = [os.path.relpath(path, site.data_path) for path in wanted] or None
-    return OwnRecords(reports_folder(site) / run, about, seed=settings.seed, local=site.local_model, files=files)
+    folder, local = reports_folder(site) / run, site.local_model
+    return OwnRecords(folder, about, seed=settings.seed, most=most, local=local, files=files)
 
 
 def privacy_of(site: Site) -> PrivacyGuard | None:

@@ -134,9 +134,8 @@ def auroc_of(predictions: Predictions) -> float | None:
         return None
     from sklearn.metrics import roc_auc_score  # takes a second and a half to import: only where it is wanted
 
-    by_class = (predictions.labels == each for each in range(classes))
-    pairs = zip(by_class, predictions.probabilities.T, strict=True)
-    return float(np.mean([roc_auc_score(is_class, scores) for is_class, scores in pairs]))
+    is_class = predictions.labels[:, None] == np.arange(classes)
+    return float(roc_auc_score(is_class.astype(np.int64), predictions.probabilities, average="macro"))
 
 
 def measure_counts(counts: Counts, auroc: float | None = None) -> Measures:

@@ -5,6 +5,7 @@ of two that say the same the later one counts.
 """
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -77,17 +78,21 @@ class OwnRun:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def begin(self, about: About) -> None:
-        """Write what the run is, if it is not there.
+    def begin(self, about: About, most: int) -> None:
+        """Write what the run is, if it is not there. Of ``most`` + 1 runs the one that is over longest makes room.
 
         Raises
         ------
         OSError
-            If it cannot be written.
+            If it cannot be written, or an old run cannot be removed.
         """
-        if not (self.folder / ABOUT).exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_as_json(self.folder / ABOUT, about)
+        if (self.folder / ABOUT).exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_as_json(self.folder / ABOUT, about)
+        others = [run for run in _runs(self.folder.parent) if run != self.folder]
+        for old in sorted(others, key=_last_written)[: max(0, len(others) + 1 - most)]:
+            shutil.rmtree(old)
 
     def about(self) -> About:
         """Return what the run is.
@@ -141,7 +146,15 @@ def newest_run(reports: Path) -> OwnRun:
     DataError
         If there is none.
     """
-    runs = [path.parent for path in reports.glob(f"*/{ABOUT}")]
+    runs = _runs(reports)
     if not runs:
         raise DataError(f"{reports}: has no run's figures; a silo writes them while it takes part")
-    return OwnRun(max(runs, key=lambda run: max(path.stat().st_mtime_ns for path in run.iterdir())))
+    return OwnRun(max(runs, key=_last_written))
+
+
+def _runs(reports: Path) -> list[Path]:
+    return [path.parent for path in reports.glob(f"*/{ABOUT}")]
+
+
+def _last_written(run: Path) -> int:
+    return max(path.stat().st_mtime_ns for path in run.iterdir())

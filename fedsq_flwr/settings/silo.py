@@ -20,8 +20,8 @@ from fedsq_flwr.settings.run import RunSettings
 #: Keys of Flower's node config that say which silo a node is.
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 STATE_DIR = "~/.cache/fedsq_flwr"
-#: Models of runs that a silo keeps.
-KEEP_MODELS = 10
+#: Runs of which a silo keeps the models, and its own reports.
+KEEP_MODELS, KEEP_REPORTS = 10, 50
 #: The most characters of a silo's name.
 LONGEST_NAME = 40
 Minutes = Annotated[float, Field(ge=0, le=10_000)]
@@ -90,6 +90,8 @@ class Site(Settings):
     """As ``executor.gate_cache_bytes``."""
     keep_models: Annotated[int, Field(ge=0)] | None = None
     """Runs whose models are kept in ``state_dir``, the newest; 0: none is taken."""
+    keep_reports: Annotated[int, Field(ge=0)] | None = None
+    """Runs whose figures and pages of its own the silo keeps in ``state_dir``, the newest; 0: none are made."""
     local_model: bool = False
     """Whether the silo also trains a model alone, for its own report."""
     keep_predictions: bool = False
@@ -103,6 +105,7 @@ class Site(Settings):
     def _consistent(self) -> Self:
         kept = self.privacy is None or self.state_dir is not None
         self.require(kept, "state_dir", "must be given with privacy, whose ledger lies there")
+        _check_reports(self)
         return self
 
     @property
@@ -140,6 +143,8 @@ class SiloSettings(Settings):
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
     keep_models: Annotated[int, Field(ge=0)] = KEEP_MODELS
     """Runs whose models are kept in ``state_dir/models``, the newest, as the server sends them; 0: none is taken."""
+    keep_reports: Annotated[int, Field(ge=0)] = KEEP_REPORTS
+    """Runs whose site reports are kept in ``state_dir/reports``, the newest; 0: none are made."""
     local_model: bool = False
     """Whether a model is trained on the silo's images alone beside the federation's, for the site report: each round
     takes twice as long here."""
@@ -160,6 +165,7 @@ class SiloSettings(Settings):
         for name in ("private_key", "root_certificates"):
             plain = self.insecure and getattr(self, name) is not None
             self.require(not plain, name, "must be null with insecure=true, which is for trials on one machine")
+        _check_reports(self)
         return self
 
     def check_files(self) -> None:
@@ -276,6 +282,12 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
     return settings.changed(**changes)
 
 
+def _check_reports(silo: Site | SiloSettings) -> None:
+    for name in ("local_model", "keep_predictions"):
+        useful = silo.keep_reports != 0 or not getattr(silo, name)
+        silo.require(useful, name, "must be false with keep_reports=0: it is for the silo's own report")
+
+
 def state_folder(site: Site) -> Path:
     """Return the folder that a real silo keeps its files in."""
     return Path(site.state_dir or STATE_DIR).expanduser()
@@ -284,6 +296,13 @@ def state_folder(site: Site) -> Path:
 def reports_folder(site: Site) -> Path:
     """Return the folder of a real silo's own reports, a folder a run."""
     return state_folder(site) / "reports"
+
+
+def reports_kept(site: Site) -> int:
+    """Return of how many runs a silo keeps its own reports; those of a simulation make none."""
+    if not site.is_real:
+        return 0
+    return KEEP_REPORTS if site.keep_reports is None else site.keep_reports
 
 
 def models_kept(site: Site) -> int:

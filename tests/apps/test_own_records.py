@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from io import StringIO
 from pathlib import Path
 
@@ -30,9 +31,9 @@ CLASSES = ("cat", "dog", "<hen>")
 PRIVACY = PrivacyTerms(unit="silo", clip=1, noise_multiplier=3, delta=1e-5, max_epsilon=1000)
 
 
-def records(state: Path, **options) -> OwnRecords:
+def records(state: Path, run: str = "77", **options) -> OwnRecords:
     about = About(
-        run="77",
+        run=run,
         silo=1,
         silos=2,
         name="north",
@@ -43,7 +44,7 @@ def records(state: Path, **options) -> OwnRecords:
         train=len(samples(1)[1]),
         held_out=len(samples(2)[1]),
     )
-    return OwnRecords(state / "reports" / "77", about, seed=3, **options)
+    return OwnRecords(state / "reports" / run, about, **{"seed": 3, "most": 50, **options})
 
 
 def silo_of(model, observer=None, **options):
@@ -141,6 +142,17 @@ def test_a_full_disk_costs_the_silo_its_page_and_the_run_nothing(tmp_path, caplo
     replies, _ = federated_rounds(silo_of(QuantitativeCopy(network()), records(tmp_path, local=True)))
     assert len(replies) == 4
     assert "site report: the training was not recorded" in caplog.text
+
+
+def test_the_newest_runs_are_kept_and_what_is_no_run_stays(tmp_path):
+    (tmp_path / "reports" / "mine").mkdir(parents=True)
+    for number, run in enumerate(("8", "9", "7", "6")):
+        federated_rounds(silo_of(QuantitativeCopy(network()), records(tmp_path, run, most=2)), rounds=1)
+        for path in (tmp_path / "reports" / run).iterdir():
+            os.utime(path, (number, number))
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {"7", "6", "mine"}
+    federated_rounds(silo_of(QuantitativeCopy(network()), records(tmp_path, "7", most=1)))  # goes on
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {"7", "6", "mine"}
 
 
 def test_half_a_line_is_cut_off_and_lines_of_a_round_add_up(tmp_path):

@@ -26,18 +26,26 @@ SMALL = (
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def pages() -> None:
+    """Runs of this test draw their report, which takes a fifth of their time; those of other tests do not."""
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Run `fedsq run` with small settings, 200 digits and overrides; return the run's directory."""
     monkeypatch.chdir(tmp_path)
     few_digits(monkeypatch)
-
+    without_pages(request, monkeypatch)
     return partial(run_in, tmp_path, (*SMALL, "validation_fraction=0.2"))
 
 
 @pytest.fixture
-def run_all_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def run_all_digits(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
     """As `run`, with all digits, as a process of its own would see them."""
     monkeypatch.chdir(tmp_path)
+    without_pages(request, monkeypatch)
     return partial(run_in, tmp_path, SMALL)
 
 
@@ -47,6 +55,12 @@ def run_in(parent: Path, small: tuple[str, ...], *overrides: str, name: str = "r
         small = tuple(word for word in small if not word.startswith("partition."))
     assert main(["run", *small, f"output={parent / name}", *overrides]) == status
     return parent / name
+
+
+def without_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "pages" not in request.fixturenames:
+        for module in ("job", "apps.callbacks"):
+            monkeypatch.setattr(f"fedsq_flwr.{module}.report_run", lambda *_: None)
 
 
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def start_of(model) -> str:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_runs_from_the_same_start_with_the_same_draws(run, method, monkeypatch):
+def test_every_method_runs_from_the_same_start_with_the_same_draws(run, pages, method, monkeypatch):
     trained = []
 
     def train(model, *args, seed, **options):
@@ -96,7 +96,7 @@ def test_with_a_rate_that_falls_rounds_may_not_change(run, capsys):
     assert "fedsq: rounds: differs from the run" in capsys.readouterr().err
 
 
-def test_without_a_shared_model_the_accuracies_are_the_mean_of_the_silos_models(run, tmp_path, capsys):
+def test_without_a_shared_model_the_accuracies_are_the_mean_of_the_silos_models(run, pages, tmp_path, capsys):
     directory = run("method=local_only", "silos=2")
     line, config = read_history(directory)[-1], read_config(directory / "config.yaml")
     server = Checkpoints(directory / "checkpoints").load_server("last")

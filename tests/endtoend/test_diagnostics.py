@@ -10,7 +10,7 @@ PLAIN = ("plain_best_accuracy", "plain_test_accuracy", "plain_final_accuracy", "
 
 
 @pytest.mark.parametrize("method", ["fedsq", "fedavg"])
-def test_they_change_no_number_and_are_the_same_in_a_resumed_run(run, method):
+def test_they_change_no_number_and_are_the_same_in_a_resumed_run(run, pages, method):
     whole = run("diagnostics=true", f"method={method}", "fraction_train=0.7", name="whole")
     run(f"method={method}", "fraction_train=0.7", "rounds=1", name="broken")  # without them
     resumed = run("diagnostics=true", f"method={method}", "fraction_train=0.7", "resume=true", name="broken")
@@ -50,7 +50,7 @@ def test_every_method_is_compared_with_its_fixed_gates_or_with_its_start(run):
     assert found["fedsq_random_gates"]["flip_rate"] > 2 * found["fedsq"]["flip_rate"]
 
 
-def test_accuracies_of_the_plain_form_are_there_for_fixed_gates_only(run, capsys):
+def test_accuracies_of_the_plain_form_are_there_for_fixed_gates_only(run, pages, capsys):
     fixed = run("rounds=1", name="fixed")
     assert "test with its own ReLUs" in capsys.readouterr().out
     summary = read_summary(fixed)

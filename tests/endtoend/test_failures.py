@@ -102,7 +102,7 @@ def test_finished_rounds_are_kept_when_a_run_is_interrupted(run, monkeypatch, ca
     assert len((directory / "history.jsonl").read_text().splitlines()) == 3
 
 
-def test_a_bad_page_costs_a_finished_run_nothing(run, monkeypatch, capsys):
+def test_a_bad_page_costs_a_finished_run_nothing(run, pages, monkeypatch, capsys):
     def fail(*_):
         raise RuntimeError("no such font")
 

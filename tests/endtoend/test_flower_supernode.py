@@ -15,11 +15,13 @@ from fedsq_flwr.silos.certificates import issue_server_certificate, make_authori
 from fedsq_flwr.silos.keys import make_node_key
 from tests.endtoend.conftest import read_history, read_summary
 
-#: One silo and one round: each of the three messages takes some ten seconds.
+#: One silo and one round.
 TINY = (
     *("backbone.weights=random", "backbone.image_size=8", "learning_rate=0.02", "validation_fraction=0.5"),
     *("rounds=1", "silos=1"),
 )
+#: Each message takes some ten seconds.
+NO_MORE_MESSAGES = "executor.send_model=none"
 
 
 @pytest.mark.slow
@@ -33,12 +35,20 @@ def test_a_supernode_of_flowers_gives_the_simulations_weights_and_keeps_its_gate
     issue_server_certificate(keys, ["localhost", "127.0.0.1"])
     public = make_node_key(keys / "node")
     node_config = f'partition-id=0 num-partitions=1 data-path="{folder}" state-dir="{state}" device="cpu"'
+    node_config += " keep-reports=0"
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with RunLog(tmp_path / "log") as log, LocalSuperLink(log, threads, certificates=keys) as link:
         link.register(public)
         node = start_supernode(link, keys, public.with_suffix(""), node_config, threads)
         try:
-            chosen = [*TINY, *data, "output=silos", "executor.name=silos", f"executor.superlink={link.address}"]
+            chosen = [
+                *TINY,
+                *data,
+                NO_MORE_MESSAGES,
+                "output=silos",
+                "executor=silos",
+                f"executor.superlink={link.address}",
+            ]
             assert main(["run", *chosen, f"executor.root_certificates={keys / 'ca.crt'}"]) == 0
         finally:
             node.terminate()

@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_a_run_on_a_folder_gives_the_numbers_of_a_run_in_memory_to_the_bit(run, folder):
+def test_a_run_on_a_folder_gives_the_numbers_of_a_run_in_memory_to_the_bit(run, pages, folder):
     in_memory = run(name="memory")
     on_folder = run("data=imagefolder", "data.path=images", name="folder")  # relative to where it is started
     assert timeless(read_history(on_folder)) == timeless(read_history(in_memory))

@@ -22,7 +22,7 @@ def test_another_wire_cannot_be_resumed_with(run, capsys):
     assert "wire_dtype: differs from the run" in capsys.readouterr().err
 
 
-def test_silos_evaluate_after_every_kth_round_and_after_the_last(run):
+def test_silos_evaluate_after_every_kth_round_and_after_the_last(run, pages):
     every = run("rounds=5", name="every")
     second = run("rounds=5", "evaluate_every=2", name="second")
     assert read_summary(every)["weights_sha256"] == read_summary(second)["weights_sha256"]

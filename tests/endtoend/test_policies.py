@@ -47,7 +47,7 @@ def test_head_first_the_body_is_the_starts_to_the_bit(run, method):
 
 
 @pytest.mark.parametrize("method", ["fedsq", "fedprox"])
-def test_local_batch_norm_is_in_no_checkpoint_and_the_outcome_says_whose_figures_are_fair(run, method, capsys):
+def test_local_batch_norm_is_in_no_checkpoint_and_the_outcome_says_whose_figures_are_fair(run, pages, method, capsys):
     directory = run(f"method={method}", "batch_norm=local", "fraction_train=0.7")
     state, _ = Checkpoints(directory / "checkpoints").load("last")
     assert not any("bn" in name or "running" in name for name in state)
@@ -64,7 +64,7 @@ def test_a_run_with_local_batch_norm_is_not_resumed(run, capsys):
     assert line.startswith("fedsq: resume=true: not with batch_norm=local: the silos keep their batch norm")
 
 
-def test_late_and_released_gates_run(run):
+def test_late_and_released_gates_run(run, pages):
     directory = run("method.freeze_after=1", "method.release_after=2", "rounds=3")
     lines = read_history(directory)
     assert [len(line["fingerprint"]) for line in lines] == [0, 64, 0]

@@ -20,7 +20,10 @@ PRIVACY = ("unit=record", "clip=1", "noise_multiplier=3", "delta=1e-4", "max_eps
 def test_a_private_silo_takes_part_until_it_refuses_by_name(
     federation, start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = [[*words, f"state_dir={tmp_path}/state-{silo}"] for silo, words in enumerate(federation.silos)]
+    own = [
+        [*words, f"state_dir={tmp_path}/state-{silo}", "keep_reports=1"]
+        for silo, words in enumerate(federation.silos)
+    ]
     own[PRIVATE] += [f"privacy.{word}" for word in PRIVACY]
     own[0] += ["name=north", "local_model=true", "keep_predictions=true"]
     own[2] += ["keep_models=0"]

@@ -171,9 +171,8 @@ def test_the_apps_read_what_the_silo_was_told(good: list[str]) -> None:
     site = read_site(told)
     here = str(Path.cwd())
     expected = {"data_path": f"{here}/data", "weights": f"{here}/file", "state_dir": f"{here}/s"}
-    assert site == Site(
-        **expected, name="Clinic North", device="cpu", gate_cache_bytes=5, keep_models=10, checkpoint_minutes=10.0
-    )
+    expected |= {"name": "Clinic North", "device": "cpu", "gate_cache_bytes": 5}
+    assert site == Site(**expected, keep_models=10, keep_reports=50, checkpoint_minutes=10.0)
     assert config.title == "1 of 2 (Clinic North)"
     assert site.is_real
     assert read_site(read_silo_settings(good).node_config()).weights is None
@@ -203,6 +202,7 @@ def test_nodes_of_a_simulation_have_no_settings_of_their_own() -> None:
         ({"gate-cache-bytes": True}, ("gate-cache-bytes=true", "must be null or a whole number")),
         ({"gate-cache-bytes": -1}, ("gate-cache-bytes=-1", "must be null or at least 0")),
         *[({"name": bad}, ("name=", "1 to 40 printable")) for bad in ("", " a", "a\nb", "x" * 41)],
+        ({"keep-reports": 0, "local-model": True}, ("local-model=true", "must be false with keep_reports=0")),
         ({"device": "tpu"}, ("device=tpu", "allowed are auto, cpu, cuda, cuda:N and mps")),
     ],
 )
