@@ -1,6 +1,6 @@
-"""The planned experiments: list them, run what is missing, print the table of what has ended.
+"""The planned experiments: list them, run what is missing, print tables of what has ended.
 
-Usage: ``python -m scripts.experiments list|run|table [PLAN ...] [--output FOLDER] [--hours H]``. Needs the extra
+Usage: ``python -m scripts.experiments list|run|table|pairs [PLAN ...] [--output FOLDER] [--hours H]``. Needs the extra
 ``imagenet`` and FEDSQ_DATA, a folder with ``cifar10/train.parquet`` and ``test.parquet``. Ctrl-C or SIGTERM stops it;
 the same command goes on within the run that was stopped.
 """
@@ -10,7 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
-from scripts.experiments.plans import PLANS
+from scripts.experiments.pairs import tables
+from scripts.experiments.plans import PLANS, TUNING
 from scripts.experiments.results import read_results, table
 from scripts.experiments.runner import RESULTS, StoppedError, run_plans
 
@@ -18,7 +19,7 @@ from scripts.experiments.runner import RESULTS, StoppedError, run_plans
 def main() -> int:
     """Do what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scripts.experiments", description=__doc__.partition("\n")[0])
-    parser.add_argument("action", choices=("list", "run", "table"))
+    parser.add_argument("action", choices=("list", "run", "table", "pairs"))
     parser.add_argument(
         "plans", nargs="*", metavar="PLAN", help=f"of {', '.join(PLANS)}; by default all, in this order"
     )
@@ -41,6 +42,9 @@ def main() -> int:
         runs = [run for run in PLANS[name](found) if run.name not in listed]
         listed |= {run.name for run in runs}
         missing = [run for run in runs if run.name not in found]
+        if chosen.action == "pairs":
+            print(f"{tables((run.name for run in runs), found, sorted({s for t in TUNING.values() for s in t}))}\n")
+            continue
         minutes = sum(run.minutes for run in missing)
         print(f"{name}: {len(runs)} runs, {len(runs) - len(missing)} ended; the others take {minutes / 60:.1f} h")
         if chosen.action == "list":

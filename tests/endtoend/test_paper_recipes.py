@@ -52,8 +52,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-#: Every network with every data set, and with every partition.
-RUN = ("alexnet_cifar100_dirichlet", "alexnet_cinic10_iid", "resnet18_cifar100_iid", "resnet18_cinic10_dirichlet")
+#: Every network, data set and partition; the others differ in nothing else (`test_each_is_what_its_name_says`).
+RUN = ("alexnet_cinic10_iid", "resnet18_cifar100_dirichlet")
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def test_a_silo_may_join_after_the_first_round_and_another_may_leave_in_the_midd
     first, second = silo(0), silo(1, "honest", "wait", "honest", "wait")
     for early in (first, second):
         early.wait_for(" ready\n")
-    given = ("min_available_silos=2", "min_replies=2", "executor.join_timeout=3", "executor.reply_grace=2")
+    given = ("min_available_silos=2", "min_replies=2", "executor.join_timeout=12", "executor.reply_grace=2")
     federation = run("rounds=5", *given)
     line = federation.finishes_round(1)
     assert (line["sampled"], line["replies"]) == (2, 2)
