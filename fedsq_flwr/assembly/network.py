@@ -1,11 +1,13 @@
 """The pretrained network that both copies start from, and what is known about its weights."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from fedsq_flwr.assembly.normalisation import normalisation
 from fedsq_flwr.assembly.pretraining import pretrained_file
@@ -17,6 +19,8 @@ from fedsq_flwr.settings.backbone import AnyBackbone
 from fedsq_flwr.settings.run import RunSettings
 
 log = logging.getLogger(__name__)
+
+_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.bernoulli_)
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,24 @@ def random_network(settings: RunSettings, classes: int, purpose: str) -> nn.Modu
 
 def network_bytes(backbone: AnyBackbone, classes: int) -> int:
     """Return the most bytes of any state of a backbone's network, packed; no memory is taken for it."""
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutDraws():
         network = build_backbone(backbone.name, in_channels=backbone.in_channels, classes=classes, seed=0)
     tensors: dict[str, torch.Tensor] = network.state_dict()
     return sum(t.numel() * max(4, t.itemsize) + len(name.encode()) + 512 for name, t in tensors.items()) + 4096
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Draws no starting values. For tensors without memory torch draws in Python, and loads its compiler for that."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Give back the tensor that was to be filled; everything else is done."""
+        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
 
 
 def describe_weights(settings: RunSettings, start: Start) -> dict[str, Any]:

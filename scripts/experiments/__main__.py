@@ -1,8 +1,9 @@
 """The planned experiments: list them, run what is missing, print tables of what has ended.
 
-Usage: ``python -m scripts.experiments list|run|table|pairs [PLAN ...] [--output FOLDER] [--hours H]``. Needs the extra
-``imagenet`` and FEDSQ_DATA, a folder with ``cifar10/train.parquet`` and ``test.parquet``. Ctrl-C or SIGTERM stops it;
-the same command goes on within the run that was stopped.
+Usage: ``python -m scripts.experiments list|run|table|pairs [PLAN ...] [--output FOLDER] [--hours H]``. ``table`` has
+means, ``pairs`` differences to FedAvg by seed. Needs the extra ``imagenet`` and FEDSQ_DATA, a folder with
+``cifar10/train.parquet`` and ``test.parquet``. Ctrl-C or SIGTERM stops it; the same command goes on within the run
+that was stopped.
 """
 
 import argparse

@@ -27,10 +27,12 @@ _SILO = """
 import sys, torch
 from fedsq_flwr import client_app
 from fedsq_flwr.assembly.model import build_silo_model, gate_cache, prepare_torch, training_settings
+from fedsq_flwr.assembly.network import network_bytes
 from fedsq_flwr.federation import FedSQClient
 from fedsq_flwr.settings.run import RunSettings
 settings = RunSettings.from_json(sys.argv[1])
 prepare_torch(settings)
+network_bytes(settings.backbone, 10)  # bounds the first message
 samples = torch.zeros(16, 1, 8, 8), torch.arange(16) % 10
 model = build_silo_model(settings, 10)
 options = {"settings": training_settings(settings), "silo": 0, "seed": 0, "gates": gate_cache(settings)}
