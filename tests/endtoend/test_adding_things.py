@@ -1,6 +1,6 @@
 """A new aggregation, partition or data set takes three files: its settings, its code, and a file to choose it by.
 
-Each is added to a copy of the program, and run there as a user would run it.
+All are added to a copy of the program, and run there as a user would run them.
 """
 
 import json
@@ -34,8 +34,8 @@ class Addition:
         A file, the pattern behind which the new class is among the choices, and the class.
     behind : dict of str to str
         For each file, new or old, what is put at its end.
-    overrides : tuple of str
-        One that chooses it, and one of a setting of its own.
+    override, setting : str
+        What chooses it, and what sets a setting of its own.
     other : float
         Another value of that setting.
     """
@@ -43,8 +43,25 @@ class Addition:
     before: dict[str, tuple[str, str]]
     choice: tuple[str, str, str]
     behind: dict[str, str]
-    overrides: tuple[str, str]
+    override: str
+    setting: str
     other: float
+
+    @property
+    def group(self) -> str:
+        return self.override.partition("=")[0]
+
+    @property
+    def name(self) -> str:
+        return self.override.partition("=")[2]
+
+    @property
+    def setting_name(self) -> str:
+        return self.setting.partition("=")[0]
+
+    @property
+    def value(self) -> str:
+        return self.setting.partition("=")[2]
 
     @property
     def files(self) -> set[str]:
@@ -92,7 +109,8 @@ def _(settings: method.Trimmed, run: Surroundings) -> Strategy:
 """,
         "conf/method/trimmed.yaml": "name: trimmed\ngates: pretrained\naggregation: trimmed\n",
     },
-    overrides=("method=trimmed", "method.cut=0.3"),
+    override="method=trimmed",
+    setting="method.cut=0.3",
     other=0.4,
 )
 PARTITION = Addition(
@@ -126,7 +144,8 @@ def _(partition: Doubling, pool: Pool) -> Iterator["Partitioner"]:
 """,
         "conf/partition/doubling.yaml": "# Each silo has more than the one before.\nname: doubling\n",
     },
-    overrides=("partition=doubling", "partition.ratio=1.5"),
+    override="partition=doubling",
+    setting="partition.ratio=1.5",
     other=1.25,
 )
 DATA = Addition(
@@ -159,10 +178,11 @@ def _(data: MnistDigits, cache: Path) -> DataSource:
 """,
         "conf/data/mnist_digits.yaml": "# 5,000 MNIST digits, without a download.\nname: mnist_digits\n",
     },
-    overrides=("data=mnist_digits", "data.test_every=4"),
+    override="data=mnist_digits",
+    setting="data.test_every=4",
     other=3,
 )
-ADDITIONS = {"an aggregation": AGGREGATION, "a partition": PARTITION, "a data set": DATA}
+ADDITIONS = (AGGREGATION, PARTITION, DATA)
 
 
 #: Runs commands one after the other in one process, which loads torch once.
@@ -192,49 +212,51 @@ def commands(program: Path, *words: list[str]) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("added", ADDITIONS)
-def test_three_files_are_enough(added: str, tmp_path: Path) -> None:
-    addition = ADDITIONS[added]
-    assert len(addition.files) == 3
+def test_three_files_are_enough_for_each(tmp_path: Path) -> None:
+    program = tmp_path / "copy"
     for folder in ("fedsq_flwr", "conf"):
-        shutil.copytree(CHECKOUT / folder, tmp_path / "copy" / folder)  # __pycache__ spares a compilation
-    addition.add_to(tmp_path / "copy")
-
-    chosen, own = addition.overrides
-    (group, _, name), (setting, _, value) = chosen.partition("="), own.partition("=")
-    small = ["run", *SMALL]
-    right = {
-        "run": [*small, chosen, own, "output=run"],
-        "default": [*small, chosen, "output=default"],
-        "without": [*small, "output=without"],
-        "sweep": ["run", "-m", *SMALL, "rounds=1", chosen, f"{setting}={value},{addition.other}", "output=sweep"],
-        "partition": ["partition", *SMALL, chosen, own],
-        "help": ["run", "--help"],
-    }
-    if addition is AGGREGATION:  # these commands take no notice of what was added, so once will do
-        right["resumed"] = [*small, chosen, own, "rounds=3", "resume=true", "output=run"]
-        right["report"] = ["report", "run", "without", "--output", "comparison"]
-    wrong = {
-        "mistake": [*small, chosen, f"{setting}=no", "output=wrong"],
-        "foreign": [*small, own, "output=wrong"],
-        "unknown": [*small, f"{group}=nope", "output=wrong"],
-    }
-    done = dict(zip([*right, *wrong], commands(tmp_path / "copy", *right.values(), *wrong.values()), strict=True))
+        shutil.copytree(CHECKOUT / folder, program / folder)  # __pycache__ spares a compilation
+    small, right, wrong = ["run", *SMALL], {"without": ["run", *SMALL, "output=without"]}, {}
+    for addition in ADDITIONS:
+        assert len(addition.files) == 3
+        addition.add_to(program)
+        name, chosen, own = addition.name, addition.override, addition.setting
+        values = f"{addition.setting_name}={addition.value},{addition.other}"
+        right |= {
+            f"{name}: run": [*small, chosen, own, f"output={name}"],
+            f"{name}: default": [*small, chosen, f"output={name}-default"],
+            f"{name}: sweep": ["run", "-m", *SMALL, "rounds=1", chosen, values, f"output={name}-sweep"],
+            f"{name}: partition": ["partition", *SMALL, chosen, own],
+        }
+        wrong |= {
+            f"{name}: mistake": [*small, chosen, f"{addition.setting_name}=no", "output=wrong"],
+            f"{name}: foreign": [*small, own, "output=wrong"],
+            f"{name}: unknown": [*small, f"{addition.group}=nope", "output=wrong"],
+        }
+    first = ADDITIONS[0]
+    right["resumed"] = [*small, first.override, first.setting, "rounds=3", "resume=true", f"output={first.name}"]
+    right["report"] = ["report", first.name, "without", "--output", "comparison"]
+    right["help"] = ["run", "--help"]
+    done = dict(zip([*right, *wrong], commands(program, *right.values(), *wrong.values()), strict=True))
     assert {key: told for key, told in done.items() if told[0] != (key in wrong)} == {}
 
-    summaries = [json.loads((tmp_path / each / "summary.json").read_text()) for each in ("run", "default", "without")]
-    assert summaries[0][group] == name
-    assert len({summary["weights_sha256"] for summary in summaries}) == 3
-    assert f"{setting.partition('.')[2]}: {value}\n" in (tmp_path / "run" / "config.yaml").read_text()
-    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
-    assert [(line["replies"], line["dropped"]) for line in lines] == [(4, [])] * (3 if "resumed" in right else 2)
-    assert len(list((tmp_path / "sweep").glob("*/summary.json"))) == 2
-    assert (tmp_path / "run" / "report.html").is_file()
+    for addition in ADDITIONS:
+        name, setting, value = addition.name, addition.setting_name, addition.value
+        runs = [tmp_path / each for each in (name, f"{name}-default", "without")]
+        summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
+        assert summaries[0][addition.group] == name
+        assert len({summary["weights_sha256"] for summary in summaries}) == 3
+        assert f"{setting.partition('.')[2]}: {value}\n" in (runs[0] / "config.yaml").read_text()
+        lines = [json.loads(line) for line in (runs[0] / "history.jsonl").read_text().splitlines()]
+        assert [(line["replies"], line["dropped"]) for line in lines] == [(4, [])] * (3 if addition is first else 2)
+        assert len(list((tmp_path / f"{name}-sweep").glob("*/summary.json"))) == 2
+        assert (runs[0] / "report.html").is_file()
 
-    assert name in done["help"][1]
-    assert f"  {setting}=" in done["help"][1]
-    number = "whole number" if isinstance(addition.other, int) else "number"
-    assert done["mistake"][2] == f"fedsq: {setting}=no: must be a {number}\n"
-    assert done["foreign"][2].startswith(f"fedsq: {setting}={value}: is a setting of ")
-    assert name in done["foreign"][2]
-    assert name in done["unknown"][2]
+        assert name in done["help"][1]
+        assert f"  {setting}=" in done["help"][1]
+        number = "whole number" if isinstance(addition.other, int) else "number"
+        mistake, foreign, unknown = (done[f"{name}: {what}"][2] for what in ("mistake", "foreign", "unknown"))
+        assert mistake == f"fedsq: {setting}=no: must be a {number}\n"
+        assert foreign.startswith(f"fedsq: {setting}={value}: is a setting of ")
+        assert name in foreign
+        assert name in unknown
