@@ -1,10 +1,11 @@
 """What ImageNet's features are worth on the images of the silos: a ridge classifier on the frozen network's features.
 
-Usage: ``python -m scripts.frozen_features [--sizes 64 128]``. Needs the extra ``imagenet`` and FEDSQ_DATA, as
-``experiment=imagenet_gates`` does, whose data it takes. The training images of all silos lie in one place here; the
-classifier is chosen on the validation images and tested once. Beside the pretrained statistics of batch norm, the
-features are taken with statistics estimated again on the training images, as
-``method.gate_statistics=reestimated`` would have them if the silos' images were one shuffled batch.
+Usage: ``python -m scripts.frozen_features [--sizes 64 128] [--layers 10 25]``. Needs the extra ``imagenet`` and
+FEDSQ_DATA, as ``experiment=imagenet_gates`` does, whose data it takes. The training images of all silos lie in one
+place here; the classifier is chosen on the validation images and tested once. Beside the pretrained statistics of batch
+norm, the features are taken with statistics estimated again on the training images, as
+``method.gate_statistics=reestimated`` would have them if the silos' images were one shuffled batch; with ``--layers``
+also in the first or the last so many batch norms alone.
 """
 
 import argparse
@@ -27,8 +28,11 @@ def main() -> None:
     """Print a line of a table for each size and each kind of statistics."""
     parser = argparse.ArgumentParser(prog="python -m scripts.frozen_features", description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128], help="pixels a side")
+    parser.add_argument("--layers", type=int, nargs="*", default=[], help="batch norms of the first or last layers")
+    chosen = parser.parse_args()
+    some = {f"reestimated, {end} {n}": layers for n in chosen.layers for end, layers in _ends(n).items()}
     print("| pixels | statistics | penalty | validation | test |\n|---|---|---|---|---|")
-    for size in parser.parse_args().sizes:
+    for size in chosen.sizes:
         settings = compose_settings(
             ["experiment=imagenet_gates", "executor=inprocess", f"backbone.image_size={size}"]
         )
@@ -37,18 +41,22 @@ def main() -> None:
         assert isinstance(data, FederatedData)
         train = torch.cat([part.images[:] for part in data.train]), torch.cat([part.labels for part in data.train])
         others = [(part.images[:], part.labels) for part in (data.validation, data.test)]
-        for kind, model in (("pretrained", network), ("reestimated", reestimated(network, train[0]))):
+        for kind, layers in {"pretrained": slice(0), "reestimated": slice(None), **some}.items():
+            model = reestimated(network, train[0], layers)
             penalty, validation, test = score(model, train, *others)
             print(f"| {size} | {kind} | {penalty:g} | {validation:.3f} | {test:.3f} |", flush=True)
 
 
-def reestimated(network: nn.Module, images: Tensor) -> nn.Module:
-    """Return a copy of ``network`` whose running statistics are those of ``images`` as one batch."""
-    model = copy.deepcopy(network)
-    for module in model.modules():
-        module.training = isinstance(module, nn.BatchNorm2d)
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
+def _ends(number: int) -> dict[str, slice]:
+    return {"first": slice(number), "last": slice(-number, None)}
+
+
+def reestimated(network: nn.Module, images: Tensor, layers: slice) -> nn.Module:
+    """Return a copy of ``network`` in which these batch norms have the statistics of ``images`` as one batch."""
+    model = copy.deepcopy(network).eval()
+    for norm in [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)][layers]:
+        norm.train()
+        norm.momentum = 1.0
     with torch.no_grad():
         model(images)
     return model
