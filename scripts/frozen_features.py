@@ -2,8 +2,8 @@
 
 Usage: ``python -m scripts.frozen_features [--sizes 64 128] [--layers 10 25]``. Needs the extra ``imagenet`` and
 FEDSQ_DATA, as ``experiment=imagenet_gates`` does, whose data it takes. The training images of all silos lie in one
-place here; the classifier is chosen on the validation images and tested once. Beside the pretrained statistics of batch
-norm, the features are taken with statistics estimated again on the training images, as
+place here; the classifier is chosen on the validation images and tested once. Beside the pretrained statistics of
+batch norm, the features are taken with statistics estimated again on the training images, as
 ``method.gate_statistics=reestimated`` would have them if the silos' images were one shuffled batch; with ``--layers``
 also in the first or the last so many batch norms alone.
 """
