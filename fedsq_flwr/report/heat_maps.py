@@ -27,6 +27,8 @@ WRITTEN_ROUNDS = 12  # and up to here wide enough
 MOST_ROUNDS = 10_000  # of the diagnostics, the last ones
 CHANCE = 0.5  # the flip rate of signs that have nothing to do with each other: the strongest colour
 FULLEST = 0.75  # opacity of the fullest cell: a count in it can still be read, on white and on black
+CELL_PIXELS = 16  # a side, of a cell in the image
+MOST_PIXELS = 2000  # along the image, which has fewer a cell if there are many
 
 Diagnoses = Sequence[tuple[int, Diagnostics]]
 
@@ -115,7 +117,12 @@ def _shade(
     image = np.empty((*strength.shape, 4))
     image[..., :3] = to_rgb(svg.CELLS)
     image[..., 3] = FULLEST * np.sqrt(strength)
-    axes.imshow(image, aspect="auto", interpolation="none", extent=extent)
+    # A cell of one pixel would be a blot in programs that smooth the images of an SVG.
+    pixels = max(1, min(CELL_PIXELS, MOST_PIXELS // max(strength.shape)))
+    image = image.repeat(pixels, axis=0).repeat(pixels, axis=1)
+    rows, columns = strength.shape
+    places = extent or (-0.5, columns - 0.5, rows - 0.5, -0.5)
+    axes.imshow(image, aspect="auto", interpolation="none", extent=places)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import io
 import json
 import math
 import os
@@ -10,7 +11,9 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.report import captions, figures, heat_maps, numerals, read_run, report_run, write_report
@@ -468,3 +471,18 @@ def test_the_pages_policy_allows_its_own_script_and_no_other(make_run, no_figure
     script = re.search("<script>(.*?)</script>", page, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'\"" in page
+
+
+@pytest.mark.parametrize(("silos", "classes"), [(3, 2), (50, 10), (200, 100)])
+def test_cells_are_sharp_where_a_program_smooths_images(make_run, silos, classes):
+    """As CairoSVG and MuPDF do: only the outermost pixels of a cell may then mix with those of the next one."""
+    run = read_run(make_run(rounds=1, silos=silos, classes=classes).write())
+    document = heat_maps.partition_picture(run.partition).file("svg").decode()
+    (embedded,) = re.findall(r'href="data:image/png;base64,\s*([^"]+)"', document)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(embedded))))
+    high, wide = pixels.shape[0] / silos, pixels.shape[1] / classes
+    assert min(high, wide) >= 5
+    assert (high, wide) == (int(high), int(wide))
+    cells = pixels.reshape(silos, int(high), classes, int(wide), -1)
+    assert (cells == cells[:, :1, :, :1]).all()
+    assert len(document) < 500_000
