@@ -182,7 +182,7 @@ def _(data: MnistDigits, cache: Path) -> DataSource:
     setting="data.test_every=4",
     other=3,
 )
-ADDITIONS = (AGGREGATION, PARTITION, DATA)
+ADDITIONS = {"an aggregation": AGGREGATION, "a partition": PARTITION, "a data set": DATA}
 
 
 #: Runs commands one after the other in one process, which loads torch once.
@@ -217,7 +217,7 @@ def test_three_files_are_enough_for_each(tmp_path: Path) -> None:
     for folder in ("fedsq_flwr", "conf"):
         shutil.copytree(CHECKOUT / folder, program / folder)  # __pycache__ spares a compilation
     small, right, wrong = ["run", *SMALL], {"without": ["run", *SMALL, "output=without"]}, {}
-    for addition in ADDITIONS:
+    for addition in ADDITIONS.values():
         assert len(addition.files) == 3
         addition.add_to(program)
         name, chosen, own = addition.name, addition.override, addition.setting
@@ -233,14 +233,14 @@ def test_three_files_are_enough_for_each(tmp_path: Path) -> None:
             f"{name}: foreign": [*small, own, "output=wrong"],
             f"{name}: unknown": [*small, f"{addition.group}=nope", "output=wrong"],
         }
-    first = ADDITIONS[0]
+    first = AGGREGATION
     right["resumed"] = [*small, first.override, first.setting, "rounds=3", "resume=true", f"output={first.name}"]
     right["report"] = ["report", first.name, "without", "--output", "comparison"]
     right["help"] = ["run", "--help"]
     done = dict(zip([*right, *wrong], commands(program, *right.values(), *wrong.values()), strict=True))
     assert {key: told for key, told in done.items() if told[0] != (key in wrong)} == {}
 
-    for addition in ADDITIONS:
+    for addition in ADDITIONS.values():
         name, setting, value = addition.name, addition.setting_name, addition.value
         runs = [tmp_path / each for each in (name, f"{name}-default", "without")]
         summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
