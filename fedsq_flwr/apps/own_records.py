@@ -38,7 +38,7 @@ class OwnRecords:
     seed : int
         Of the bootstrap.
     most : int
-        Runs that are kept beside this folder, this one included; at least 1.
+        Runs whose folders are kept, this one included; at least 1.
     local : bool
         Whether a local model is trained.
     files : sequence of str, optional

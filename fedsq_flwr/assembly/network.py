@@ -20,7 +20,7 @@ from fedsq_flwr.settings.run import RunSettings
 
 log = logging.getLogger(__name__)
 
-_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.bernoulli_)
+_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
 @dataclass(frozen=True)

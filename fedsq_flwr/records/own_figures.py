@@ -79,7 +79,7 @@ class OwnRun:
         self.folder = folder
 
     def begin(self, about: About, most: int) -> None:
-        """Write what the run is, if it is not there. Of ``most`` + 1 runs the one that is over longest makes room.
+        """Write what the run is, if it is not there. Then only the ``most`` runs that were written last are kept.
 
         Raises
         ------

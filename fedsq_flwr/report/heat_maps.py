@@ -27,8 +27,8 @@ WRITTEN_ROUNDS = 12  # and up to here wide enough
 MOST_ROUNDS = 10_000  # of the diagnostics, the last ones
 CHANCE = 0.5  # the flip rate of signs that have nothing to do with each other: the strongest colour
 FULLEST = 0.75  # opacity of the fullest cell: a count in it can still be read, on white and on black
-CELL_PIXELS = 16  # a side, of a cell in the image
-MOST_PIXELS = 2000  # along the image, which has fewer a cell if there are many
+CELL_PIXELS = 16  # along a side of a cell, fewer where there are many cells
+MOST_PIXELS = 2000  # along a side of all cells together
 
 Diagnoses = Sequence[tuple[int, Diagnostics]]
 

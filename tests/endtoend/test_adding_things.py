@@ -34,8 +34,10 @@ class Addition:
         A file, the pattern behind which the new class is among the choices, and the class.
     behind : dict of str to str
         For each file, new or old, what is put at its end.
-    override, setting : str
-        What chooses it, and what sets a setting of its own.
+    group, name : str
+        What it is an option of, and what it is called.
+    setting, value : str
+        A setting of its own, and a value.
     other : float
         Another value of that setting.
     """
@@ -43,25 +45,19 @@ class Addition:
     before: dict[str, tuple[str, str]]
     choice: tuple[str, str, str]
     behind: dict[str, str]
-    override: str
+    group: str
+    name: str
     setting: str
+    value: str
     other: float
 
     @property
-    def group(self) -> str:
-        return self.override.partition("=")[0]
+    def chosen(self) -> str:
+        return f"{self.group}={self.name}"
 
     @property
-    def name(self) -> str:
-        return self.override.partition("=")[2]
-
-    @property
-    def setting_name(self) -> str:
-        return self.setting.partition("=")[0]
-
-    @property
-    def value(self) -> str:
-        return self.setting.partition("=")[2]
+    def own(self) -> str:
+        return f"{self.setting}={self.value}"
 
     @property
     def files(self) -> set[str]:
@@ -109,8 +105,10 @@ def _(settings: method.Trimmed, run: Surroundings) -> Strategy:
 """,
         "conf/method/trimmed.yaml": "name: trimmed\ngates: pretrained\naggregation: trimmed\n",
     },
-    override="method=trimmed",
-    setting="method.cut=0.3",
+    group="method",
+    name="trimmed",
+    setting="method.cut",
+    value="0.3",
     other=0.4,
 )
 PARTITION = Addition(
@@ -144,8 +142,10 @@ def _(partition: Doubling, pool: Pool) -> Iterator["Partitioner"]:
 """,
         "conf/partition/doubling.yaml": "# Each silo has more than the one before.\nname: doubling\n",
     },
-    override="partition=doubling",
-    setting="partition.ratio=1.5",
+    group="partition",
+    name="doubling",
+    setting="partition.ratio",
+    value="1.5",
     other=1.25,
 )
 DATA = Addition(
@@ -178,8 +178,10 @@ def _(data: MnistDigits, cache: Path) -> DataSource:
 """,
         "conf/data/mnist_digits.yaml": "# 5,000 MNIST digits, without a download.\nname: mnist_digits\n",
     },
-    override="data=mnist_digits",
-    setting="data.test_every=4",
+    group="data",
+    name="mnist_digits",
+    setting="data.test_every",
+    value="4",
     other=3,
 )
 ADDITIONS = {"an aggregation": AGGREGATION, "a partition": PARTITION, "a data set": DATA}
@@ -220,8 +222,8 @@ def test_three_files_are_enough_for_each(tmp_path: Path) -> None:
     for addition in ADDITIONS.values():
         assert len(addition.files) == 3
         addition.add_to(program)
-        name, chosen, own = addition.name, addition.override, addition.setting
-        values = f"{addition.setting_name}={addition.value},{addition.other}"
+        name, chosen, own = addition.name, addition.chosen, addition.own
+        values = f"{addition.setting}={addition.value},{addition.other}"
         right |= {
             f"{name}: run": [*small, chosen, own, f"output={name}"],
             f"{name}: default": [*small, chosen, f"output={name}-default"],
@@ -229,19 +231,19 @@ def test_three_files_are_enough_for_each(tmp_path: Path) -> None:
             f"{name}: partition": ["partition", *SMALL, chosen, own],
         }
         wrong |= {
-            f"{name}: mistake": [*small, chosen, f"{addition.setting_name}=no", "output=wrong"],
+            f"{name}: mistake": [*small, chosen, f"{addition.setting}=no", "output=wrong"],
             f"{name}: foreign": [*small, own, "output=wrong"],
             f"{name}: unknown": [*small, f"{addition.group}=nope", "output=wrong"],
         }
     first = AGGREGATION
-    right["resumed"] = [*small, first.override, first.setting, "rounds=3", "resume=true", f"output={first.name}"]
+    right["resumed"] = [*small, first.chosen, first.own, "rounds=3", "resume=true", f"output={first.name}"]
     right["report"] = ["report", first.name, "without", "--output", "comparison"]
     right["help"] = ["run", "--help"]
     done = dict(zip([*right, *wrong], commands(program, *right.values(), *wrong.values()), strict=True))
     assert {key: told for key, told in done.items() if told[0] != (key in wrong)} == {}
 
     for addition in ADDITIONS.values():
-        name, setting, value = addition.name, addition.setting_name, addition.value
+        name, setting, value = addition.name, addition.setting, addition.value
         runs = [tmp_path / each for each in (name, f"{name}-default", "without")]
         summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
         assert summaries[0][addition.group] == name
