@@ -2,8 +2,10 @@
 
 import logging
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -265,18 +267,34 @@ def test_a_run_that_ends_in_between_is_told_from_a_broken_connection(fleet: Flee
         assert link.receive() is None  # and it goes on
 
 
+def press_ctrl_c() -> None:
+    """Interrupt the main thread while it waits for the objects of its reply.
+
+    It is pressed until the thread has left: a signal is not noticed that comes just before a lock is waited for.
+    """
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def waits() -> bool:
+        functions = (frame.f_code.co_name for frame, _ in traceback.walk_stack(sys._current_frames()[main]))
+        return "as_completed" in functions
+
+    until(waits)
+    while waits():
+        signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.1)
+
+
 def test_a_silo_leaves_at_once_even_while_a_reply_cannot_be_sent(
     fleet: Fleet, on_warning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that went on waiting for the next try would keep the process from ending."""
     monkeypatch.setattr(link_module, "exponential", lambda **_: constant(200))
-    main = threading.main_thread().ident
-    assert main is not None
-    trying = []
+    trying, pressing = [], threading.Thread(target=press_ctrl_c)
 
     def interrupt() -> None:
         trying.append(threading.current_thread())
-        signal.pthread_kill(main, signal.SIGINT)
+        pressing.start()
 
     on_warning(interrupt)
     fleet.hand_out(train_message())
@@ -285,6 +303,7 @@ def test_a_silo_leaves_at_once_even_while_a_reply_cannot_be_sent(
         message = link.receive()
         assert message is not None
         link.send(Message(RecordDict(), reply_to=message), 0.1)
+    pressing.join()
     (thread,) = trying
     assert thread is not threading.main_thread()
     until(lambda: not thread.is_alive(), seconds=1)
