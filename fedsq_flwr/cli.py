@@ -303,4 +303,5 @@ def _certs(chosen: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "fedsq"  # as a run's records call it
     sys.exit(main())

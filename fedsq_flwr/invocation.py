@@ -12,7 +12,7 @@ COMMAND = "FEDSQ_COMMAND"
 
 def command_line() -> str | None:
     """Return the command line that started the run; None in a process of Flower's that was not told."""
-    program = Path(sys.argv[0]).name  # of two words, where Hydra was called
+    program = Path(sys.argv[0]).name
     own = None if program.startswith(("flwr", "flower")) else " ".join([program, *map(_quoted, sys.argv[1:])])
     return os.environ.get(COMMAND) or own
 

@@ -1,6 +1,12 @@
 """What holds for every test."""
 
 import gc
+import signal
+
+
+def pytest_configure() -> None:
+    """Let tests press Ctrl-C in processes of theirs also where the shell runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

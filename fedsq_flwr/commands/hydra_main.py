@@ -1,4 +1,4 @@
-"""Passing a command line to Hydra, which parses it, composes settings and calls the job."""
+"""Hydra's command line: how it is parsed, and how Hydra is had to call a job, once or for a sweep."""
 
 import os
 import sys
@@ -8,13 +8,25 @@ from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fedsq_flwr.errors import ConfigurationError
-from fedsq_flwr.settings.composition import CONFIG_NAME, Sources, composing, conf_directory, own_choices, register
+from fedsq_flwr.settings.composition import (
+    CONFIG_NAME,
+    Sources,
+    composing,
+    conf_directory,
+    hydra_at,
+    own_choices,
+    register,
+)
 from fedsq_flwr.settings.fields import catalogue
 from fedsq_flwr.settings.overrides import key_of
 from fedsq_flwr.settings.run import RunSettings
+
+#: What Hydra calls with what it composed; returns the figure that a sweeper may optimise.
+Job = Callable[[DictConfig], float | None]
 
 #: Hydra's options that say where files are; all others say what to do.
 _PLACES = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
@@ -77,13 +89,28 @@ def choices_of(chosen: Namespace) -> dict[str, list[str]]:
         return own_choices(compose([word for word in chosen.overrides if key_of(word) == "hydra.searchpath"]))
 
 
-def hand_to_hydra(job: Callable[[DictConfig], float | None], words: Sequence[str]) -> None:
-    """Have Hydra call ``job`` as the command line ``words`` says; its errors are raised, not printed."""
+def run_by_hydra(job: Job, overrides: Sequence[str], sources: Sources) -> None:
+    """Have Hydra make the directory of a run and call ``job`` with what it composes of ``overrides``.
+
+    `hydra.main` would compose everything once more, only to learn whether it is a run or a sweep.
+    """
+    with hydra_at(sources) as hydra_:
+        hydra_.run(sources.config_name, job, [*overrides, f"hydra.mode={RunMode.RUN.name}"])
+
+
+def sweep_by_hydra(job: Job, overrides: Sequence[str], sources: Sources) -> None:
+    """Have Hydra's sweeper make jobs of ``overrides``, and its launcher call ``job`` for each."""
+    with hydra_at(sources) as hydra_:
+        hydra_.multirun(sources.config_name, job, [*overrides, f"hydra.mode={RunMode.MULTIRUN.name}"])
+
+
+def show(words: Sequence[str]) -> None:
+    """Have Hydra print what the command line ``words`` asks for, of its settings; errors are raised, not printed."""
     # Hydra would print its errors itself, many lines long, and exit; this makes it raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register()
     before, sys.argv = sys.argv, ["fedsq run", *words]
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name=CONFIG_NAME)(job)()
+        hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name=CONFIG_NAME)(lambda _: None)()
     finally:
         sys.argv = before

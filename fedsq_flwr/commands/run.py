@@ -6,13 +6,15 @@ from pathlib import Path
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fedsq_flwr.commands.going_on import resuming, telling_how_to_go_on
-from fedsq_flwr.commands.hydra_main import choices_of, hand_to_hydra, parse_words, sources_of
+from fedsq_flwr.commands.hydra_main import choices_of, parse_words, run_by_hydra, show, sources_of
 from fedsq_flwr.errors import ConfigurationError, FedSQError, RunFailedError
 from fedsq_flwr.records.lock import hold
-from fedsq_flwr.settings.composition import compose_settings, composing, resolve
+from fedsq_flwr.settings.composition import composing, resolve
+from fedsq_flwr.settings.files import check_files
 from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.settings.overrides import key_of, quoted
 from fedsq_flwr.settings.reference import help_text
@@ -38,27 +40,38 @@ def run(words: list[str]) -> None:
         print(help_text(choices_of(chosen)))  # noqa: T201 - the help is the output
     elif any(asks):
         with one_line_errors():
-            hand_to_hydra(_job, words)
+            show(words)
     elif chosen.multirun or "hydra.mode=MULTIRUN" in chosen.overrides:
-        from fedsq_flwr.commands.sweep import sweep
-
-        with telling_how_to_go_on(["run", *words]):
-            sweep(chosen)
-    elif chosen.cfg == "job":
-        settings = compose_settings(chosen.overrides, sources_of(chosen))
-        settings = settings.changed(output=_output(chosen, settings))
-        print(yaml.safe_dump(settings.plain(), sort_keys=False), end="")  # noqa: T201 - the settings are the output
+        _sweep(chosen, words)
     else:
-        _run_one(chosen)
+        with composing(sources_of(chosen)) as compose:
+            composed = compose(chosen.overrides)
+        if composed.hydra.mode == RunMode.MULTIRUN:  # as a primary file of one's own may say
+            _sweep(chosen, words)
+            return
+        settings = resolve(composed, composed.hydra.runtime.choices, chosen.overrides)
+        check_files(settings)
+        if _HYDRAS in map(key_of, chosen.overrides):
+            settings = settings.changed(output=str(composed.hydra.run.dir))
+        if chosen.cfg == "job":
+            print(yaml.safe_dump(settings.plain(), sort_keys=False), end="")  # noqa: T201 - they are the output
+        else:
+            _run_one(chosen, settings)
 
 
-def _run_one(chosen: Namespace) -> None:
-    settings = compose_settings(chosen.overrides, sources_of(chosen))  # before Hydra makes the run's directory
+def _sweep(chosen: Namespace, words: list[str]) -> None:
+    from fedsq_flwr.commands.sweep import sweep
+
+    with telling_how_to_go_on(["run", *words]):
+        sweep(chosen)
+
+
+def _run_one(chosen: Namespace, settings: RunSettings) -> None:
     overrides = list(chosen.overrides)
     told = {key_of(override) for override in overrides}
     if not {"output", _HYDRAS} & told:
         overrides.append(f"output={quoted(settings.output)}")  # it holds the time, which goes on
-    named = _output(chosen, settings)
+    named = settings.output
     goes_on = telling_how_to_go_on(
         ["run", *sources_of(chosen).options(), *resuming(chosen.overrides, named)],
         can_resume=settings.batch_norm != "local",
@@ -77,9 +90,9 @@ def _run_one(chosen: Namespace) -> None:
             failed.append(error)
             return float("nan")
 
-    with hold(output), one_line_errors(), goes_on:
+    with hold(output), goes_on:
         try:
-            hand_to_hydra(job, [*sources_of(chosen).options(), *overrides])
+            run_by_hydra(job, overrides, sources_of(chosen))
         except OSError as error:
             if begun:
                 raise
@@ -88,14 +101,6 @@ def _run_one(chosen: Namespace) -> None:
             raise RunFailedError(f"{place}: cannot be written: {error.strerror or error}") from error
     if failed:
         raise failed[0]
-
-
-def _output(chosen: Namespace, settings: RunSettings) -> str:
-    """Return the directory of a run, by the name that Hydra has for it if the command line uses that."""
-    if _HYDRAS not in map(key_of, chosen.overrides):
-        return settings.output
-    with composing(sources_of(chosen)) as compose:
-        return str(compose(chosen.overrides).hydra.run.dir)
 
 
 def _made(output: Path) -> Path:

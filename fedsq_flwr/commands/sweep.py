@@ -9,11 +9,10 @@ from concurrent.futures import BrokenExecutor
 from rich.console import Console
 from rich.text import Text
 
-from fedsq_flwr.commands.hydra_main import hand_to_hydra, sources_of
+from fedsq_flwr.commands.hydra_main import sources_of, sweep_by_hydra
 from fedsq_flwr.errors import RunFailedError
 from fedsq_flwr.executors.interrupts import ending_signals_raise
 from fedsq_flwr.report import numerals
-from fedsq_flwr.settings.hydra_errors import one_line_errors
 from fedsq_flwr.sweeps.job import SweepJob
 from fedsq_flwr.sweeps.outcomes import Event, State
 from fedsq_flwr.sweeps.plan import Plan, plan_sweep
@@ -56,7 +55,6 @@ def carry_out(plan: Plan, progress: SweepProgress) -> None:
     """
     logging.getLogger("hydra_plugins").setLevel(logging.CRITICAL)  # failures are told here, and in one line
     with (
-        one_line_errors(),
         watched(plan.output, progress) as place,
         ending_signals_raise(),
         warnings.catch_warnings(),
@@ -64,7 +62,7 @@ def carry_out(plan: Plan, progress: SweepProgress) -> None:
         # Of joblib's, where a process has grown by the gates that it kept: another takes its place, no job is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         try:
-            hand_to_hydra(SweepJob(place), ["--multirun", *plan.words])
+            sweep_by_hydra(SweepJob(place), plan.overrides, plan.sources)
         except BrokenExecutor as error:
             raise RunFailedError(f"a process that ran jobs died ({error}); the same command again goes on") from error
         except ValueError as error:  # of Optuna's, which looks for the best of the jobs

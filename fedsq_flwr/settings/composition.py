@@ -118,10 +118,7 @@ def composing(sources: Sources = Sources()) -> Iterator[Callable[[Sequence[str]]
     ConfigurationError
         One line, for whatever Hydra or OmegaConf complains about.
     """
-    register()
-    with one_line_errors(), _own_hydra():
-        version.setbase("1.3")
-        Hydra.create_main_hydra2(task_name="fedsq", config_search_path=_search_path(sources))
+    with hydra_at(sources):
 
         def composer(overrides: Sequence[str]) -> DictConfig:
             _check_words(overrides)
@@ -130,6 +127,21 @@ def composing(sources: Sources = Sources()) -> Iterator[Callable[[Sequence[str]]
             return composed
 
         yield composer
+
+
+@contextmanager
+def hydra_at(sources: Sources) -> Iterator[Hydra]:
+    """Give a Hydra that looks for files where ``sources`` say; another one that is in force is set aside.
+
+    Raises
+    ------
+    ConfigurationError
+        One line, for whatever Hydra or OmegaConf complains about.
+    """
+    register()
+    with one_line_errors(), _own_hydra():
+        version.setbase("1.3")
+        yield Hydra.create_main_hydra2(task_name="fedsq", config_search_path=_search_path(sources))
 
 
 def resolve(composed: DictConfig, choices: Mapping[str, str], overrides: Sequence[str]) -> RunSettings:

@@ -1,7 +1,7 @@
 """The plan of a sweep, from its overrides: the jobs' directory, their number, and what they vary."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,10 @@ class Plan:
     ----------
     output : Path
         The directory that its jobs' directories are in.
-    words : tuple of str
-        The options and overrides that Hydra is given.
+    overrides : tuple of str
+        Those that Hydra is given.
+    sources : Sources
+        Where Hydra is to look for files.
     total : int or None
         How many jobs there are; None where the sweeper does not say beforehand.
     varied : frozenset of str
@@ -48,7 +50,8 @@ class Plan:
     """
 
     output: Path
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
+    sources: Sources
     total: int | None
     varied: frozenset[str]
     compound: frozenset[str]
@@ -105,20 +108,21 @@ def plan_sweep(overrides: Sequence[str], sources: Sources = Sources()) -> Plan: 
         swept = {each.get_key_element(): each for each in [*params, *parsed] if each.is_sweep_override()}
         if not swept:  # one job, whose mistakes are better told now
             resolve(composed, composed.hydra.runtime.choices, fixed)
-        for words in _for_each_method(fixed, swept.get("method")):
-            _check_files(output, compose(words))
+        methods = swept["method"].sweep_string_iterator() if "method" in swept else ()
+        for each in [compose([*fixed, f"method={name}"]) for name in methods] or [composed]:
+            _check_files(output, each)
         total = _total(options, swept.values())
     kept = [override for override in chosen if key_of(override) not in _PLACES]
     varied = frozenset(key_of(key) for key in swept)
     return Plan(
         output=output,
-        words=(
-            *sources.options(),
+        overrides=(
             *kept,
             f"output={quoted(str(output))}",
             *_naming(varied, chosen),
             *_direction(options, chosen),
         ),
+        sources=sources,
         total=total,
         varied=varied,
         compound=frozenset(key_of(key) for key, override in swept.items() if _is_compound(override)),
@@ -146,14 +150,6 @@ def _check_files(output: Path, composed: DictConfig) -> None:
 
 def _is_compound(override: Override) -> bool:
     return override.is_discrete_sweep() and any(isinstance(value, list | dict) for value in override.sweep_iterator())
-
-
-def _for_each_method(fixed: list[str], method: Override | None) -> Iterator[list[str]]:
-    """Give overrides that compose the settings of each method of a sweep, without what else it varies."""
-    if method is None:
-        yield fixed
-    else:
-        yield from ([*fixed, f"method={option}"] for option in method.sweep_string_iterator())
 
 
 def _total(sweeper: Mapping[Any, Any], swept: Any) -> int | None:

@@ -84,7 +84,7 @@ def interrupted(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    for begin in ("job.run_job", "commands.rehearse.lay_out_data", "commands.sweep.hand_to_hydra"):
+    for begin in ("job.run_job", "commands.rehearse.lay_out_data", "commands.sweep.sweep_by_hydra"):
         monkeypatch.setattr(f"fedsq_flwr.{begin}", work)
 
     def run(*words: str) -> list[str]:

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 from fedsq_flwr.cli import main
@@ -18,7 +19,8 @@ def timeless(lines):
     return [{k: v for k, v in line.items() if "seconds" not in k} for line in lines]
 
 
-def test_a_run_leaves_what_is_promised(run, pages):
+def test_a_run_leaves_what_is_promised(run, pages, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/a/place/fedsq", "run", *SMALL])
     directory = run()
     assert {"config.yaml", "history.jsonl", "summary.json", "report.html", "checkpoints"} <= {
         path.name for path in directory.iterdir()

@@ -189,11 +189,18 @@ def test_a_sweep_takes_ones_own_files_for_every_job(
     assert len(received) == 4 * 5  # all jobs were there already
 
 
-def test_a_primary_file_of_ones_own_may_hold_the_sweep(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_primary_file_of_ones_own_may_hold_the_sweep(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     few_digits(monkeypatch)
-    assert main(["run", "-m", "--config-dir", "mine", "--config-name", "study", *SMALL, "output=jobs"]) == 0
+    study = ["--config-dir", "mine", "--config-name", "study", *SMALL, "output=jobs"]
+    assert main(["run", "-m", *study]) == 0
     kept = [config_of(path) for path in jobs_of(files.parent / "jobs")]
     assert [(s.learning_rate, s.momentum) for s in kept] == [(0.02, 0.5), (0.05, 0.5)]
+    first = capsys.readouterr().out.splitlines()[0]
+    (files / "study.yaml").write_text(f"{FILES['study.yaml']}  mode: MULTIRUN\n")
+    assert main(["run", *study]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == first == "2 jobs into jobs"
 
 
 def test_where_a_sweep_lies_may_be_said_in_both_ways(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_a_plugin_that_is_not_installed_is_told(override):
 def test_hydras_own_name_of_a_sweeps_directory_is_understood(tmp_path):
     plan = plan_sweep(["seed=0,1", f"hydra.sweep.dir={tmp_path}/elsewhere"])
     assert plan.output == tmp_path / "elsewhere"
-    assert f"output='{tmp_path}/elsewhere'" in plan.words
+    assert f"output='{tmp_path}/elsewhere'" in plan.overrides
 
 
 def test_a_sweep_does_not_lie_among_its_images(tmp_path):

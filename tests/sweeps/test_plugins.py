@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 
@@ -55,40 +55,41 @@ def test_jobs_side_by_side_do_what_is_missing(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_jobs_side_by_side(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    out = tmp_path / "out"
-    process = _at_work(out)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
+def test_ctrl_c_ends_jobs_side_by_side(endless, tmp_path):
+    os.killpg(endless.pid, signal.SIGINT)  # as a terminal does
+    _, told = endless.communicate(timeout=60)
+    assert endless.returncode == 130
     assert "fedsq: interrupted; finished rounds are kept, and this command goes on:\nfedsq run -m " in told
-    assert not list(out.glob("*/failure.json"))
+    assert not list(tmp_path.glob("out/*/failure.json"))
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_sweep_alone_ends_its_jobs_too(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    out = tmp_path / "out"
-    process = _at_work(out)
-    process.send_signal(signal.SIGTERM)  # as a batch system or a service manager does
-    process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+def test_a_signal_to_the_sweep_alone_ends_its_jobs_too(endless, tmp_path):
+    endless.send_signal(signal.SIGTERM)  # as a batch system or a service manager does
+    endless.communicate(timeout=60)
+    assert endless.returncode == 128 + signal.SIGTERM
     end = time.monotonic() + 20
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < end:
-            os.killpg(process.pid, 0)
+            os.killpg(endless.pid, 0)
             time.sleep(0.2)
-    assert not list(out.glob("*/failure.json"))
+    assert not list(tmp_path.glob("out/*/failure.json"))
 
 
-def _at_work(out: Path) -> "subprocess.Popen[str]":
-    """Start two endless jobs side by side, in a process group of their own, and wait until one has done a round."""
-    words = [*SMALL, "rounds=1000", f"output={out}", *SIDE_BY_SIDE, "seed=0,1"]
+@pytest.fixture
+def endless(tmp_path):
+    """Two endless jobs side by side, in a process group of their own; one of them has done a round."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    words = [*SMALL, "rounds=1000", f"output={tmp_path / 'out'}", *SIDE_BY_SIDE, "seed=0,1"]
     process = subprocess.Popen(_command(words), start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(out.glob("*/history.jsonl")):
-        time.sleep(0.2)
-    return process
+    try:
+        while process.poll() is None and not list(tmp_path.glob("out/*/history.jsonl")):
+            time.sleep(0.2)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def _sweep(words: list[str]) -> subprocess.CompletedProcess[str]:
