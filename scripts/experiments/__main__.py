@@ -1,7 +1,8 @@
 """The planned experiments: list them, run what is missing, print tables of what has ended.
 
-Usage: ``python -m scripts.experiments list|run|table|pairs [PLAN ...] [--output FOLDER] [--hours H]``. ``table`` has
-means, ``pairs`` differences to FedAvg by seed. Needs the extra ``imagenet`` and FEDSQ_DATA, a folder with
+Usage: ``python -m scripts.experiments list|run|table|pairs|diagnoses [PLAN ...] [--output FOLDER] [--hours H]``.
+``table`` has means, ``pairs`` differences to FedAvg by seed, ``diagnoses`` joins the lead of fixed gates to drift and
+averaging gap, and draws it into ``--figure FILE``. Needs the extra ``imagenet`` and FEDSQ_DATA, a folder with
 ``cifar10/train.parquet`` and ``test.parquet``. Ctrl-C or SIGTERM stops it; the same command goes on within the run
 that was stopped.
 """
@@ -11,21 +12,24 @@ import signal
 import sys
 from pathlib import Path
 
+from scripts.experiments import diagnoses
 from scripts.experiments.pairs import tables
 from scripts.experiments.plans import PLANS, TUNING
 from scripts.experiments.results import read_results, table
 from scripts.experiments.runner import RESULTS, StoppedError, run_plans
+from scripts.experiments.trial_rule import rule_table, trials_of
 
 
 def main() -> int:
     """Do what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scripts.experiments", description=__doc__.partition("\n")[0])
-    parser.add_argument("action", choices=("list", "run", "table", "pairs"))
+    parser.add_argument("action", choices=("list", "run", "table", "pairs", "diagnoses"))
     parser.add_argument(
         "plans", nargs="*", metavar="PLAN", help=f"of {', '.join(PLANS)}; by default all, in this order"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/experiments"))
     parser.add_argument("--hours", type=float, default=12.0, help="of all runs in the output, earlier ones included")
+    parser.add_argument("--figure", type=Path, help="of diagnoses: a .png, .svg or .pdf")
     chosen = parser.parse_args()
     if unknown := sorted(set(chosen.plans) - PLANS.keys()):
         parser.error(f"{unknown[0]}: there is no such plan; allowed are {', '.join(PLANS)}")
@@ -39,12 +43,21 @@ def main() -> int:
             return 130
         return 0
     found, listed = read_results(output / RESULTS), set[str]()
+    tuning = sorted({seed for seeds in TUNING.values() for seed in seeds})
+    if chosen.action == "diagnoses":
+        planned = {run.name for name in names for run in PLANS[name](found)}
+        pairs = diagnoses.pairs_of({name: line for name, line in found.items() if name in planned})
+        print(f"{diagnoses.table(pairs)}\n\n{diagnoses.summary(pairs)}\n")
+        print(rule_table(trials_of(found, tuning, diagnoses.task_of)))
+        if chosen.figure is not None:
+            diagnoses.draw(pairs, chosen.figure)
+        return 0
     for name in names:
         runs = [run for run in PLANS[name](found) if run.name not in listed]
         listed |= {run.name for run in runs}
         missing = [run for run in runs if run.name not in found]
         if chosen.action == "pairs":
-            print(f"{tables((run.name for run in runs), found, sorted({s for t in TUNING.values() for s in t}))}\n")
+            print(f"{tables((run.name for run in runs), found, tuning)}\n")
             continue
         minutes = sum(run.minutes for run in missing)
         print(f"{name}: {len(runs)} runs, {len(runs) - len(missing)} ended; the others take {minutes / 60:.1f} h")

@@ -1,0 +1,173 @@
+"""Diagnostics joined to the outcome: each run of FedSQ beside the run of FedAvg with the same task, rate and seed.
+
+The lead is FedSQ's accuracy less FedAvg's. A ratio below one says that FedSQ's silos moved less, or that averaging
+changed their outputs less. `drift` and `gap` are of the first rounds, since a person who has to choose a method knows
+these after one trial round of each.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from scipy import stats
+
+from scripts.experiments.results import Results
+
+_EARLY = 2  # rounds that the averaging gap is a mean of: in the first, nothing was averaged before
+#: The ratios that may foretell the lead, by their name in tables and figures.
+RATIOS: Mapping[str, Callable[["Pair"], float]] = {
+    "drift in round 1": lambda pair: pair.drift,
+    "averaging gap in rounds 1 and 2": lambda pair: pair.gap,
+}
+# Okabe and Ito's colours, which colour-blind eyes tell apart, with a marker each.
+_LOOKS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#56b4e9", "v"), ("#e69f00", "P"))
+_NAMES = {"imagenet_gates": "ImageNet to CIFAR-10", "cifar10_halves": "CIFAR-10 halves"}
+_TICKS = (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6)  # of the ratios
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run with fixed gates beside FedAvg's.
+
+    Attributes
+    ----------
+    task : str
+        Everything that both runs share, without rate and seed.
+    method : str
+        With fixed gates.
+    rate : float
+        The learning rate of both.
+    lead, final_lead : float
+        In the mean validation accuracy of the rounds, and in the test accuracy after the last.
+    drift, gap : float
+        Ratios, see `RATIOS`.
+    flips : float
+        The share of gates that differ from FedAvg's own signs after its last round.
+    """
+
+    task: str
+    method: str
+    rate: float
+    lead: float
+    final_lead: float
+    drift: float
+    gap: float
+    flips: float
+
+    @property
+    def foretold(self) -> bool:
+        """Whether the smaller drift was that of the method with the better mean of the rounds."""
+        return (self.drift < 1) == (self.lead > 0)
+
+
+def pairs_of(found: Results, methods: Sequence[str] = ("fedsq", "fedsq_late_gates")) -> list[Pair]:
+    """Return all pairs among the runs that are kept; runs without diagnostics make none."""
+    lines = [line for line in found.values() if line.get("gap") and line.get("drift")]
+    plain = {_shared(line): line for line in lines if line["settings"].get("method") == "fedavg"}
+    made = []
+    for line in lines:
+        method, other = line["settings"].get("method"), plain.get(_shared(line))
+        if method in methods and other is not None:
+            made.append(_pair(method, line, other))
+    return made
+
+
+def _shared(line: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, str(value)) for name, value in line["settings"].items() if name != "method"))
+
+
+def _pair(method: str, line: Mapping[str, Any], other: Mapping[str, Any]) -> Pair:
+    settings = {name: value for name, value in line["settings"].items() if name not in ("method", "seed")}
+    rate = settings.pop("learning_rate")
+    gaps = [statistics.fmean([gap for gap in run["gap"][:_EARLY] if gap is not None]) for run in (line, other)]
+    return Pair(
+        task=task_of(settings),
+        method=method,
+        rate=rate,
+        lead=line["mean"] - other["mean"],
+        final_lead=line["final_test"] - other["final_test"],
+        drift=line["drift"][0] / other["drift"][0],
+        gap=gaps[0] / gaps[1],
+        flips=other["flips"],
+    )
+
+
+def task_of(settings: Mapping[str, Any]) -> str:
+    """Return what a table calls the task; images and start are the same for all runs of an experiment."""
+    own = {name: value for name, value in settings.items() if not name.startswith(("data.", "backbone."))}
+    experiment = str(own.pop("experiment"))
+    first = f"{_NAMES.get(experiment, experiment)}, Dirichlet({own.pop('partition.alpha')})"
+    return ", ".join([first, *(f"{name.rpartition('.')[2]}={value}" for name, value in own.items())])
+
+
+def table(pairs: Iterable[Pair]) -> str:
+    """Return a Markdown table: a row for each task, method and rate; ratios are geometric means over seeds."""
+    rows: dict[tuple[str, str, float], list[Pair]] = {}
+    for pair in pairs:
+        rows.setdefault((pair.task, pair.method, pair.rate), []).append(pair)
+    head = ("task", "method", "rate", "n", *RATIOS, "flips of FedAvg", "lead, mean of rounds", "lead, final test")
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for (task, method, rate), group in sorted(rows.items()):
+        ratios = [f"{statistics.geometric_mean([ratio(pair) for pair in group]):.2f}" for ratio in RATIOS.values()]
+        told = [(pair.flips, pair.lead, pair.final_lead) for pair in group]
+        means = [statistics.fmean(values) for values in zip(*told, strict=True)]
+        shown = [f"{means[0]:.2f}", f"{means[1]:+.3f}", f"{means[2]:+.3f}"]
+        lines.append(f"| {' | '.join([task, method, f'{rate:g}', str(len(group)), *ratios, *shown])} |")
+    return "\n".join(lines)
+
+
+def summary(pairs: Sequence[Pair]) -> str:
+    """Return how far each ratio foretells the lead: Spearman's rank correlation, and right guesses by task."""
+    lines = []
+    for name, ratio in RATIOS.items():
+        ratios, leads = [ratio(pair) for pair in pairs], [pair.lead for pair in pairs]
+        defined = len(set(ratios)) > 1 and len(set(leads)) > 1
+        told = f"{stats.spearmanr(ratios, leads).statistic:+.2f}" if defined else "undefined"
+        lines.append(f"{name}: rank correlation with the lead {told} over {len(pairs)} pairs")
+    for task in sorted({pair.task for pair in pairs}):
+        own = [pair for pair in pairs if pair.task == task]
+        right = sum(pair.foretold for pair in own)
+        lines.append(f"the drift in round 1 foretells the better of two: {task}: {right} of {len(own)}")
+    return "\n".join(lines)
+
+
+def draw(pairs: Sequence[Pair], file: Path) -> None:
+    """Draw the lead over each ratio, for a slide, into ``file``, whose suffix says the format."""
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    axes = figure.subplots(1, len(RATIOS), sharey=True)
+    tasks = sorted({pair.task for pair in pairs})
+    for axis, (name, ratio) in zip(np.atleast_1d(axes), RATIOS.items(), strict=True):
+        for number, task in enumerate(tasks):
+            colour, marker = _LOOKS[number % len(_LOOKS)]
+            own = [pair for pair in pairs if pair.task == task]
+            axis.scatter(
+                [ratio(pair) for pair in own],
+                [pair.lead for pair in own],
+                s=45,
+                color=colour,
+                marker=marker,
+                alpha=0.75,
+                edgecolors="white",
+                linewidths=0.6,
+                label=task,
+            )
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(FixedLocator(_TICKS))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.axvline(1, color="#66707a", linewidth=0.8)
+        axis.axhline(0, color="#66707a", linewidth=0.8)
+        axis.set_xlabel(f"{name}: fixed gates to FedAvg", fontsize=13)
+        axis.tick_params(labelsize=12)
+        axis.grid(color="#dfe3e7", linewidth=0.6)
+        axis.set_axisbelow(True)
+    first = np.atleast_1d(axes)[0]
+    first.set_ylabel("lead in the mean of the rounds", fontsize=13)
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=11, frameon=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)

@@ -1,0 +1,67 @@
+"""Diagnostics beside the outcome: pairs of one task, rate and seed, ratios and leads by hand, and the figure."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.experiments import __main__ as command
+from scripts.experiments.diagnoses import Pair, draw, pairs_of, summary, table
+from scripts.experiments.results import keep_result
+from scripts.experiments.runner import RESULTS
+
+
+def line(method: str, drift: float, mean: float, seed: int = 0, **more: object) -> dict[str, object]:
+    settings = {"experiment": "digits", "partition.alpha": 0.1, "method": method, "learning_rate": 0.1, "seed": seed}
+    figures = {"mean": mean, "final_test": mean - 0.1, "gap": [None, drift / 10, 9.0], "drift": [drift, 9.0]}
+    return {"settings": {**settings, **more}, "flips": 0.25, **figures}
+
+
+FOUND = {
+    "avg": line("fedavg", 4.0, 0.5),
+    "sq": line("fedsq", 2.0, 0.75),
+    "late": line("fedsq_late_gates", 8.0, 0.6),
+    "other seed": line("fedsq", 2.0, 0.9, seed=1),
+    "other rate": line("fedsq", 2.0, 0.9, learning_rate=0.2),
+    "other statistics": line("fedsq", 2.0, 0.9, **{"method.gate_statistics": "reestimated"}),
+    "no diagnostics": line("fedsq", 2.0, 0.9) | {"gap": None},
+    "failed": {"settings": {"method": "fedavg"}, "error": "no"},
+}
+
+
+def test_a_pair_shares_task_rate_and_seed() -> None:
+    first, second = pairs_of(FOUND)
+    assert first == Pair("digits, Dirichlet(0.1)", "fedsq", 0.1, 0.25, 0.25, drift=0.5, gap=0.5, flips=0.25)
+    assert (second.method, second.drift, second.lead) == ("fedsq_late_gates", 2.0, pytest.approx(0.1))
+    assert (first.foretold, second.foretold) == (True, False)
+
+
+def test_the_table_has_a_row_for_each_arm_and_the_summary_counts_right_guesses() -> None:
+    pairs = pairs_of({**FOUND, "avg1": line("fedavg", 8.0, 0.5, seed=1)})
+    told = table(pairs).splitlines()
+    assert told[2] == "| digits, Dirichlet(0.1) | fedsq | 0.1 | 2 | 0.35 | 0.35 | 0.25 | +0.325 | +0.325 |"
+    assert len(told) == 4
+    drift, *_, guesses = summary(pairs).splitlines()
+    assert drift.endswith("-1.00 over 3 pairs")
+    assert guesses == "the drift in round 1 foretells the better of two: digits, Dirichlet(0.1): 2 of 3"
+
+
+def test_the_command_draws_a_figure_of_the_runs_of_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        for method, drift, mean in (("fedavg", 4.0, 0.5), ("fedsq", 2.0, 0.75)):
+            settings = {"experiment": "digits", "partition.alpha": 0.1, "method": method, "learning_rate": 0.1}
+            name = ",".join(f"{key}={value}" for key, value in {**settings, "seed": seed}.items())
+            keep_result(tmp_path / RESULTS, {"name": name, "best": mean, **line(method, drift, mean, seed)})
+    words = ["experiments", "diagnoses", "main_tables", "--output", str(tmp_path), "--figure"]
+    file = tmp_path / "figures" / "lead.svg"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", [*words, str(file)])
+        assert command.main() == 0
+    assert "| digits, Dirichlet(0.1) | fedsq | 0.1 | 2 |" in capsys.readouterr().out
+    assert "<svg" in file.read_text()
+
+
+def test_what_is_drawn_is_where_the_numbers_are(tmp_path: Path) -> None:
+    """A figure of nothing is no figure either."""
+    draw(pairs_of(FOUND), tmp_path / "some.png")
+    draw([], tmp_path / "none.png")
+    assert (tmp_path / "some.png").stat().st_size > (tmp_path / "none.png").stat().st_size
