@@ -1,8 +1,9 @@
 """The planned experiments: list them, run what is missing, print tables of what has ended.
 
-Usage: ``python -m scripts.experiments list|run|table|pairs|diagnoses [PLAN ...] [--output FOLDER] [--hours H]``.
-``table`` has means, ``pairs`` differences to FedAvg by seed, ``diagnoses`` joins the lead of fixed gates to drift and
-averaging gap, and draws it into ``--figure FILE``. Needs the extra ``imagenet`` and FEDSQ_DATA, a folder with
+Usage: ``python -m scripts.experiments ACTION [PLAN ...] [--output FOLDER]``. Of the actions, ``table`` prints means,
+``pairs`` differences to FedAvg by seed; ``diagnoses`` joins the lead of fixed gates to drift and averaging gap, and
+draws it into ``--figure FILE``; ``publish`` writes the figures of all runs into ``--into FOLDER``, from which the
+tables can be made, with that folder as the output. A run needs the extra ``imagenet`` and FEDSQ_DATA, a folder with
 ``cifar10/train.parquet`` and ``test.parquet``. Ctrl-C or SIGTERM stops it; the same command goes on within the run
 that was stopped.
 """
@@ -15,21 +16,24 @@ from pathlib import Path
 from scripts.experiments import diagnoses
 from scripts.experiments.pairs import tables
 from scripts.experiments.plans import PLANS, TUNING
-from scripts.experiments.results import read_results, table
-from scripts.experiments.runner import RESULTS, StoppedError, run_plans
+from scripts.experiments.results import RESULTS, publish, read_results, table
+from scripts.experiments.runner import StoppedError, run_plans
 from scripts.experiments.trial_rule import rule_table, trials_of
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "explanation" / "experiments"
 
 
 def main() -> int:
     """Do what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scripts.experiments", description=__doc__.partition("\n")[0])
-    parser.add_argument("action", choices=("list", "run", "table", "pairs", "diagnoses"))
+    parser.add_argument("action", choices=("list", "run", "table", "pairs", "diagnoses", "publish"))
     parser.add_argument(
         "plans", nargs="*", metavar="PLAN", help=f"of {', '.join(PLANS)}; by default all, in this order"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/experiments"))
     parser.add_argument("--hours", type=float, default=12.0, help="of all runs in the output, earlier ones included")
     parser.add_argument("--figure", type=Path, help="of diagnoses: a .png, .svg or .pdf")
+    parser.add_argument("--into", type=Path, default=PUBLISHED, help="of publish")
     chosen = parser.parse_args()
     if unknown := sorted(set(chosen.plans) - PLANS.keys()):
         parser.error(f"{unknown[0]}: there is no such plan; allowed are {', '.join(PLANS)}")
@@ -43,6 +47,9 @@ def main() -> int:
             return 130
         return 0
     found, listed = read_results(output / RESULTS), set[str]()
+    if chosen.action == "publish":
+        publish(found, chosen.into)
+        return 0
     tuning = sorted({seed for seeds in TUNING.values() for seed in seeds})
     if chosen.action == "diagnoses":
         planned = {run.name for name in names for run in PLANS[name](found)}

@@ -9,6 +9,8 @@ from typing import Any
 #: A kept line by the name of its run. A run that failed has ``error`` and no figures.
 Results = Mapping[str, Mapping[str, Any]]
 
+RESULTS = "results.jsonl"
+_NOT_PUBLISHED = ("flips_by_layer", "fingerprint", "weights_sha256", "versions", "machine")
 _COLUMNS = ("rate", "n", "mean of rounds", "best", "round of best", "last", "final test", "averaging gap", "flips")
 
 
@@ -24,6 +26,21 @@ def keep_result(file: Path, line: Mapping[str, Any]) -> None:
     """Append a line."""
     with file.open("a", encoding="utf-8") as out:
         out.write(f"{json.dumps(line)}\n")
+
+
+def publish(found: Results, folder: Path) -> None:
+    """Write the lines into ``folder`` for readers: figures of five digits, without hashes, versions and layers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = (
+        {name: _short(value) for name, value in line.items() if name not in _NOT_PUBLISHED} for line in found.values()
+    )
+    (folder / RESULTS).write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def figures_of(directory: Path) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.experiments.plans import Plan, Run
-from scripts.experiments.results import figures_of, keep_result, read_results
+from scripts.experiments.results import RESULTS, figures_of, keep_result, read_results
 
 HERE = Path(__file__).parents[2]
-RESULTS = "results.jsonl"
 FEDSQ = (sys.executable, "-m", "fedsq_flwr.cli", "run")
 
 

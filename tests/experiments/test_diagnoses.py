@@ -6,8 +6,7 @@ import pytest
 
 from scripts.experiments import __main__ as command
 from scripts.experiments.diagnoses import Pair, draw, pairs_of, summary, table
-from scripts.experiments.results import keep_result
-from scripts.experiments.runner import RESULTS
+from scripts.experiments.results import RESULTS, keep_result, read_results
 
 
 def line(method: str, drift: float, mean: float, seed: int = 0, **more: object) -> dict[str, object]:
@@ -58,6 +57,19 @@ def test_the_command_draws_a_figure_of_the_runs_of_a_plan(tmp_path: Path, capsys
         assert command.main() == 0
     assert "| digits, Dirichlet(0.1) | fedsq | 0.1 | 2 |" in capsys.readouterr().out
     assert "<svg" in file.read_text()
+
+
+def test_what_is_published_gives_the_same_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, found in FOUND.items():
+        keep_result(tmp_path / RESULTS, {"name": name, **found, "gap": [1 / 3], "versions": {"python": "3"}})
+    words = ["experiments", "publish", "--output", str(tmp_path), "--into", str(tmp_path / "docs")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", words)
+        assert command.main() == 0
+    published = read_results(tmp_path / "docs" / RESULTS)
+    assert published["avg"]["gap"] == [0.33333]
+    assert "versions" not in published["avg"]
+    assert table(pairs_of(published)) == table(pairs_of(read_results(tmp_path / RESULTS)))
 
 
 def test_what_is_drawn_is_where_the_numbers_are(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from fedsq_flwr.settings.composition import compose_settings
 from scripts.experiments import __main__ as command
 from scripts.experiments import plans, runner
 from scripts.experiments.plans import PLANS, Run, best_of
-from scripts.experiments.results import read_results, table
-from scripts.experiments.runner import RESULTS, StoppedError, next_run, run_plans, words_of
+from scripts.experiments.results import RESULTS, read_results, table
+from scripts.experiments.runner import StoppedError, next_run, run_plans, words_of
 
 #: What `fedsq run` leaves, by a script in its place; with `rounds=9` it fails, with `rounds=8` it is stopped.
 STAND_IN = """
