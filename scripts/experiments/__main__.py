@@ -55,7 +55,7 @@ def main() -> int:
         planned = {run.name for name in names for run in PLANS[name](found)}
         pairs = diagnoses.pairs_of({name: line for name, line in found.items() if name in planned})
         print(f"{diagnoses.table(pairs)}\n\n{diagnoses.summary(pairs)}\n")
-        print(rule_table(trials_of(found, tuning, diagnoses.task_of)))
+        print(rule_table(trials_of(found, diagnoses.task_of)))
         if chosen.figure is not None:
             diagnoses.draw(pairs, chosen.figure)
         return 0

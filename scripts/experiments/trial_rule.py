@@ -1,8 +1,8 @@
 """A rule that chooses how many gates to fix: after a trial round of each method, the one with the least drift.
 
-The methods are FedAvg (no gates fixed), FedSQ (all) and late gates (the last third), each at its own tuned rate. The
-rule is held to the same budget: its curve begins with the trial rounds of the methods that lost, and the winner's
-run is shorter by as many rounds.
+The methods are FedAvg (no gates fixed), FedSQ (all) and late gates (the last third), all at one rate, since silos
+move further at a higher one. The rule is held to the same budget: its curve begins with the trial rounds of the
+methods that lost, and the winner's run is shorter by as many rounds.
 """
 
 import statistics
@@ -20,17 +20,20 @@ _VARIED = ("method", "learning_rate", "seed")
 
 @dataclass(frozen=True)
 class Trial:
-    """The runs of one seed of a task, each method at its own rate.
+    """The runs of one seed of a task at one rate.
 
     Attributes
     ----------
     task : str
         What all runs of all seeds share.
+    rate : float
+        The learning rate.
     runs : mapping of str to Line
         By method.
     """
 
     task: str
+    rate: float
     runs: Mapping[str, Line]
 
     @property
@@ -55,45 +58,35 @@ class Trial:
         return float(self.runs[self.choice]["test_accuracies"][-len(METHODS)])
 
 
-def trials_of(found: Results, tuning: Sequence[int], task_of: Callable[[Mapping[str, Any]], str]) -> list[Trial]:
-    """Return the trials of all tasks in which each method was run on a seed, at the rate with the most seeds.
+def trials_of(found: Results, task_of: Callable[[Mapping[str, Any]], str]) -> list[Trial]:
+    """Return the trials in which each method was run, by task, rate and seed.
 
     Parameters
     ----------
     found : Results
         The kept lines.
-    tuning : sequence of int
-        Seeds that are left out of a task which has others.
     task_of : callable
         Names a task by the settings that its runs share.
     """
-    arms: dict[tuple[str, str, float], dict[int, Line]] = {}
+    made: dict[tuple[str, float, int], dict[str, Line]] = {}
     for line in found.values():
         settings = dict(line["settings"])
         if line.get("drift") and settings.get("method") in METHODS:
             method, rate, seed = (settings.pop(name) for name in _VARIED)
-            arms.setdefault((task_of(settings), method, rate), {})[seed] = line
-    made = []
-    for task in sorted({task for task, _, _ in arms}):
-        chosen = {method: _tuned(arms, task, method) for method in METHODS}
-        shared = set.intersection(*(set(runs) for runs in chosen.values()))
-        seeds = sorted(shared - set(tuning) or shared)
-        made += [Trial(task, {method: runs[seed] for method, runs in chosen.items()}) for seed in seeds]
-    return made
-
-
-def _tuned(arms: Mapping[tuple[str, str, float], dict[int, Line]], task: str, method: str) -> dict[int, Line]:
-    """Return the runs by seed at the rate that was chosen: the one that more seeds were run at, or that was best."""
-    own = [runs for (a, b, _), runs in arms.items() if (a, b) == (task, method)]
-    return max(own, key=lambda runs: (len(runs), statistics.fmean(run["best"] for run in runs.values())), default={})
+            made.setdefault((task_of(settings), rate, seed), {})[method] = line
+    whole = {key: runs for key, runs in sorted(made.items()) if len(runs) == len(METHODS)}
+    return [Trial(task, rate, runs) for (task, rate, _), runs in whole.items()]
 
 
 def rule_table(trials: Sequence[Trial]) -> str:
-    """Return a Markdown table: for each task the choices, how many were the best, and what the rule and each get."""
-    head = ("task", "n", "chosen", "best chosen", "rule", *METHODS)
+    """Return a Markdown table: the choices at each task and rate, how many were best, and what the rule and each get.
+
+    Figures are the mean of the rounds and the final test accuracy, both means over seeds.
+    """
+    head = ("task", "rate", "n", "chosen", "best chosen", "rule", *METHODS)
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for task in dict.fromkeys(trial.task for trial in trials):
-        own = [trial for trial in trials if trial.task == task]
+    for task, rate in dict.fromkeys((trial.task, trial.rate) for trial in trials):
+        own = [trial for trial in trials if (trial.task, trial.rate) == (task, rate)]
         chosen = Counter(trial.choice for trial in own)
         told = ", ".join(f"{method} {chosen[method]}" for method in METHODS if chosen[method])
         right = sum(trial.choice == trial.best for trial in own)
@@ -101,7 +94,7 @@ def rule_table(trials: Sequence[Trial]) -> str:
         for method in METHODS:
             runs = [trial.runs[method] for trial in own]
             cells.append(_cell([run["mean"] for run in runs], [run["final_test"] for run in runs]))
-        lines.append(f"| {' | '.join([task, str(len(own)), told, f'{right} of {len(own)}', *cells])} |")
+        lines.append(f"| {' | '.join([task, f'{rate:g}', str(len(own)), told, f'{right} of {len(own)}', *cells])} |")
     return "\n".join(lines)
 
 

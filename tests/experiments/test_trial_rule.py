@@ -30,23 +30,29 @@ def runs(seed: int, rate: float = 0.1, **drifts: float) -> dict[str, dict[str, o
 
 
 def test_the_least_drift_is_chosen_and_the_trial_rounds_of_the_others_count() -> None:
-    (trial,) = trials_of(runs(10), (), task_of)
+    (trial,) = trials_of(runs(10), task_of)
     assert trial.choice == trial.best == "fedsq"
     assert trial.mean == pytest.approx((0.1 + 0.3 + 0.5 + 0.6) / 4)
     assert trial.final == pytest.approx(0.55)  # after two of its four rounds
-    (other,) = trials_of(runs(10, fedavg=1.0), (), task_of)
+    (other,) = trials_of(runs(10, fedavg=1.0), task_of)
     assert other.choice == "fedavg"
-    (equal,) = trials_of(runs(10, fedsq=3.0), (), task_of)
+    (equal,) = trials_of(runs(10, fedsq=3.0), task_of)
     assert equal.choice == "fedsq_late_gates"
 
 
-def test_seeds_that_tuned_are_left_out_and_the_rate_is_the_one_with_the_most_seeds() -> None:
-    found = {**runs(0), **runs(0, rate=0.2, fedsq=9.0), **runs(10), **runs(11, fedsq=9.0)}
-    trials = trials_of(found, [0], task_of)
-    assert [trial.choice for trial in trials] == ["fedsq", "fedsq_late_gates"]
-    del found["fedavg 0.1 11"]
-    assert len(trials_of(found, [0], task_of)) == 1
+def test_a_trial_has_each_method_at_one_rate_on_one_seed() -> None:
+    found = {**runs(10), **runs(11, fedsq=9.0), **runs(0, rate=0.2)}
+    assert [(trial.rate, trial.choice) for trial in trials_of(found, task_of)] == [
+        (0.1, "fedsq"),
+        (0.1, "fedsq_late_gates"),
+        (0.2, "fedsq"),
+    ]
+    del found["fedavg 0.2 0"]
+    trials = trials_of(found, task_of)
+    assert len(trials) == 2
     told = rule_table(trials).splitlines()[2]
-    assert told.startswith("| digits, Dirichlet(0.5) | 2 | fedsq_late_gates 1, fedsq 1 | 1 of 2 | 0.350 / 0.450 |")
+    assert told.startswith(
+        "| digits, Dirichlet(0.5) | 0.1 | 2 | fedsq_late_gates 1, fedsq 1 | 1 of 2 | 0.350 / 0.450 |"
+    )
     assert told.endswith("| 0.250 / 0.350 | 0.450 / 0.550 | 0.650 / 0.750 |")
-    assert trials_of({}, [0], task_of) == []
+    assert trials_of({}, task_of) == []
