@@ -41,12 +41,13 @@ def run(words: list[str]) -> None:
     elif any(asks):
         with one_line_errors():
             show(words)
-    elif chosen.multirun or "hydra.mode=MULTIRUN" in chosen.overrides:
+    elif chosen.multirun or (chosen.cfg is None and "hydra.mode=MULTIRUN" in chosen.overrides):
         _sweep(chosen, words)
     else:
         with composing(sources_of(chosen)) as compose:
             composed = compose(chosen.overrides)
-        if composed.hydra.mode == RunMode.MULTIRUN:  # as a primary file of one's own may say
+        # As a primary file of one's own may say.
+        if composed.hydra.mode == RunMode.MULTIRUN and chosen.cfg is None:
             _sweep(chosen, words)
             return
         settings = resolve(composed, composed.hydra.runtime.choices, chosen.overrides)

@@ -54,7 +54,7 @@ def main() -> int:
     if chosen.action == "diagnoses":
         planned = {run.name for name in names for run in PLANS[name](found)}
         pairs = diagnoses.pairs_of({name: line for name, line in found.items() if name in planned})
-        print(f"{diagnoses.table(pairs)}\n\n{diagnoses.summary(pairs)}\n")
+        print(f"{diagnoses.table(pairs)}\n\n{diagnoses.summary(pairs)}\n\n{diagnoses.flips_table(found)}\n")
         print(rule_table(trials_of(found, diagnoses.task_of)))
         if chosen.figure is not None:
             diagnoses.draw(pairs, chosen.figure)

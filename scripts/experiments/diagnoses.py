@@ -6,6 +6,7 @@ these after one trial round of each.
 """
 
 import statistics
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from scipy import stats
 
-from scripts.experiments.results import Results
+from scripts.experiments.results import Results, flips_by_quarter
 
 _EARLY = 2  # rounds that the averaging gap is a mean of: in the first, nothing was averaged before
 #: The ratios that may foretell the lead, by their name in tables and figures.
@@ -24,9 +25,15 @@ RATIOS: Mapping[str, Callable[["Pair"], float]] = {
     "drift in round 1": lambda pair: pair.drift,
     "averaging gap in rounds 1 and 2": lambda pair: pair.gap,
 }
-# Okabe and Ito's colours, which colour-blind eyes tell apart, with a marker each.
-_LOOKS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#56b4e9", "v"), ("#e69f00", "P"))
+# Okabe and Ito's colours, which colour-blind eyes tell apart, and one marker more, so that no pair returns soon.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _NAMES = {"imagenet_gates": "ImageNet to CIFAR-10", "cifar10_halves": "CIFAR-10 halves"}
+#: Settings of a run whose method is as it is shipped.
+_PLAIN = {
+    *("experiment", "backbone.weights", "data.limit", "data.test_limit", "partition.alpha"),
+    *("method", "method.gate_statistics", "learning_rate", "seed"),
+}
 _TICKS = (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6)  # of the ratios
 
 
@@ -121,6 +128,24 @@ def table(pairs: Iterable[Pair]) -> str:
     return "\n".join(lines)
 
 
+def flips_table(found: Results, methods: Sequence[str] = ("fedavg", "fedsq")) -> str:
+    """Return a Markdown table of the flips by depth: means over the layers of a quarter, and over seeds."""
+    rows: dict[tuple[str, str, float], list[list[float]]] = {}
+    for line in found.values():
+        settings = dict(line["settings"])
+        flips = flips_by_quarter(line)
+        if flips is not None and settings.get("method") in methods and settings.keys() <= _PLAIN:
+            settings.pop("seed")
+            method, rate = settings.pop("method"), settings.pop("learning_rate")
+            rows.setdefault((task_of(settings), method, rate), []).append(flips)
+    head = ("task", "method", "rate", "n", "first quarter", "second", "third", "last")
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for (task, method, rate), group in sorted(rows.items()):
+        means = [f"{statistics.fmean(quarter):.2f}" for quarter in zip(*group, strict=True)]
+        lines.append(f"| {' | '.join([task, method, f'{rate:g}', str(len(group)), *means])} |")
+    return "\n".join(lines)
+
+
 def summary(pairs: Sequence[Pair]) -> str:
     """Return how far each ratio foretells the lead: Spearman's rank correlation, and right guesses by task."""
     lines = []
@@ -143,7 +168,7 @@ def draw(pairs: Sequence[Pair], file: Path) -> None:
     tasks = sorted({pair.task for pair in pairs})
     for axis, (name, ratio) in zip(np.atleast_1d(axes), RATIOS.items(), strict=True):
         for number, task in enumerate(tasks):
-            colour, marker = _LOOKS[number % len(_LOOKS)]
+            colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
             own = [pair for pair in pairs if pair.task == task]
             axis.scatter(
                 [ratio(pair) for pair in own],
@@ -154,7 +179,7 @@ def draw(pairs: Sequence[Pair], file: Path) -> None:
                 alpha=0.75,
                 edgecolors="white",
                 linewidths=0.6,
-                label=task,
+                label=textwrap.fill(task, 50),
             )
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(FixedLocator(_TICKS))
@@ -162,12 +187,12 @@ def draw(pairs: Sequence[Pair], file: Path) -> None:
         axis.xaxis.set_minor_locator(NullLocator())
         axis.axvline(1, color="#66707a", linewidth=0.8)
         axis.axhline(0, color="#66707a", linewidth=0.8)
-        axis.set_xlabel(f"{name}: fixed gates to FedAvg", fontsize=13)
+        axis.set_xlabel(f"{name}: fixed gates to FedAvg", fontsize=12)
         axis.tick_params(labelsize=12)
         axis.grid(color="#dfe3e7", linewidth=0.6)
         axis.set_axisbelow(True)
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("lead in the mean of the rounds", fontsize=13)
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=11, frameon=False)
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=9.5, frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)

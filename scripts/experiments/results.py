@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 RESULTS = "results.jsonl"
 _NOT_PUBLISHED = ("flips_by_layer", "fingerprint", "weights_sha256", "versions", "machine")
+_QUARTERS = "flips_by_quarter"
 _COLUMNS = ("rate", "n", "mean of rounds", "best", "round of best", "last", "final test", "averaging gap", "flips")
 
 
@@ -29,12 +31,22 @@ def keep_result(file: Path, line: Mapping[str, Any]) -> None:
 
 
 def publish(found: Results, folder: Path) -> None:
-    """Write the lines into ``folder`` for readers: figures of five digits, without hashes, versions and layers."""
+    """Write the lines into ``folder`` for readers: figures of five digits, flips by quarter, no hashes."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = (
-        {name: _short(value) for name, value in line.items() if name not in _NOT_PUBLISHED} for line in found.values()
-    )
+    lines = []
+    for line in found.values():
+        kept = {name: value for name, value in line.items() if name not in _NOT_PUBLISHED}
+        lines.append({name: _short(value) for name, value in {**kept, _QUARTERS: flips_by_quarter(line)}.items()})
     (folder / RESULTS).write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+
+
+def flips_by_quarter(line: Mapping[str, Any]) -> list[float] | None:
+    """Return the mean flip rate of each quarter of the layers, input first; None if the run had no diagnostics."""
+    if line.get(_QUARTERS):
+        return list(line[_QUARTERS])
+    rates = [rate for _, rate in line.get("flips_by_layer") or ()]
+    bounds = [quarter * len(rates) // 4 for quarter in range(5)]
+    return [statistics.fmean(rates[a:b]) for a, b in pairwise(bounds)] if len(rates) >= 4 else None
 
 
 def _short(value: Any) -> Any:

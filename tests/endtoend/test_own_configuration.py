@@ -201,6 +201,8 @@ def test_a_primary_file_of_ones_own_may_hold_the_sweep(
     (files / "study.yaml").write_text(f"{FILES['study.yaml']}  mode: MULTIRUN\n")
     assert main(["run", *study]) == 0
     assert capsys.readouterr().out.splitlines()[0] == first == "2 jobs into jobs"
+    assert main(["run", "--cfg", "job", *study]) == 0
+    assert "momentum: 0.5" in capsys.readouterr().out.splitlines()
 
 
 def test_where_a_sweep_lies_may_be_said_in_both_ways(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

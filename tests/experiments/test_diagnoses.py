@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from scripts.experiments import __main__ as command
-from scripts.experiments.diagnoses import Pair, draw, pairs_of, summary, table
+from scripts.experiments.diagnoses import Pair, draw, flips_table, pairs_of, summary, table
 from scripts.experiments.results import RESULTS, keep_result, read_results
 
 
 def line(method: str, drift: float, mean: float, seed: int = 0, **more: object) -> dict[str, object]:
     settings = {"experiment": "digits", "partition.alpha": 0.1, "method": method, "learning_rate": 0.1, "seed": seed}
     figures = {"mean": mean, "final_test": mean - 0.1, "gap": [None, drift / 10, 9.0], "drift": [drift, 9.0]}
-    return {"settings": {**settings, **more}, "flips": 0.25, **figures}
+    layers = [[f"relu{number}", number / 10] for number in range(1, 9)]
+    return {"settings": {**settings, **more}, "flips": 0.25, "flips_by_layer": layers, **figures}
 
 
 FOUND = {
@@ -44,6 +45,11 @@ def test_the_table_has_a_row_for_each_arm_and_the_summary_counts_right_guesses()
     assert guesses == "the drift in round 1 foretells the better of two: digits, Dirichlet(0.1): 2 of 3"
 
 
+def test_flips_are_told_by_depth() -> None:
+    told = flips_table({"a": FOUND["sq"], "b": line("fedsq", 1.0, 0.5, seed=3)}).splitlines()
+    assert told[2:] == ["| digits, Dirichlet(0.1) | fedsq | 0.1 | 2 | 0.15 | 0.35 | 0.55 | 0.75 |"]
+
+
 def test_the_command_draws_a_figure_of_the_runs_of_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in (0, 1):
         for method, drift, mean in (("fedavg", 4.0, 0.5), ("fedsq", 2.0, 0.75)):
@@ -68,7 +74,8 @@ def test_what_is_published_gives_the_same_tables(tmp_path: Path, capsys: pytest.
         assert command.main() == 0
     published = read_results(tmp_path / "docs" / RESULTS)
     assert published["avg"]["gap"] == [0.33333]
-    assert "versions" not in published["avg"]
+    assert not {"versions", "flips_by_layer"} & published["avg"].keys()
+    assert flips_table(published) == flips_table(read_results(tmp_path / RESULTS))
     assert table(pairs_of(published)) == table(pairs_of(read_results(tmp_path / RESULTS)))
 
 
