@@ -1,4 +1,4 @@
-"""Hydra's command line: how it is parsed, and how Hydra is had to call a job, once or for a sweep."""
+"""Hydra's command line, and how Hydra calls a job, once or for a sweep."""
 
 import os
 import sys
@@ -94,14 +94,14 @@ def run_by_hydra(job: Job, overrides: Sequence[str], sources: Sources) -> None:
 
     `hydra.main` would compose everything once more, only to learn whether it is a run or a sweep.
     """
-    with hydra_at(sources) as hydra_:
-        hydra_.run(sources.config_name, job, [*overrides, f"hydra.mode={RunMode.RUN.name}"])
+    with hydra_at(sources) as own:
+        own.run(sources.config_name, job, [*overrides, f"hydra.mode={RunMode.RUN.name}"])
 
 
 def sweep_by_hydra(job: Job, overrides: Sequence[str], sources: Sources) -> None:
     """Have Hydra's sweeper make jobs of ``overrides``, and its launcher call ``job`` for each."""
-    with hydra_at(sources) as hydra_:
-        hydra_.multirun(sources.config_name, job, [*overrides, f"hydra.mode={RunMode.MULTIRUN.name}"])
+    with hydra_at(sources) as own:
+        own.multirun(sources.config_name, job, [*overrides, f"hydra.mode={RunMode.MULTIRUN.name}"])
 
 
 def show(words: Sequence[str]) -> None:
