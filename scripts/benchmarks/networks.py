@@ -25,6 +25,19 @@ class Timed:
     size: int
 
 
+def every_activation() -> nn.Module:
+    """Build a network of nine convolutions, each with another kind of piecewise-linear activation behind it."""
+    width = 64
+    activations = (
+        *(nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.1), nn.PReLU(width), nn.Hardtanh()),
+        *(nn.Threshold(0.1, -0.2), nn.Hardsigmoid(), nn.Softshrink(0.1), nn.Hardshrink(0.1)),
+    )
+    layers: list[nn.Module] = []
+    for place, activation in enumerate(activations):
+        layers += [nn.Conv2d(width if place else 3, width, 3, padding=1), nn.BatchNorm2d(width), activation]
+    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, CLASSES))
+
+
 NETWORKS = {
     "resnet18-32": Timed(lambda: torchvision.models.resnet18(num_classes=CLASSES), 32),
     "resnet18-64": Timed(lambda: torchvision.models.resnet18(num_classes=CLASSES), 64),
@@ -32,10 +45,12 @@ NETWORKS = {
     "alexnet-64": Timed(lambda: torchvision.models.alexnet(num_classes=CLASSES), 64),
     "mobilenet_v2-32": Timed(lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES), 32),
     "mobilenet_v2-64": Timed(lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES), 64),
+    "mnasnet1_0-64": Timed(lambda: torchvision.models.mnasnet1_0(num_classes=CLASSES), 64),
     "efficientnet_lite0-64": Timed(
         lambda: build_backbone("efficientnet_lite0", in_channels=3, classes=CLASSES, seed=0), 64
     ),
     "resnet20-32": Timed(lambda: build_backbone("resnet20", in_channels=3, classes=CLASSES, seed=0), 32),
+    "every_activation-32": Timed(every_activation, 32),
 }
 
 

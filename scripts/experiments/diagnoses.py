@@ -6,15 +6,10 @@ these after one trial round of each.
 """
 
 import statistics
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from scipy import stats
 
 from scripts.experiments.results import Results, flips_by_quarter
@@ -25,16 +20,12 @@ RATIOS: Mapping[str, Callable[["Pair"], float]] = {
     "drift in round 1": lambda pair: pair.drift,
     "averaging gap in rounds 1 and 2": lambda pair: pair.gap,
 }
-# Okabe and Ito's colours, which colour-blind eyes tell apart, and one marker more, so that no pair returns soon.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _NAMES = {"imagenet_gates": "ImageNet to CIFAR-10", "cifar10_halves": "CIFAR-10 halves"}
 #: Settings of a run whose method is as it is shipped.
 _PLAIN = {
     *("experiment", "backbone.weights", "data.limit", "data.test_limit", "partition.alpha"),
     *("method", "method.gate_statistics", "learning_rate", "seed"),
 }
-_TICKS = (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6)  # of the ratios
 
 
 @dataclass(frozen=True)
@@ -159,40 +150,3 @@ def summary(pairs: Sequence[Pair]) -> str:
         right = sum(pair.foretold for pair in own)
         lines.append(f"the drift in round 1 foretells the better of two: {task}: {right} of {len(own)}")
     return "\n".join(lines)
-
-
-def draw(pairs: Sequence[Pair], file: Path) -> None:
-    """Draw the lead over each ratio, for a slide, into ``file``, whose suffix says the format."""
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    axes = figure.subplots(1, len(RATIOS), sharey=True)
-    tasks = sorted({pair.task for pair in pairs})
-    for axis, (name, ratio) in zip(np.atleast_1d(axes), RATIOS.items(), strict=True):
-        for number, task in enumerate(tasks):
-            colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
-            own = [pair for pair in pairs if pair.task == task]
-            axis.scatter(
-                [ratio(pair) for pair in own],
-                [pair.lead for pair in own],
-                s=45,
-                color=colour,
-                marker=marker,
-                alpha=0.75,
-                edgecolors="white",
-                linewidths=0.6,
-                label=textwrap.fill(task, 50),
-            )
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(FixedLocator(_TICKS))
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.axvline(1, color="#66707a", linewidth=0.8)
-        axis.axhline(0, color="#66707a", linewidth=0.8)
-        axis.set_xlabel(f"{name}: fixed gates to FedAvg", fontsize=12)
-        axis.tick_params(labelsize=12)
-        axis.grid(color="#dfe3e7", linewidth=0.6)
-        axis.set_axisbelow(True)
-    first = np.atleast_1d(axes)[0]
-    first.set_ylabel("lead in the mean of the rounds", fontsize=13)
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=9.5, frameon=False)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)

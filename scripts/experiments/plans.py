@@ -81,6 +81,17 @@ MUS = (0.01, 0.1, 1.0)
 #: Seeds that tune, and others that are reported.
 TUNING = {"digits": (0, 1, 2), "cifar10_halves": (0, 1)}
 REPORTED = tuple(range(10, 20))
+_FEW, _MANY = ({**DIGITS, "partition.alpha": alpha} for alpha in (0.1, 0.5))
+#: The points of `axes` and their length in runs of the digits. The first two are those of `main_tables`.
+AXES: Sequence[tuple[Settings, float]] = (
+    (_FEW, 1.0),
+    (_MANY, 1.0),
+    # Under Dirichlet(0.1) no draw gives 50 silos two images each.
+    ({**_MANY, "silos": 50, "partition.min_size": 2}, 1.5),
+    ({**_MANY, "silos": 5}, 1.0),
+    ({**_FEW, "local_epochs": 5}, 4.0),
+    ({**_FEW, "fraction_train": 0.2}, 0.5),
+)
 
 
 def best_of(candidates: Sequence[Settings], seeds: Sequence[int], found: Results) -> Settings:
@@ -139,24 +150,28 @@ def main_tables(found: Results) -> list[Run]:
 
 def axes(_: Results) -> list[Run]:
     """One axis at a time on the digits, three seeds, both rates; the points of `main_tables` are their middle."""
-    few, many = ({**DIGITS, "partition.alpha": alpha} for alpha in (0.1, 0.5))
-    points: list[tuple[Settings, float]] = [
-        (few, 1.0),
-        (many, 1.0),
-        # Under Dirichlet(0.1) no draw gives 50 silos two images each.
-        ({**many, "silos": 50, "partition.min_size": 2}, 1.5),
-        ({**many, "silos": 5}, 1.0),
-        ({**few, "local_epochs": 5}, 4.0),
-        ({**few, "fraction_train": 0.2}, 0.5),
-    ]
     return [
         Run({**point, **arm, "learning_rate": rate, "seed": seed}, times)
-        for point, times in points
+        for point, times in AXES
         for seed, rate, arm in product(TUNING["digits"], RATES["digits"], METHODS)
     ]
 
 
+def decaying_rates(found: Results) -> list[Run]:
+    """Both tasks with a rate that decays by a cosine: tuned as in `main_tables`, then the same ten other seeds."""
+    planned = []
+    for task, alpha in product((DIGITS, HALVES), (0.1, 0.5)):
+        name, base = task["experiment"], {**task, "partition.alpha": alpha, "learning_rate_schedule": "cosine"}
+        if task is HALVES and Run(PRETRAINING) not in planned:
+            planned.append(Run(PRETRAINING))
+        candidates = [at_rates({**base, **arm}, RATES[name]) for arm in METHODS]
+        planned += [Run({**each, "seed": seed}) for arm in candidates for each in arm for seed in TUNING[name]]
+        chosen = [best_of(arm, TUNING[name], found) for arm in candidates]
+        planned += [Run({**arm, "seed": seed}) for seed in REPORTED for arm in chosen]
+    return planned
+
+
 #: The plans, in their order.
 PLANS: Mapping[str, Plan] = MappingProxyType(
-    {"imagenet_gates": imagenet_gates, "main_tables": main_tables, "axes": axes}
+    {"imagenet_gates": imagenet_gates, "main_tables": main_tables, "axes": axes, "decaying_rates": decaying_rates}
 )

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from scripts.experiments import __main__ as command
-from scripts.experiments.diagnoses import Pair, draw, flips_table, pairs_of, summary, table
+from scripts.experiments.diagnoses import Pair, flips_table, pairs_of, summary, table
+from scripts.experiments.lead_figure import draw
 from scripts.experiments.results import RESULTS, keep_result, read_results
 
 
