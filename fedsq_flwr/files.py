@@ -8,7 +8,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
@@ -234,3 +234,9 @@ def _brief(value: Any) -> str:
 def _kind_of(mode: int) -> str:
     kinds = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"))
     return next((name for test, name in kinds if test(mode)), "device")
+
+
+def oldest_beyond(paths: Iterable[Path], kept: int) -> list[Path]:
+    """Return the paths that have to go so that at most ``kept`` are left: those that were changed longest ago."""
+    by_age = sorted(paths, key=lambda path: path.stat().st_mtime_ns)
+    return by_age[: max(0, len(by_age) - kept)]

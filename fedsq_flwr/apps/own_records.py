@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -13,7 +14,7 @@ from torch import Tensor
 from fedsq_flwr.errors import FedSQError
 from fedsq_flwr.federation.local_model import LocalModel, Standing
 from fedsq_flwr.federation.silo import RoundOrders, Silo
-from fedsq_flwr.files import write_whole
+from fedsq_flwr.files import oldest_beyond, write_whole
 from fedsq_flwr.learning import Evaluation, Predictions, TrainingResult, derive_seed
 from fedsq_flwr.learning.measures import Floats, bootstrap_mean
 from fedsq_flwr.records.own_figures import PREDICTIONS, About, OwnFigures, OwnRound, OwnRun
@@ -68,13 +69,14 @@ class OwnRecords:
             return False
         with self._at_its_own_cost("the local model was not trained"):
             self._local.train(silo, orders)
-            others = self._run.folder.parent.glob(f"*/{_LOCAL}")
-            for old in sorted(others, key=lambda path: path.stat().st_mtime_ns)[:-_LOCAL_KEPT]:
+            for old in oldest_beyond(self._run.folder.parent.glob(f"*/{_LOCAL}"), _LOCAL_KEPT):
                 old.unlink()
         return True
 
     def trained(self, orders: RoundOrders, result: TrainingResult) -> None:
-        """Record loss and duration of the training."""
+        """Record loss and duration of the training, and tell the operator if it diverged."""
+        if not math.isfinite(result.loss):
+            log.warning("round %d: training diverged (loss %s), as from too large a rate", orders.round, result.loss)
         with self._at_its_own_cost("the training was not recorded"):
             self._run.begin(self._about, self._most)
             told = {"round": orders.round, "train_loss": result.loss, "train_seconds": result.seconds}

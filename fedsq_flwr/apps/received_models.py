@@ -30,7 +30,7 @@ from fedsq_flwr.federation.protocol import (
     SHA256,
     STRUCTURE,
 )
-from fedsq_flwr.files import write_as_json, writing
+from fedsq_flwr.files import oldest_beyond, write_as_json, writing
 from fedsq_flwr.gating import DualCopy, QuantitativeCopy
 from fedsq_flwr.learning.threads import torch_threads
 from fedsq_flwr.models import state_digest
@@ -153,7 +153,7 @@ class ReceivedModels:
 
     def _make_room(self, new: Path) -> None:
         others = [path for path in self._folder.iterdir() if path.name.isdigit() and path != new]
-        for path in sorted(others, key=lambda path: path.stat().st_mtime_ns)[: max(0, len(others) + 1 - self._most)]:
+        for path in oldest_beyond(others, self._most - 1):
             shutil.rmtree(path)
 
 

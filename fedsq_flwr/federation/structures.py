@@ -14,6 +14,7 @@ from torch import Tensor
 from fedsq_flwr.errors import WeightsError
 from fedsq_flwr.federation.arrays import to_shared_arrays, to_state
 from fedsq_flwr.federation.contents import array_records
+from fedsq_flwr.files import oldest_beyond
 from fedsq_flwr.models.weights import read_weights, save_weights
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class DiskStructures:
             save_weights(new, state, {"fingerprint": fingerprint})
             # Whatever the clock says, the new one stays.
             others = [path for path in self._directory.glob("*.safetensors") if path != new]
-            for path in sorted(others, key=lambda path: path.stat().st_mtime_ns)[: 1 - KEPT_ON_DISK]:
+            for path in oldest_beyond(others, KEPT_ON_DISK - 1):
                 path.unlink(missing_ok=True)
         except OSError as error:
             log.error("the structure %s... cannot be kept in %s: %s", fingerprint[:12], self._directory, error)

@@ -86,6 +86,8 @@ class Site(Settings):
     """Folder for gates, structures that the server sent, and weights that were pretrained here."""
     device: Device | None = None
     """As ``executor.device``."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """As ``executor.threads``; null: as the run says."""
     gate_cache_bytes: Annotated[int, Field(ge=0)] | None = None
     """As ``executor.gate_cache_bytes``."""
     keep_models: Annotated[int, Field(ge=0)] | None = None
@@ -141,6 +143,8 @@ class SiloSettings(Settings):
     """Bytes that gates may take in ``state_dir``."""
     device: Device = "auto"
     """Device to train and evaluate on: auto, cpu, cuda, cuda:N or mps."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Torch threads of a silo at work; null: as the run says."""
     keep_models: Annotated[int, Field(ge=0)] = KEEP_MODELS
     """Runs whose models are kept in ``state_dir/models``, the newest, as the server sends them; 0: none is taken."""
     keep_reports: Annotated[int, Field(ge=0)] = KEEP_REPORTS
@@ -265,6 +269,8 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
     executor: dict[str, Any] = {"device": site.device or "auto", "gate_cache_dir": str(state / "gates")}
     if site.gate_cache_bytes is not None:
         executor["gate_cache_bytes"] = site.gate_cache_bytes
+    if site.threads is not None:
+        executor["threads"] = site.threads
     changes: dict[str, Any] = {"cache_dir": str(state), "executor": executor, "backbone": _backbone(settings, site)}
     if isinstance(settings.data, ImageFolderData):
         changes["data"] = {"path": site.data_path}

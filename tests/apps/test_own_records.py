@@ -18,7 +18,7 @@ from fedsq_flwr.cli import main
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.silo import RoundOrders, Silo
-from fedsq_flwr.learning import derive_seed, evaluate, train_locally
+from fedsq_flwr.learning import TrainingResult, derive_seed, evaluate, train_locally
 from fedsq_flwr.learning.measures import bootstrap_mean
 from fedsq_flwr.privacy.audit import AuditLog
 from fedsq_flwr.privacy.guard import PrivacyGuard, PrivacyTerms
@@ -142,6 +142,13 @@ def test_a_full_disk_costs_the_silo_its_page_and_the_run_nothing(tmp_path, caplo
     replies, _ = federated_rounds(silo_of(QuantitativeCopy(network()), records(tmp_path, local=True)))
     assert len(replies) == 4
     assert "site report: the training was not recorded" in caplog.text
+
+
+def test_the_operator_is_told_that_training_diverged(tmp_path, caplog):
+    for loss in (2.5, float("nan"), float("inf")):
+        records(tmp_path).trained(RoundOrders(4, ""), TrainingResult(loss, 10, 1.0))
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"round 4: training diverged (loss {loss}), as from too large a rate" for loss in ("nan", "inf")]
 
 
 def test_the_newest_runs_are_kept_and_what_is_no_run_stays(tmp_path):

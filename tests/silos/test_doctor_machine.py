@@ -64,7 +64,8 @@ def test_the_device_is_chosen_as_in_a_run(tmp_path: Path, monkeypatch: pytest.Mo
     silo = silo_of(tmp_path, device="cpu")
     assert check_device(silo, 1).found == "cpu, 1 thread on 2 cores"
     assert check_device(silo, None).found == "cpu, 2 cores"
-    assert check_device(silo, 4).mark == Mark.WARN
+    crowded = check_device(silo, 4)
+    assert (crowded.mark, crowded.advice) == (Mark.WARN, "more threads than cores are slow: set threads: 2")
     finding = check_device(silo_of(tmp_path, device="cuda:99"), 1)
     assert finding.mark == Mark.FAIL
     assert finding.found.startswith("device=cuda:99: 'cuda:99' cannot be used here")

@@ -42,6 +42,7 @@ BAD = {
     "insecure=perhaps": ("insecure=perhaps", "must be true or false"),
     "insecure=true private_key=file": ("private_key=", "file", "must be null with insecure=true"),
     "insecure=true root_certificates=file": ("root_certificates=", "file", "must be null with insecure=true"),
+    "threads=0": ("threads=0", "at least 1"),
     "gate_cache_bytes=-1": ("gate_cache_bytes=-1", "at least 0"),
     "gate_cache_bytes=much": ("gate_cache_bytes=much", "must be a whole number"),
     "device=[cpu]": ("device=[cpu]", "must be text"),
@@ -164,14 +165,23 @@ def test_what_comes_later_wins(good: list[str]) -> None:
 
 def test_the_apps_read_what_the_silo_was_told(good: list[str]) -> None:
     config = read_silo_settings(
-        [*good, "silo=1", "name=Clinic North", "weights=file", "device=cpu", "gate_cache_bytes=5", "state_dir=s"]
+        [
+            *good,
+            "silo=1",
+            "name=Clinic North",
+            "weights=file",
+            "device=cpu",
+            "threads=4",
+            "gate_cache_bytes=5",
+            "state_dir=s",
+        ]
     )
     told = config.node_config()
     assert (told["partition-id"], told["num-partitions"]) == (1, 2)
     site = read_site(told)
     here = str(Path.cwd())
     expected = {"data_path": f"{here}/data", "weights": f"{here}/file", "state_dir": f"{here}/s"}
-    expected |= {"name": "Clinic North", "device": "cpu", "gate_cache_bytes": 5}
+    expected |= {"name": "Clinic North", "device": "cpu", "threads": 4, "gate_cache_bytes": 5}
     assert site == Site(**expected, keep_models=10, keep_reports=50, checkpoint_minutes=10.0)
     assert config.title == "1 of 2 (Clinic North)"
     assert site.is_real
@@ -214,7 +224,14 @@ def test_a_node_config_that_is_wrong_is_one_line(node: dict[str, object], parts:
 
 
 FOLDER = Site(data_path="/data")
-SITE = Site(data_path="/data", weights="/silo/weights.pth", state_dir="/silo/state", device="cpu", gate_cache_bytes=7)
+SITE = Site(
+    data_path="/data",
+    weights="/silo/weights.pth",
+    state_dir="/silo/state",
+    device="cpu",
+    threads=3,
+    gate_cache_bytes=7,
+)
 
 
 def test_a_silos_own_settings_win_over_the_runs() -> None:
@@ -234,7 +251,7 @@ def test_a_silos_own_settings_win_over_the_runs() -> None:
     assert config.data.path == "/data"
     assert config.backbone.weights == "/silo/weights.pth"
     assert config.cache_dir == "/silo/state"
-    assert (config.executor.device, config.executor.gate_cache_bytes) == ("cpu", 7)
+    assert (config.executor.device, config.executor.threads, config.executor.gate_cache_bytes) == ("cpu", 3, 7)
     assert config.executor.gate_cache_dir == "/silo/state/gates"
     assert config.rounds == 9
 
@@ -247,13 +264,14 @@ def test_what_a_silo_leaves_open_is_never_the_servers_disk_or_device() -> None:
             "backbone.weights=random",
             "executor.device=cuda",
             "executor.gate_cache_dir=/server/gates",
+            "executor.threads=2",
             "executor.gate_cache_bytes=1",
             "cache_dir=/server/cache",
         ]
     )
     config = at_site(run, FOLDER)
     assert config.executor.device == "auto"
-    assert config.executor.gate_cache_bytes == 1
+    assert (config.executor.threads, config.executor.gate_cache_bytes) == (2, 1)
     paths = [config.cache_dir, config.executor.gate_cache_dir]
     assert not [path for path in paths if str(path).startswith("/server")]
     assert config.backbone.weights == "random"

@@ -66,5 +66,5 @@ def check_device(silo: SiloSettings, threads: int | None) -> Finding:
         return ok(_DEVICE, f"{device}, {count(cores, 'core')}")
     told = f"{device}, {count(threads, 'thread')} on {count(cores, 'core')}"
     if threads > cores:
-        return warn(_DEVICE, told, "executor.threads is more than this machine has cores, and slow", "nproc")
+        return warn(_DEVICE, told, f"more threads than cores are slow: set threads: {cores}", "nproc")
     return ok(_DEVICE, told)
