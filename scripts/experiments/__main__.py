@@ -1,11 +1,11 @@
 """The planned experiments: list them, run what is missing, print tables of what has ended.
 
 Usage: ``python -m scripts.experiments ACTION [PLAN ...] [--output FOLDER]``. Of the actions, ``table`` prints means,
-``pairs`` differences to FedAvg by seed, and ``axes`` one axis at a time; ``diagnoses`` joins the lead of fixed gates
-to drift and averaging gap, and draws it into ``--figure FILE``; ``publish`` writes the figures of all runs into
-``--into FOLDER``, from which the tables can be made, with that folder as the output. A run needs the extra
-``imagenet`` and FEDSQ_DATA, a folder with ``cifar10/train.parquet`` and ``test.parquet``. Ctrl-C or SIGTERM stops it;
-the same command goes on within the run that was stopped.
+``pairs`` differences to FedAvg by seed, ``axes`` one axis at a time, and ``checks`` other pretrained networks and
+lower rates; ``diagnoses`` joins the lead of fixed gates to drift and averaging gap, and draws it into ``--figure
+FILE``; ``publish`` writes the figures of all runs into ``--into FOLDER``, from which the tables can be made, with
+that folder as the output. A run needs the extra ``imagenet`` and FEDSQ_DATA, a folder with ``cifar10/train.parquet``
+and ``test.parquet``. Ctrl-C or SIGTERM stops it; the same command goes on within the run that was stopped.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scripts.experiments import diagnoses
 from scripts.experiments.axes_table import axes_table
+from scripts.experiments.checks_tables import rates_table, starts_table
 from scripts.experiments.lead_figure import draw
 from scripts.experiments.pairs import tables
 from scripts.experiments.plans import PLANS, TUNING, Run
@@ -29,7 +30,7 @@ PUBLISHED = Path(__file__).parents[2] / "docs" / "explanation" / "experiments"
 def main() -> int:
     """Do what the command line asks for; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scripts.experiments", description=__doc__.partition("\n")[0])
-    parser.add_argument("action", choices=("list", "run", "table", "pairs", "axes", "diagnoses", "publish"))
+    parser.add_argument("action", choices=("list", "run", "table", "pairs", "axes", "checks", "diagnoses", "publish"))
     parser.add_argument(
         "plans", nargs="*", metavar="PLAN", help=f"of {', '.join(PLANS)}; by default all, in this order"
     )
@@ -51,6 +52,8 @@ def main() -> int:
             _print_diagnoses(names, found, chosen.figure)
         case "axes":
             print(axes_table(found))
+        case "checks":
+            print(f"{starts_table(found)}\n\n{rates_table(found)}")
         case "pairs":
             tuning = sorted({seed for seeds in TUNING.values() for seed in seeds})
             for _, runs in _planned(names, found):

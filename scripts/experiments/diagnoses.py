@@ -64,8 +64,12 @@ class Pair:
 
 
 def pairs_of(found: Results, methods: Sequence[str] = ("fedsq", "fedsq_late_gates")) -> list[Pair]:
-    """Return all pairs among the runs that are kept; runs without diagnostics make none."""
+    """Return all pairs among the runs that are kept; runs without diagnostics make none.
+
+    Nor do those that train the head alone first: in round 1 their drift does not depend on the gates.
+    """
     lines = [line for line in found.values() if line.get("gap") and line.get("drift")]
+    lines = [line for line in lines if "linear_probing_rounds" not in line["settings"]]
     plain = {_shared(line): line for line in lines if line["settings"].get("method") == "fedavg"}
     made = []
     for line in lines:
@@ -105,18 +109,22 @@ def task_of(settings: Mapping[str, Any]) -> str:
 
 def table(pairs: Iterable[Pair]) -> str:
     """Return a Markdown table: a row for each task, method and rate; ratios are geometric means over seeds."""
-    rows: dict[tuple[str, str, float], list[Pair]] = {}
-    for pair in pairs:
-        rows.setdefault((pair.task, pair.method, pair.rate), []).append(pair)
     head = ("task", "method", "rate", "n", *RATIOS, "flips of FedAvg", "lead, mean of rounds", "lead, final test")
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for (task, method, rate), group in sorted(rows.items()):
+    for (task, method, rate), group in sorted(_rows(pairs).items()):
         ratios = [f"{statistics.geometric_mean([ratio(pair) for pair in group]):.2f}" for ratio in RATIOS.values()]
         told = [(pair.flips, pair.lead, pair.final_lead) for pair in group]
         means = [statistics.fmean(values) for values in zip(*told, strict=True)]
         shown = [f"{means[0]:.2f}", f"{means[1]:+.3f}", f"{means[2]:+.3f}"]
         lines.append(f"| {' | '.join([task, method, f'{rate:g}', str(len(group)), *ratios, *shown])} |")
     return "\n".join(lines)
+
+
+def _rows(pairs: Iterable[Pair]) -> dict[tuple[str, str, float], list[Pair]]:
+    rows: dict[tuple[str, str, float], list[Pair]] = {}
+    for pair in pairs:
+        rows.setdefault((pair.task, pair.method, pair.rate), []).append(pair)
+    return rows
 
 
 def flips_table(found: Results, methods: Sequence[str] = ("fedavg", "fedsq")) -> str:
@@ -138,15 +146,27 @@ def flips_table(found: Results, methods: Sequence[str] = ("fedavg", "fedsq")) ->
 
 
 def summary(pairs: Sequence[Pair]) -> str:
-    """Return how far each ratio foretells the lead: Spearman's rank correlation, and right guesses by task."""
+    """Return how far each ratio foretells the lead: Spearman's rank correlation, and right guesses by task.
+
+    The correlation is told over the rows of `table`, whose means make up for the unequal numbers of seeds, and over
+    the pairs of each task.
+    """
+    rows = list(_rows(pairs).values())
+    tasks = {task: [pair for pair in pairs if pair.task == task] for task in sorted({pair.task for pair in pairs})}
     lines = []
     for name, ratio in RATIOS.items():
-        ratios, leads = [ratio(pair) for pair in pairs], [pair.lead for pair in pairs]
-        defined = len(set(ratios)) > 1 and len(set(leads)) > 1
-        told = f"{stats.spearmanr(ratios, leads).statistic:+.2f}" if defined else "undefined"
-        lines.append(f"{name}: rank correlation with the lead {told} over {len(pairs)} pairs")
-    for task in sorted({pair.task for pair in pairs}):
-        own = [pair for pair in pairs if pair.task == task]
+        ratios = [statistics.geometric_mean([ratio(pair) for pair in row]) for row in rows]
+        told = _correlation(ratios, [statistics.fmean(pair.lead for pair in row) for row in rows])
+        lines.append(f"{name}: rank correlation with the lead {told} over {len(rows)} rows")
+        for task, own in tasks.items():
+            told = _correlation([ratio(pair) for pair in own], [pair.lead for pair in own])
+            lines.append(f"  {task}: {told} over {len(own)} pairs")
+    for task, own in tasks.items():
         right = sum(pair.foretold for pair in own)
         lines.append(f"the drift in round 1 foretells the better of two: {task}: {right} of {len(own)}")
     return "\n".join(lines)
+
+
+def _correlation(ratios: Sequence[float], leads: Sequence[float]) -> str:
+    defined = len(set(ratios)) > 1 and len(set(leads)) > 1
+    return f"{stats.spearmanr(ratios, leads).statistic:+.2f}" if defined else "undefined"

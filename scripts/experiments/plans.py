@@ -81,6 +81,9 @@ MUS = (0.01, 0.1, 1.0)
 #: Seeds that tune, and others that are reported.
 TUNING = {"digits": (0, 1, 2), "cifar10_halves": (0, 1)}
 REPORTED = tuple(range(10, 20))
+#: Seeds of the pretraining; all other plans have the first.
+STARTS = tuple(range(5))
+LOWER_RATES = (0.05, 0.1)
 _FEW, _MANY = ({**DIGITS, "partition.alpha": alpha} for alpha in (0.1, 0.5))
 #: The points of `axes` and their length in runs of the digits. The first two are those of `main_tables`.
 AXES: Sequence[tuple[Settings, float]] = (
@@ -171,7 +174,35 @@ def decaying_rates(found: Results) -> list[Run]:
     return planned
 
 
+def tuned(arm: Settings, alpha: float, found: Results) -> Settings:
+    """Return ``arm`` on the digits at the rate that `main_tables` chose for it."""
+    return best_of(at_rates({**DIGITS, "partition.alpha": alpha, **arm}, RATES["digits"]), TUNING["digits"], found)
+
+
+def other_starts(found: Results) -> list[Run]:
+    """Take other pretrained networks for the digits: the seeds of `main_tables` share one. Its rates are kept."""
+    return [
+        Run({**tuned(arm, alpha, found), "backbone.pretraining.seed": start, "seed": seed}, 1.5)
+        for alpha, start, seed, arm in product((0.1, 0.5), STARTS[1:], REPORTED[: len(TUNING["digits"])], METHODS)
+    ]
+
+
+def lower_rates(_: Results) -> list[Run]:
+    """Take lower rates for FedAvg on the ten seeds: a part of FedSQ's lead may be the choice of FedAvg's rate."""
+    return [
+        Run({**DIGITS, "partition.alpha": alpha, "method": "fedavg", "learning_rate": rate, "seed": seed})
+        for alpha, rate, seed in product((0.1, 0.5), LOWER_RATES, REPORTED)
+    ]
+
+
 #: The plans, in their order.
 PLANS: Mapping[str, Plan] = MappingProxyType(
-    {"imagenet_gates": imagenet_gates, "main_tables": main_tables, "axes": axes, "decaying_rates": decaying_rates}
+    {
+        "imagenet_gates": imagenet_gates,
+        "main_tables": main_tables,
+        "axes": axes,
+        "other_starts": other_starts,
+        "lower_rates": lower_rates,
+        "decaying_rates": decaying_rates,
+    }
 )

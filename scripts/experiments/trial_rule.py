@@ -68,14 +68,15 @@ def trials_of(found: Results, task_of: Callable[[Mapping[str, Any]], str]) -> li
     task_of : callable
         Names a task by the settings that its runs share.
     """
-    made: dict[tuple[str, float, int], dict[str, Line]] = {}
+    made: dict[tuple[str, float, int, str], dict[str, Line]] = {}
     for line in found.values():
         settings = dict(line["settings"])
         if line.get("drift") and settings.get("method") in METHODS:
             method, rate, seed = (settings.pop(name) for name in _VARIED)
-            made.setdefault((task_of(settings), rate, seed), {})[method] = line
+            everything_else = str(sorted(settings.items()))  # the start too, which no task is named by
+            made.setdefault((task_of(settings), rate, seed, everything_else), {})[method] = line
     whole = {key: runs for key, runs in sorted(made.items()) if len(runs) == len(METHODS)}
-    return [Trial(task, rate, runs) for (task, rate, _), runs in whole.items()]
+    return [Trial(task, rate, runs) for (task, rate, *_), runs in whole.items()]
 
 
 def rule_table(trials: Sequence[Trial]) -> str:

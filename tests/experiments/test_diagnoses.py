@@ -25,6 +25,8 @@ FOUND = {
     "other rate": line("fedsq", 2.0, 0.9, learning_rate=0.2),
     "other statistics": line("fedsq", 2.0, 0.9, **{"method.gate_statistics": "reestimated"}),
     "no diagnostics": line("fedsq", 2.0, 0.9) | {"gap": None},
+    "head first": line("fedavg", 4.0, 0.5, linear_probing_rounds=1),
+    "head first, fixed": line("fedsq", 4.0, 0.5, linear_probing_rounds=1),
     "failed": {"settings": {"method": "fedavg"}, "error": "no"},
 }
 
@@ -41,8 +43,10 @@ def test_the_table_has_a_row_for_each_arm_and_the_summary_counts_right_guesses()
     told = table(pairs).splitlines()
     assert told[2] == "| digits, Dirichlet(0.1) | fedsq | 0.1 | 2 | 0.35 | 0.35 | 0.25 | +0.325 | +0.325 |"
     assert len(told) == 4
-    drift, *_, guesses = summary(pairs).splitlines()
-    assert drift.endswith("-1.00 over 3 pairs")
+    drift, of_task, gap, _, guesses = summary(pairs).splitlines()
+    assert drift == "drift in round 1: rank correlation with the lead -1.00 over 2 rows"
+    assert of_task == "  digits, Dirichlet(0.1): -1.00 over 3 pairs"
+    assert gap.startswith("averaging gap in rounds 1 and 2: ")
     assert guesses == "the drift in round 1 foretells the better of two: digits, Dirichlet(0.1): 2 of 3"
 
 

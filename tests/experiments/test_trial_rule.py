@@ -36,6 +36,10 @@ def test_the_least_drift_is_chosen_and_the_trial_rounds_of_the_others_count() ->
     assert trial.final == pytest.approx(0.55)  # after two of its four rounds
     (other,) = trials_of(runs(10, fedavg=1.0), task_of)
     assert other.choice == "fedavg"
+    started = {}
+    for name, each in runs(10).items():
+        started[f"{name} again"] = each | {"settings": each["settings"] | {"backbone.pretraining.seed": 1}}
+    assert len(trials_of(runs(10) | started, task_of)) == 2
     (equal,) = trials_of(runs(10, fedsq=3.0), task_of)
     assert equal.choice == "fedsq_late_gates"
 
