@@ -98,7 +98,7 @@ def _print_diagnoses(names: Sequence[str], found: Results, figure: Path | None) 
     planned = {run.name for _, runs in _planned(names, found) for run in runs}
     pairs = diagnoses.pairs_of({name: line for name, line in found.items() if name in planned})
     print(f"{diagnoses.table(pairs)}\n\n{diagnoses.summary(pairs)}\n\n{diagnoses.flips_table(found)}\n")
-    print(rule_table(trials_of(found, diagnoses.task_of)))
+    print(rule_table(trials_of(found)))
     if figure is not None:
         draw(pairs, figure)
 

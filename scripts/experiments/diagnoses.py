@@ -12,7 +12,7 @@ from typing import Any
 
 from scipy import stats
 
-from scripts.experiments.results import Results, flips_by_quarter
+from scripts.experiments.results import Results, flips_by_quarter, task_of
 
 _EARLY = 2  # rounds that the averaging gap is a mean of: in the first, nothing was averaged before
 #: The ratios that may foretell the lead, by their name in tables and figures.
@@ -20,7 +20,6 @@ RATIOS: Mapping[str, Callable[["Pair"], float]] = {
     "drift in round 1": lambda pair: pair.drift,
     "averaging gap in rounds 1 and 2": lambda pair: pair.gap,
 }
-_NAMES = {"imagenet_gates": "ImageNet to CIFAR-10", "cifar10_halves": "CIFAR-10 halves"}
 #: Settings of a run whose method is as it is shipped.
 _PLAIN = {
     *("experiment", "backbone.weights", "data.limit", "data.test_limit", "partition.alpha"),
@@ -97,14 +96,6 @@ def _pair(method: str, line: Mapping[str, Any], other: Mapping[str, Any]) -> Pai
         gap=gaps[0] / gaps[1],
         flips=other["flips"],
     )
-
-
-def task_of(settings: Mapping[str, Any]) -> str:
-    """Return what a table calls the task; images and start are the same for all runs of an experiment."""
-    own = {name: value for name, value in settings.items() if not name.startswith(("data.", "backbone."))}
-    experiment = str(own.pop("experiment"))
-    first = f"{_NAMES.get(experiment, experiment)}, Dirichlet({own.pop('partition.alpha')})"
-    return ", ".join([first, *(f"{name.rpartition('.')[2]}={value}" for name, value in own.items())])
 
 
 def table(pairs: Iterable[Pair]) -> str:

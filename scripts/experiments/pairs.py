@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from scripts.experiments.results import Results
+from scripts.experiments.results import Results, task_of
 
 Line = Mapping[str, Any]
 #: What is compared, by the name of the column: the name in a kept line.
 MEASURES = {
-    "mean of rounds": "mean",
+    "mean of the rounds": "mean",
     "best validation": "best",
     "rounds to best": "rounds_to_best",
     "test of the best": "test_of_best",
     "final test": "final_test",
 }
-#: What makes an arm, in the order in which it is written. Everything else in a run's settings makes the task.
-_ARM = ("method", "method.mu", "batch_norm", "learning_rate")
+#: What makes an arm beside method and rate. Everything else in a run's settings makes the task.
+_OPTIONS = ("method.mu", "batch_norm")
 _TARGET = 0.95  # of the reference's mean best validation accuracy
 
 
@@ -68,6 +68,35 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
+@dataclass(frozen=True)
+class Arm:
+    """What is compared within a task.
+
+    Attributes
+    ----------
+    method : str
+        By name.
+    rate : float or None
+        The learning rate, if the run's settings state one.
+    options : tuple of (str, object)
+        Settings that differ from the method as it is shipped.
+    """
+
+    method: str
+    rate: float | None
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is FedAvg as it is shipped, the reference of all differences."""
+        return self.method == "fedavg" and not self.options
+
+    @property
+    def label(self) -> str:
+        """The arm without its rate."""
+        return ", ".join([f"`{self.method}`", *(f"`{name}={value}`" for name, value in self.options)])
+
+
 def tables(names: Iterable[str], found: Results, tuning: Sequence[int]) -> str:
     """Return a Markdown table for each task among the runs of ``names`` that have ended.
 
@@ -80,49 +109,50 @@ def tables(names: Iterable[str], found: Results, tuning: Sequence[int]) -> str:
     tuning : sequence of int
         Seeds that are left out of a task which has others.
     """
-    tasks: dict[str, dict[str, dict[int, Line]]] = {}
+    tasks: dict[str, dict[Arm, dict[int, Line]]] = {}
     for line in (found[name] for name in names if name in found and "error" not in found[name]):
         settings = dict(line["settings"])
-        seed = settings.pop("seed", None)
-        if seed is None or "method" not in settings:
+        seed, method = settings.pop("seed", None), settings.pop("method", None)
+        if seed is None or method is None:
             continue
-        arm = " ".join(f"{name.rpartition('.')[2]}={settings.pop(name)}" for name in _ARM if name in settings)
-        task = " ".join(f"{name}={value}" for name, value in settings.items())
-        tasks.setdefault(task, {}).setdefault(arm, {})[seed] = line
+        rate = settings.pop("learning_rate", None)
+        arm = Arm(method, rate, tuple((name, settings.pop(name)) for name in _OPTIONS if name in settings))
+        tasks.setdefault(task_of(settings), {}).setdefault(arm, {})[seed] = line
     return "\n\n".join(text for task, arms in tasks.items() if (text := _table(task, arms, set(tuning))))
 
 
-def _table(task: str, arms: Mapping[str, Mapping[int, Line]], tuning: set[int]) -> str:
+def _table(task: str, arms: Mapping[Arm, Mapping[int, Line]], tuning: set[int]) -> str:
     seeds = {seed for runs in arms.values() for seed in runs}
     reported = seeds - tuning or seeds
     kept = {arm: {seed: line for seed, line in runs.items() if seed in reported} for arm, runs in arms.items()}
-    plain = [arm for arm in kept if arm.startswith("method=fedavg ") and "batch_norm" not in arm and kept[arm]]
+    plain = [arm for arm, runs in kept.items() if arm.is_plain and runs]
     if not plain:
         return ""
-    name = max(plain, key=lambda arm: (len(kept[arm]), _mean(kept[arm].values(), "best")))
-    reference = kept.pop(name)
+    chosen = max(plain, key=lambda arm: (len(kept[arm]), _mean(kept[arm].values(), "best")))
+    reference = kept.pop(chosen)
     target = _TARGET * _mean(reference.values(), "best")
-    pairs = {arm: sorted(runs.keys() & reference.keys()) for arm, runs in kept.items()}
+    pairs = {arm: shared for arm, runs in kept.items() if len(shared := sorted(runs.keys() & reference.keys())) > 1}
     compared = {
         (arm, column): difference(*([runs[seed][key] for seed in shared] for runs in (kept[arm], reference)))
         for arm, shared in pairs.items()
         for column, key in MEASURES.items()
-        if len(shared) > 1
     }
     corrected = dict(zip(compared, holm([each.p for each in compared.values()]), strict=True))
-    head = ("arm", "n", *MEASURES, f"rounds to {target:.3f}")
-    rows = [(name, str(len(reference)), *_own(reference.values()), _reached(reference.values(), target))]
+    head = (task, "rate", "n", *MEASURES, f"rounds to {target:.3f}")
+    rows = [(*_named(chosen, len(reference)), *_own(reference.values()), _reached(reference.values(), target))]
     for arm, shared in pairs.items():
-        if len(shared) < 2:
-            continue
         runs = [kept[arm][seed] for seed in shared]
         cells = [
-            f"{own} ({_told(compared[arm, column], corrected[arm, column])})"
+            f"{own} ({_told(compared[arm, column], corrected[arm, column], column)})"
             for column, own in zip(MEASURES, _own(runs), strict=True)
         ]
-        rows.append((arm, str(len(shared)), *cells, _reached(runs, target)))
+        rows.append((*_named(arm, len(shared)), *cells, _reached(runs, target)))
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
-    return f"{task}; p-values of {len(compared)} comparisons\n\n" + "\n".join(lines)
+    return "\n".join(lines)
+
+
+def _named(arm: Arm, count: int) -> tuple[str, str, str]:
+    return arm.label, "" if arm.rate is None else f"{arm.rate:g}", str(count)
 
 
 def _mean(lines: Iterable[Line], key: str) -> float:
@@ -130,15 +160,22 @@ def _mean(lines: Iterable[Line], key: str) -> float:
 
 
 def _own(lines: Iterable[Line]) -> list[str]:
-    runs = list(lines)
-    columns = ([run[key] for run in runs] for key in MEASURES.values())
-    return [
-        f"{statistics.fmean(each):.3f} ± {statistics.stdev(each) if len(each) > 1 else 0:.3f}" for each in columns
-    ]
+    runs, cells = list(lines), []
+    for column, key in MEASURES.items():
+        values, digits = [run[key] for run in runs], _digits(column)
+        spread = statistics.stdev(values) if len(values) > 1 else 0
+        cells.append(f"{statistics.fmean(values):.{digits}f} ± {spread:.{digits}f}")
+    return cells
 
 
-def _told(each: Difference, corrected: float) -> str:
-    return f"{each.mean:+.3f} [{each.low:+.3f}, {each.high:+.3f}], p {corrected:.3f}"
+def _told(each: Difference, corrected: float, column: str) -> str:
+    digits = _digits(column)
+    p = "1" if corrected > 0.9995 else f"{corrected:.3f}"
+    return f"{each.mean:+.{digits}f} [{each.low:+.{digits}f}, {each.high:+.{digits}f}], p {p}"
+
+
+def _digits(column: str) -> int:
+    return 1 if column.startswith("rounds") else 3
 
 
 def _reached(lines: Iterable[Line], target: float) -> str:

@@ -12,6 +12,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 RESULTS = "results.jsonl"
 _NOT_PUBLISHED = ("flips_by_layer", "fingerprint", "weights_sha256", "versions", "machine")
+_NAMES = {"imagenet_gates": "ImageNet to CIFAR-10", "cifar10_halves": "CIFAR-10 halves"}
 _QUARTERS = "flips_by_quarter"
 _COLUMNS = ("rate", "n", "mean of rounds", "best", "round of best", "last", "final test", "averaging gap", "flips")
 
@@ -47,6 +48,14 @@ def flips_by_quarter(line: Mapping[str, Any]) -> list[float] | None:
     rates = [rate for _, rate in line.get("flips_by_layer") or ()]
     bounds = [quarter * len(rates) // 4 for quarter in range(5)]
     return [statistics.fmean(rates[a:b]) for a, b in pairwise(bounds)] if len(rates) >= 4 else None
+
+
+def task_of(settings: Mapping[str, Any]) -> str:
+    """Return what a table calls the task; images and start are the same for all runs of an experiment."""
+    own = {name: value for name, value in settings.items() if not name.startswith(("data.", "backbone."))}
+    experiment = str(own.pop("experiment"))
+    first = f"{_NAMES.get(experiment, experiment)}, Dirichlet({own.pop('partition.alpha')})"
+    return ", ".join([first, *(f"{name.rpartition('.')[2]}={value}" for name, value in own.items())])
 
 
 def _short(value: Any) -> Any:

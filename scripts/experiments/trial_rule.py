@@ -7,11 +7,11 @@ methods that lost, and the winner's run is shorter by as many rounds.
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.experiments.results import Results
+from scripts.experiments.results import Results, task_of
 
 METHODS = ("fedavg", "fedsq_late_gates", "fedsq")
 Line = Mapping[str, Any]
@@ -58,16 +58,8 @@ class Trial:
         return float(self.runs[self.choice]["test_accuracies"][-len(METHODS)])
 
 
-def trials_of(found: Results, task_of: Callable[[Mapping[str, Any]], str]) -> list[Trial]:
-    """Return the trials in which each method was run, by task, rate and seed.
-
-    Parameters
-    ----------
-    found : Results
-        The kept lines.
-    task_of : callable
-        Names a task by the settings that its runs share.
-    """
+def trials_of(found: Results) -> list[Trial]:
+    """Return the trials in which each method was run, by task, rate and seed."""
     made: dict[tuple[str, float, int, str], dict[str, Line]] = {}
     for line in found.values():
         settings = dict(line["settings"])

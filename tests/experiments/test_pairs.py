@@ -9,9 +9,9 @@ SEEDS = range(10, 20)
 
 
 def line(method: str, seed: int, best: float, **more: object) -> dict[str, object]:
-    settings = {"experiment": "digits", "method": method, "learning_rate": 0.1, "seed": seed, **more}
+    settings = {"experiment": "digits", "partition.alpha": 0.1, "method": method, "learning_rate": 0.1, "seed": seed}
     figures = {"mean": best - 0.1, "best": best, "rounds_to_best": 2, "test_of_best": best, "final_test": best}
-    return {"settings": settings, "accuracies": [best - 0.1, best], **figures}
+    return {"settings": {**settings, **more}, "accuracies": [best - 0.1, best], **figures}
 
 
 def test_an_arm_that_is_ahead_for_each_of_ten_seeds_has_the_least_p_value_that_ten_pairs_can_have() -> None:
@@ -40,10 +40,11 @@ def test_pairs_are_of_one_seed_and_tuning_seeds_are_left_out_where_there_are_oth
     lines["slow"] = line("fedprox", 10, 0.7) | {"settings": line("fedprox", 10, 0.7, **{"method.mu": 1})["settings"]}
     lines["failed"] = {"settings": line("fedsq", 99, 0)["settings"], "error": "no"}
     told = tables(lines, lines, tuning=[0, 1, 2])
-    assert told.startswith("experiment=digits; p-values of 5 comparisons\n")
-    rows = {row.split(" | ")[0]: row for row in told.splitlines() if row.startswith("| method")}
-    assert "| 10 | 0.700 ± 0.000 | 0.800 ± 0.000 |" in rows["| method=fedavg learning_rate=0.1"]
-    assert "| 10 | 0.805 ± 0.016 (+0.105 [+0.094, +0.116], p 0.010) |" in rows["| method=fedsq learning_rate=0.1"]
-    assert rows["| method=fedsq learning_rate=0.1"].endswith("| 1.0 |")  # rounds to 0.95 of FedAvg's best
+    assert told.startswith("| digits, Dirichlet(0.1) | rate | n | mean of the rounds |")
+    rows = {row.split(" | ")[0]: row for row in told.splitlines() if row.startswith("| `")}
+    assert "| 0.1 | 10 | 0.700 ± 0.000 | 0.800 ± 0.000 | 2.0 ± 0.0 |" in rows["| `fedavg`"]
+    assert "| 10 | 0.805 ± 0.016 (+0.105 [+0.094, +0.116], p 0.010) | 0.905 " in rows["| `fedsq`"]
+    assert "| 2.0 ± 0.0 (+0.0 [+0.0, +0.0], p 1) |" in rows["| `fedsq`"]
+    assert rows["| `fedsq`"].endswith("| 1.0 |")  # rounds to 0.95 of FedAvg's best
     assert len(rows) == 2  # one pair shows nothing
     assert tables(["tuned"], lines, tuning=[0]) == ""
