@@ -2,13 +2,13 @@
 
 A gate says in which regime an element of the structural copy is; the quantitative copy gets the slope and the offset
 of that regime. At a bend the regime is the one whose slope torch uses as its derivative, so that the dual copy equals
-the plain network in its gradients too.
+the plain network in its gradients too. One call is an exception: `clamp` between two tensors, whose derivative at
+either bound is 1/2 in torch and 0 here.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -42,6 +42,20 @@ class Activation:
     marks: Callable[[Tensor], Tensor] | None = None
     slope: Tensor | None = None
     in_place: bool = False
+
+
+def _slope_at_bound(call: Callable[[Tensor], Tensor]) -> float:
+    """Return torch's derivative of ``call`` at its bound, which is 0. Versions of torch differ in it."""
+    with torch.inference_mode(False), torch.enable_grad():
+        at = torch.zeros(1, requires_grad=True)
+        (slope,) = torch.autograd.grad(call(at), at)
+    return float(slope)
+
+
+#: Derivatives where the input equals the bound: of a clamp by a number, of one by a tensor, and of fmax and fmin.
+_AT_NUMBER = _slope_at_bound(lambda at: at.clamp(min=0.0))
+_AT_TENSOR = _slope_at_bound(lambda at: at.clamp(min=torch.zeros(1)))
+_AT_FMAX = _slope_at_bound(lambda at: torch.fmax(at, torch.zeros(1)))
 
 
 # A reader has the signature of torch's call. It returns None if the call is not piecewise linear in one activation.
@@ -99,10 +113,13 @@ def _clamp(input: Tensor, min: object = None, max: object = None) -> Activation 
     if low is None or high is None or low > high:
         return None
     if math.isinf(low) or math.isinf(high):
-        bound, at_least = (low, True) if math.isinf(high) else (high, False)
-        return Activation(input, Regimes((1.0, 0.0), (0.0, bound)), lambda z: z >= bound if at_least else z <= bound)
+        by_tensor = isinstance(min, Tensor) or isinstance(max, Tensor)
+        bound, above = (low, True) if math.isinf(high) else (high, False)
+        return _bounded(input, bound, above=above, at_bound=_AT_TENSOR if by_tensor else _AT_NUMBER)
     regimes = Regimes((1.0, 0.0, 0.0), (0.0, low, high))
-    return Activation(input, regimes, lambda z: _marks(z >= low, z > high))
+    if _AT_NUMBER == 1 and not isinstance(min, Tensor):
+        return Activation(input, regimes, lambda z: _marks(z >= low, z > high))
+    return Activation(input, regimes, lambda z: _marks(z > low, z >= high))
 
 
 def _clamp_min(input: Tensor, min: object) -> Activation | None:
@@ -114,19 +131,19 @@ def _clamp_max(input: Tensor, max: object) -> Activation | None:
 
 
 def _maximum(input: Tensor, other: Tensor) -> Activation | None:
-    return _of_two(input, other, lambda bound, _, z: _marks(z > bound, z == bound), halved=True)
+    return _of_two(input, other, above=True, at_bound=0.5)
 
 
 def _minimum(input: Tensor, other: Tensor) -> Activation | None:
-    return _of_two(input, other, lambda bound, _, z: _marks(z < bound, z == bound), halved=True)
+    return _of_two(input, other, above=False, at_bound=0.5)
 
 
 def _fmax(input: Tensor, other: Tensor) -> Activation | None:
-    return _of_two(input, other, lambda bound, first, z: z >= bound if first else z > bound)
+    return _of_two(input, other, above=True, at_bound=_AT_FMAX)
 
 
 def _fmin(input: Tensor, other: Tensor) -> Activation | None:
-    return _of_two(input, other, lambda bound, first, z: z <= bound if first else z < bound)
+    return _of_two(input, other, above=False, at_bound=_AT_FMAX)
 
 
 def _max(input: Tensor, other: object = None, *more: object, **named: object) -> Activation | None:
@@ -146,21 +163,25 @@ def _is_positive(value: Tensor) -> Tensor:
     return value > 0
 
 
-def _of_two(
-    input: Tensor, other: Tensor, marks: Callable[[float, bool, Tensor], Tensor], *, halved: bool = False
-) -> Activation | None:
-    """Return the larger or smaller of an input and a constant, which may be either of the two.
-
-    With ``halved``, each gets half of the gradient where both are equal; else the first one gets it.
-    """
+def _of_two(input: Tensor, other: Tensor, *, above: bool, at_bound: float) -> Activation | None:
+    """Return the larger (or smaller) of an input and a constant, which may be either of the two."""
     for value, bound, first in ((input, other, True), (other, input, False)):
         constant = _constant(bound, value)
         if constant is not None:
-            slopes, offsets = (
-                ((1.0, 0.0, 0.5), (0.0, constant, constant / 2)) if halved else ((1.0, 0.0), (0.0, constant))
-            )
-            return Activation(value, Regimes(slopes, offsets), partial(marks, constant, first))
+            # Where the slopes of both are 1 and 0, the first one has 1.
+            own = at_bound if at_bound == 0.5 or first else 1 - at_bound
+            return _bounded(value, constant, above=above, at_bound=own)
     return None
+
+
+def _bounded(value: Tensor, bound: float, *, above: bool, at_bound: float) -> Activation:
+    """Return a value that is kept on one side of a bound: its slope there is 1, on the other side 0."""
+    if at_bound == 0.5:
+        regimes = Regimes((1.0, 0.0, 0.5), (0.0, bound, bound / 2))
+        return Activation(value, regimes, lambda z: _marks(z > bound if above else z < bound, z == bound))
+    compare = {(True, 1.0): torch.ge, (True, 0.0): torch.gt, (False, 1.0): torch.le, (False, 0.0): torch.lt}
+    marks = compare[above, at_bound]
+    return Activation(value, Regimes((1.0, 0.0), (0.0, bound)), lambda z: marks(z, bound))
 
 
 def _constant(bound: object, value: Tensor) -> float | None:

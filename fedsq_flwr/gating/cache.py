@@ -1,9 +1,9 @@
 """The gate cache: gates depend on the sample and the frozen structure only, so they are computed once.
 
 The cache holds the packed gates of `DualCopy.gates`, one row for each sample. A hit equals a recomputation to the
-bit, because gates are recorded in batches of eight images or more: in such batches the kernels of a network give a
-sample the same gates whatever the other samples. Alone, a sample may differ in a few of millions of bits
-(docs/explanation/gates.md).
+bit where gates are recorded in batches of one size. In batches of another size, most of all in very small ones, a
+sample may differ in a few of millions of bits (docs/explanation/gates.md), so gates are recorded in batches of eight
+images or more.
 """
 
 import hashlib

@@ -4,7 +4,8 @@ Two silos with the same fingerprint compute the same gates for the same image. T
 
 * the names, shapes, dtypes and bytes of weights and statistics;
 * the class of each module, its ``extra_repr`` (a stride changes gates but no weight), and its public attributes of
-  type bool, int, float and str, plain tensors, and tuples and lists of them;
+  type bool, int, float and str, plain tensors, functions (by their name, and the names and constants within), and
+  tuples and lists of them;
 * the gating options.
 
 It does not cover the head, which comes after the last gate (see `head_check`), nor ``num_batches_tracked``, which
@@ -16,8 +17,10 @@ version.
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from operator import is_
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -150,7 +153,7 @@ def _details(module: nn.Module, version: int) -> str:
     shown = "" if isinstance(module, nn.ParameterList | nn.ParameterDict) else module.extra_repr()
     attributes: dict[str, object] = {}
     for owner in reversed(type(module).__mro__[: type(module).__mro__.index(nn.Module)]):
-        attributes |= vars(owner)
+        attributes |= {name: value for name, value in vars(owner).items() if not callable(value)}
     attributes |= vars(module)
     told = {name: _told(value) for name, value in sorted(attributes.items()) if _is_public(name)}
     return f"{shown};{','.join(f'{name}={text}' for name, text in told.items() if text is not None)}"
@@ -170,7 +173,19 @@ def _told(value: object) -> str | None:
     if isinstance(value, tuple | list):
         parts = [part for each in value if (part := _told(each)) is not None]
         return f"({', '.join(parts)})" if len(parts) == len(value) else None
-    return None
+    return _told_function(value)
+
+
+def _told_function(value: object) -> str | None:
+    """Return the name of a function, and what tells lambdas apart: the names and constants in their code."""
+    if isinstance(value, partial):
+        bound = [(name, _told(each)) for name, each in sorted(value.keywords.items())]
+        return f"partial({_told_function(value.func)}, {[_told(each) for each in value.args]}, {bound})"
+    if isinstance(value, FunctionType):
+        code = value.__code__
+        inside = [_told(each) for each in code.co_consts]
+        return f"{value.__module__}.{value.__qualname__}:{code.co_names}:{inside}"
+    return f"{value.__module__}.{value.__qualname__}" if isinstance(value, BuiltinFunctionType) else None
 
 
 def _bytes(tensor: Tensor) -> bytes:

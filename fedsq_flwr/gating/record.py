@@ -4,9 +4,11 @@ A `TorchFunctionMode` intercepts each activation and each max-pooling however it
 method, in place or not, a module called twice), so no network has to be rewritten.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Container, Mapping
 from contextlib import nullcontext
 from functools import partial
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -85,6 +87,8 @@ class Recording(TorchFunctionMode):
         self._layers = layers_by_weight(network)
         self.layer: str | None = None
         self._level = _transforms()
+        self._forwards = _forward_passes()
+        self._around = _running(self._forwards)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -149,6 +153,8 @@ class Recording(TorchFunctionMode):
         """Refuse a gate that cannot be fixed; return the layer that made its input, if known."""
         if _transforms() != self._level:
             raise self._refusal("has gates within torch.vmap or another transform of torch.func")
+        if _running(self._forwards) > self._around:
+            raise self._refusal("takes a gate within an autograd.Function, whose own backward pass would not have it")
         if self._packed is not None and (value.dim() == 0 or len(value) != self._packed):
             raise GateMismatchError(
                 f"layer '{calling_layer(self.network)}': gates of shape {tuple(value.shape)} for {self._packed} "
@@ -195,6 +201,28 @@ def _transforms() -> int | None:
     """Return the level of the innermost transform of ``torch.func`` that is active; None without any."""
     level: int | None = torch._C._functorch.maybe_current_level()
     return level
+
+
+def _forward_passes() -> frozenset[CodeType]:
+    """Return the code of the forward passes of all subclasses of ``autograd.Function``.
+
+    That of activation checkpointing is not among them: it runs the network again, which is refused as what it is.
+    """
+    forwards, classes = set(), [torch.autograd.Function]
+    while classes:
+        classes += (found := classes.pop()).__subclasses__()
+        if isinstance(found.forward, FunctionType) and found.__module__ != "torch.utils.checkpoint":
+            forwards.add(found.forward.__code__)
+    return frozenset(forwards)
+
+
+def _running(codes: Container[CodeType]) -> int:
+    """Return how many functions with one of these codes are being run."""
+    found, frame = 0, inspect.currentframe()
+    while frame is not None:
+        found += frame.f_code in codes
+        frame = frame.f_back
+    return found
 
 
 def layers_by_weight(network: nn.Module) -> dict[int, str]:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from fedsq_flwr.gating.activations import ACTIVATIONS, Activation, read_activation
 from fedsq_flwr.gating.packed.calls import ActivationGate, Gate, PackedActivation, PackedPool, PoolGate
 from fedsq_flwr.gating.record import layers_by_weight, split_return_indices
-from fedsq_flwr.gating.support import LAYERS, MAX_POOLS, GateMismatchError
+from fedsq_flwr.gating.support import LAYERS, MAX_POOLS, REFUSED_CALLS, GateMismatchError, calling_layer, refusal
 
 
 class Replaying(TorchFunctionMode):
@@ -30,6 +30,8 @@ class Replaying(TorchFunctionMode):
         of gates (rounded up). The other calls of the pass are left as they are.
     layers : LayerNames, optional
         Those of the quantitative copy. With them a gate that was recorded in another of its layers is refused.
+    network : nn.Module, optional
+        The quantitative copy, of which messages name the layer at fault; by default the one of ``layers``.
 
     Raises
     ------
@@ -37,6 +39,8 @@ class Replaying(TorchFunctionMode):
         If a call needs a gate of another kind, shape or layer than the next recorded one, if there are too few
         recorded gates, if gates are left over when the pass ends, or if the network uses
         ``torch.utils.checkpoint``.
+    UnsupportedActivationError
+        At a call without fixed linear regimes that the structural pass did not make.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class Replaying(TorchFunctionMode):
         pool_gates: bool,
         part: tuple[float, float] = (0.0, 1.0),
         layers: "LayerNames | None" = None,
+        network: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self._network = layers.network if network is None and layers is not None else network
         self._layers = layers
         self._weight: object = None  # that of the layer that was called last
         self._gates = gates
@@ -77,6 +83,9 @@ class Replaying(TorchFunctionMode):
                 return func(*args, **kwargs)
             output = gate.apply(value)
             return (output, gate.winners) if wants_winners else output
+        if func in REFUSED_CALLS:  # the structural pass, in evaluation mode, may have gone past it
+            mode = " in training mode" if self._network is not None and self._network.training else ""
+            raise refusal(self._asking, f"calls {REFUSED_CALLS[func]}{mode}, which has no fixed linear regimes")
         return func(*args, **kwargs)
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
@@ -89,15 +98,26 @@ class Replaying(TorchFunctionMode):
 
     def _activation(self, activation: Activation | None, call: Callable[[], Tensor]) -> Tensor:
         if activation is None:
-            raise GateMismatchError(f"gate {self._next}: the bound of an activation is no longer a constant")
+            raise GateMismatchError(
+                f"gate {self._next}: the activation in layer '{self._asking}' is no longer piecewise linear with "
+                "constant bounds"
+            )
         gate = self._take(activation.value)
         if not isinstance(gate, ActivationGate | PackedActivation):
             raise GateMismatchError(f"gate {self._next - 1}: recorded for a max-pooling, asked for by an activation")
         if gate.regimes != activation.regimes:
-            raise GateMismatchError(f"gate {self._next - 1}: recorded for {gate.regimes}, not {activation.regimes}")
+            raise GateMismatchError(
+                f"gate {self._next - 1}: recorded for another activation than that of layer '{self._asking}': "
+                f"{gate.regimes}, not {activation.regimes}"
+            )
         if not self._applies:
             return call()
         return gate.apply(activation.value, in_place=activation.in_place, slope=activation.slope)
+
+    @property
+    def _asking(self) -> str:
+        """The layer that is being run, for messages."""
+        return "the network" if self._network is None else calling_layer(self._network)
 
     @property
     def _applies(self) -> bool:
@@ -116,7 +136,7 @@ class Replaying(TorchFunctionMode):
                 "the network uses torch.utils.checkpoint, which would run it again without its gates; switch it off"
             )
         if self._next == len(self._gates):
-            raise GateMismatchError(f"the quantitative pass asks for more than the {self._next} recorded gates")
+            raise GateMismatchError(f"layer '{self._asking}' asks for more than the {self._next} recorded gates")
         gate = self._gates[self._next]
         if gate.shape != value.shape:
             raise GateMismatchError(

@@ -335,3 +335,63 @@ def test_a_layer_that_gives_no_numbers_is_named_as_such() -> None:
 def test_images_that_show_nothing_are_refused(images: Tensor) -> None:
     with pytest.raises(ValueError, match=r"^images: .* at least two, with finite values"):
         check_affine(around(Calling(lambda x: x)), images)
+
+
+class Holder(nn.Module):
+    """Parameters in modules that are never called themselves."""
+
+    def __init__(self, use: Callable[["Holder", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.several = nn.ParameterList([nn.Parameter(torch.rand(6) + 1)])
+        self.named = nn.ParameterDict({"g": nn.Parameter(torch.rand(6) + 1)})
+        self.inner, self.fc = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.use = use
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.use(self, x))
+
+
+def standardised(net: Holder, x: Tensor) -> Tensor:
+    weight = net.inner.weight
+    return F.linear(x, weight / (weight * weight).sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("use", "parameter"),
+    [
+        (lambda net, x: x * net.several[0] * net.several[0], "several.0"),
+        (lambda net, x: x / net.named["g"], "named.g"),
+        (standardised, "inner.weight"),
+    ],
+)
+def test_parameters_of_modules_that_are_not_called_are_tested(
+    use: Callable[[Holder, Tensor], Tensor], parameter: str
+) -> None:
+    with pytest.raises(UnsupportedActivationError, match=rf"'Holder' is not affine in its parameter '{parameter}'"):
+        check_affine(DualCopy(Holder(use)), torch.randn(2, 6))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda net, x: x * net.several[0] + net.named["g"],
+        lambda net, x: F.linear(x, net.inner.weight, net.inner.bias),
+        lambda net, x: net.inner(x),
+    ],
+)
+def test_affine_uses_of_such_parameters_pass(use: Callable[[Holder, Tensor], Tensor]) -> None:
+    check_affine(DualCopy(Holder(use)), torch.randn(2, 6))
+
+
+class Floats(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.float())
+
+
+def test_a_network_that_cannot_run_in_double_precision_is_told_so_in_one_line() -> None:
+    with pytest.raises(UnsupportedActivationError, match=r"^layer 'fc' cannot be run in double precision[^\n]*$"):
+        check_affine(DualCopy(Floats()), torch.randn(2, 6))

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -415,3 +416,30 @@ def test_a_copy_has_a_fingerprint_of_its_own(dual: DualCopy) -> None:
         assert other.fingerprint == dual.fingerprint
         other.structural.a.weight.add_(1)
         assert other.fingerprint != dual.fingerprint
+
+
+class Applying(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.fc, self.function = nn.Linear(4, 4), nn.Linear(4, 2), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.function(self.a(x)))
+
+
+def test_functions_that_a_module_holds_are_covered() -> None:
+    """They have the same regimes, so that rows of one would fit another."""
+    torch.manual_seed(0)
+    network = Applying(F.relu)
+    functions = [
+        *(F.relu, torch.relu, F.hardshrink, F.threshold),
+        *(lambda x: F.threshold(x, 0.5, 0.0), lambda x: F.threshold(x, 0.25, 0.0), lambda x: F.hardshrink(x + 0)),
+        *(partial(F.hardshrink, lambd=0.5), partial(F.hardshrink, lambd=0.25)),
+    ]
+    found = []
+    for function in functions:
+        network.function = function
+        found.append(structure_fingerprint(network, head="fc", pool_gates=True))
+    assert len(set(found)) == len(found)
+    network.function = F.relu
+    assert structure_fingerprint(network, head="fc", pool_gates=True) == found[0]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedsq_flwr.gating import DualCopy, GateCache, GateMismatchError
+from fedsq_flwr.gating import DualCopy, GateCache, GateMismatchError, UnsupportedActivationError
 from tests.gating.gated_networks import Branching, Images, batch_for, build
 
 
@@ -180,3 +180,44 @@ def test_what_the_structure_does_not_have_counts_as_a_part_of_the_layer_around_i
     dual.quantitative.ways[0] = Adapted(dual.quantitative.ways[0])
     assert not torch.equal(dual(images), before)
     dual(images, dual.gates(images)).sum().backward()
+
+
+class GeluInTraining(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.fc = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(F.relu(self.a(x)))
+        return self.fc(F.gelu(x) if self.training else x)
+
+
+def test_a_call_without_regimes_is_refused_in_the_quantitative_pass_too() -> None:
+    dual, images = DualCopy(GeluInTraining()).eval(), torch.randn(8, 6)
+    dual(images)
+    with pytest.raises(UnsupportedActivationError, match=r"layer 'GeluInTraining' calls gelu"):
+        dual.train()(images)
+
+
+def test_a_mismatch_names_the_layer_that_asks() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.act, self.fc = nn.Linear(6, 6), Counted(), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.act(self.a(x)))
+
+    dual, images = DualCopy(Net()), torch.randn(8, 6)
+    dual.quantitative.act.times = 2
+    with pytest.raises(GateMismatchError, match=r"layer 'act' asks for more than the 1 recorded gates"):
+        dual(images)
+
+
+class Counted(nn.Module):
+    times = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.times):
+            x = F.relu(x)
+        return x

@@ -165,3 +165,50 @@ def test_a_pruned_layer_keeps_its_mask_and_its_fingerprint_over_passes_and_struc
     assert silo.fingerprint == server.fingerprint != before
     assert torch.equal(silo.gates(IMAGES).rows, server.gates(IMAGES).rows)
     assert torch.equal(server(IMAGES), server.to_plain()(IMAGES))
+
+
+class Clamped(torch.autograd.Function):
+    """A ReLU with a backward pass of its own, which looks at the signs of its own input."""
+
+    @staticmethod
+    def forward(ctx, value):
+        ctx.save_for_backward(value)
+        return value.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (value,) = ctx.saved_tensors
+        return gradient * (value > 0)
+
+
+class Around(torch.autograd.Function):
+    """A function of the user's around a dual copy."""
+
+    @staticmethod
+    def forward(ctx, value, dual):
+        return dual(value)
+
+
+class Custom(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.act, self.fc = nn.Linear(6, 6), Applied(), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.fc(self.act(self.a(x)))
+
+
+class Applied(nn.Module):
+    def forward(self, x):
+        return Clamped.apply(x)
+
+
+def test_a_gate_within_a_function_with_its_own_backward_is_refused() -> None:
+    """Its backward pass would have the network's own signs."""
+    images = torch.randn(8, 6)
+    with pytest.raises(UnsupportedActivationError, match=r"layer 'act' takes a gate within an autograd\.Function"):
+        DualCopy(Custom())(images)
+    with pytest.raises(UnsupportedActivationError, match="layer 'act' takes a gate"):
+        check_affine(DualCopy(Custom()), images)
+    dual = DualCopy(nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)))
+    assert torch.equal(Around.apply(images, dual), dual(images))

@@ -17,18 +17,31 @@ from tests.gating.gated_networks import BUILDERS, Images, batch_for, build, pert
 HARDTANH = Regimes((1.0, 0.0, 0.0), (0.0, -1.0, 2.0))
 Z = torch.tensor([[-3.0, -1.0, 0.0, 1.5, 2.0, 9.0]])
 
-#: Activation -> regimes of `Z`, where it bends at -1, 0 or 2.
-TABLES: dict[str, tuple[Callable[[Tensor], Tensor], list[int]]] = {
-    "hardtanh": (lambda z: F.hardtanh(z, -1, 2), [1, 1, 0, 0, 2, 2]),
-    "clamp": (lambda z: z.clamp(-1, 2), [1, 0, 0, 0, 0, 2]),
-    "clamp_max": (lambda z: z.clamp_max(2), [0, 0, 0, 0, 0, 1]),
-    "leaky_relu": (lambda z: F.leaky_relu(z, 0.5), [1, 1, 1, 0, 0, 0]),
-    "threshold": (lambda z: F.threshold(z, 2.0, 7.0), [1, 1, 1, 1, 1, 0]),
-    "abs": (torch.abs, [2, 2, 1, 0, 0, 0]),
-    "maximum": (lambda z: torch.maximum(z, torch.tensor(-1.0)), [1, 2, 0, 0, 0, 0]),
-    "minimum": (lambda z: torch.minimum(torch.full_like(z, 2.0), z), [0, 0, 0, 0, 2, 1]),
-    "fmax": (lambda z: torch.fmax(z, torch.tensor(-1.0)), [1, 0, 0, 0, 0, 0]),
-    "softshrink": (lambda z: F.softshrink(z, 1.0), [2, 1, 1, 0, 0, 0]),
+#: Activations that bend at -1, 0 or 2: `Z` has these points.
+BENDING: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "relu6": lambda z: F.relu6(3 * z),
+    "hardtanh": lambda z: F.hardtanh(z, -1, 2),
+    "hardtanh without a slope": lambda z: F.hardtanh(z, 2, 2),
+    "clamp": lambda z: z.clamp(-1, 2),
+    "clamp_": lambda z: (z * 1).clamp_(-1, 2),
+    "clip": lambda z: torch.clip(z, -1, 2),
+    "clamp, low alone": lambda z: z.clamp(min=-1),
+    "clamp_max": lambda z: z.clamp_max(2),
+    "clamp, a tensor below": lambda z: z.clamp(min=torch.tensor(-1.0)),
+    "clamp_max, a tensor": lambda z: torch.clamp_max(z, torch.full_like(z, 2.0)),
+    "leaky_relu": lambda z: F.leaky_relu(z, 0.5),
+    "threshold": lambda z: F.threshold(z, 2.0, 7.0),
+    "abs": torch.abs,
+    "maximum": lambda z: torch.maximum(z, torch.tensor(-1.0)),
+    "minimum": lambda z: torch.minimum(torch.full_like(z, 2.0), z),
+    "fmax": lambda z: torch.fmax(z, torch.tensor(-1.0)),
+    "fmax, constant first": lambda z: torch.fmax(torch.full_like(z, -1.0), z),
+    "fmin": lambda z: torch.fmin(z, torch.tensor(2.0)),
+    "fmin, constant first": lambda z: torch.fmin(torch.full_like(z, 2.0), z),
+    "softshrink": lambda z: F.softshrink(z, 1.0),
+    "hardshrink": lambda z: F.hardshrink(z, 1.0),
+    "hardsigmoid": lambda z: F.hardsigmoid(3 * z),
 }
 
 
@@ -43,11 +56,52 @@ class Calling(nn.Module):
         return self.fc(self.function(self.before(x)))
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_the_regime_at_a_bend_is_the_one_of_torchs_derivative(name: str) -> None:
-    function, regimes = TABLES[name]
-    (found,) = DualCopy(Calling(function)).gates(Z).regimes()
-    assert found.tolist() == [regimes]
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", BENDING)
+def test_the_derivative_at_a_bend_is_torchs_own(name: str, packed: bool) -> None:
+    """Images with a background of one value meet bends in most of their pixels."""
+    network = Calling(BENDING[name])
+    dual = DualCopy(network)
+    images = Z.expand(8, 6).clone().requires_grad_()
+    (expected,) = torch.autograd.grad(network(images).sum(), images)
+    gates = dual.gates(images.detach()) if packed else None
+    (found,) = torch.autograd.grad(dual(images, gates).sum(), images)
+    assert same_bits(found, expected)
+
+
+def test_between_two_tensors_a_bend_has_no_slope() -> None:
+    """Torch gives half of it, at two bends: more regimes than two bits can hold."""
+    images = Z.expand(8, 6).clone().requires_grad_()
+    dual = DualCopy(Calling(lambda z: z.clamp(torch.tensor(-1.0), torch.tensor(2.0))))
+    dual.quantitative.fc.weight.data.fill_(1.0)
+    (found,) = torch.autograd.grad(dual(images)[:, 0].sum(), images)
+    assert found[0].tolist() == [0, 0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_slope_of_one_is_kept_in_place_too(packed: bool) -> None:
+    network = Calling(nn.LeakyReLU(1.0, inplace=True)).eval()
+    dual, images = DualCopy(network), torch.randn(8, 6)
+    assert same_bits(dual(images, dual.gates(images) if packed else None), network(images))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "turned", [lambda z: z.transpose(1, 2), lambda z: z.permute(0, 2, 1).contiguous().mT, lambda z: z[:, :, ::2]]
+)
+def test_an_activation_keeps_the_order_of_its_input_in_memory(
+    turned: Callable[[Tensor], Tensor], packed: bool
+) -> None:
+    """Sums over it round differently in another order."""
+    strides = []
+
+    def activation(z: Tensor) -> Tensor:
+        strides.append(F.relu(turned(z.view(-1, 2, 3))).stride())
+        return z
+
+    dual, images = DualCopy(Calling(activation)), torch.randn(8, 6)
+    dual(images, dual.gates(images) if packed else None)
+    assert len(set(strides)) == 1
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -147,20 +201,22 @@ def test_a_bound_that_is_another_number_in_the_quantitative_pass_is_refused() ->
     assert dual(images).shape == (8, 3)
     with torch.no_grad():
         dual.quantitative.before.weight.mul_(2)
-    with pytest.raises(GateMismatchError, match=r"^gate 0: recorded for Regimes\(.*, not Regimes\("):
+    with pytest.raises(
+        GateMismatchError, match=r"^gate 0: recorded for another .* layer 'Calling': Regimes\(.*, not Regimes\("
+    ):
         dual(images)
 
 
 def test_a_bound_that_becomes_another_activation_is_refused() -> None:
     images = torch.randn(8, 6)
-    with pytest.raises(GateMismatchError, match=r"^gate 0: the bound of an activation is no longer a constant$"):
+    with pytest.raises(GateMismatchError, match=r"^gate 0: the activation in layer 'Calling' is no longer piecewise"):
         DualCopy(Calling(lambda x: torch.maximum(x, x.mean())))(images)
 
 
 def test_gates_of_an_activation_with_another_bound_are_refused() -> None:
     images = torch.randn(8, 6)
     gates = DualCopy(Calling(nn.ReLU6())).gates(images)
-    with pytest.raises(GateMismatchError, match=r"^gate 0: recorded for Regimes"):
+    with pytest.raises(GateMismatchError, match=r"^gate 0: recorded for another .* layer 'function': Regimes"):
         DualCopy(Calling(nn.Hardtanh(0, 5)))(images, gates)
 
 

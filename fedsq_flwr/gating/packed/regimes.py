@@ -54,7 +54,8 @@ class Regimes:
             if factor is None and slope is not None:
                 scaled = value * slope.to(value.dtype)
             elif factor:
-                scaled = value if factor == 1 else value * factor
+                # In place, the first output alone may be the value itself: the value is written over by it.
+                scaled = value if factor == 1 and regime == 0 else value * factor
             elif offset:
                 yield regime, offset / self.divisor
                 continue

@@ -11,9 +11,10 @@ choice; the abstract of FedSQ has no such check.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsq_flwr.gating.dual import DualCopy
+from fedsq_flwr.gating.packed.calls import Gate
 from fedsq_flwr.gating.probe.circumstances import (
     check_batches,
     check_calls,
@@ -23,6 +24,7 @@ from fedsq_flwr.gating.probe.circumstances import (
 )
 from fedsq_flwr.gating.probe.layers import check_parameters
 from fedsq_flwr.gating.probe.passes import Passes
+from fedsq_flwr.gating.support import GateMismatchError, UnsupportedActivationError
 from fedsq_flwr.models.copying import copied
 
 
@@ -61,7 +63,7 @@ def check_affine(dual: DualCopy, images: Tensor) -> None:
         check_batches(twin, pair[:1].to(dtype))
         dual.head_fault = twin.head_fault
         exact, pair = twin.double(), pair.double()
-        gates, _ = exact.calls(pair)
+        gates = _gates_in_double(exact, pair)
         passes = Passes(exact.quantitative, gates, pair)
         learning = [parameter for parameter in exact.parameters() if parameter.requires_grad]
         exact.requires_grad_(False)
@@ -74,3 +76,33 @@ def check_affine(dual: DualCopy, images: Tensor) -> None:
         check_memory(exact, pair)
         check_gradients(passes, start)
         check_training(passes, start)
+
+
+def _gates_in_double(dual: DualCopy, pair: Tensor) -> list[Gate]:
+    """Return the gates of the pair.
+
+    Raises
+    ------
+    UnsupportedActivationError
+        Names the layer that takes no double precision, as behind a conversion to another dtype.
+    """
+    layer = type(dual.structural).__name__
+    names = {module: name for name, module in dual.structural.named_modules() if name}
+
+    def note(module: nn.Module, _: object) -> None:
+        nonlocal layer
+        layer = names[module]
+
+    handles = [module.register_forward_pre_hook(note) for module in names]
+    try:
+        return dual.calls(pair)[0]
+    except (UnsupportedActivationError, GateMismatchError):
+        raise
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise UnsupportedActivationError(
+            f"layer '{layer}' cannot be run in double precision, which the probe needs: {reason}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()

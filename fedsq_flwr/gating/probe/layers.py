@@ -6,7 +6,8 @@ after it are affine in its output, so the network is affine in the parameter too
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,23 +21,26 @@ from fedsq_flwr.gating.support import refusal, tensors_of
 def check_parameters(network: nn.Module, pair: Tensor) -> None:
     """Test that each layer is affine in each parameter that learns, on the first input that the layer gets.
 
+    A parameter of a module that is not called itself, such as an `nn.ParameterList`, is tested with the layer around
+    it.
+
     Parameters
     ----------
     network : nn.Module
         In evaluation mode and double precision. Its parameters are moved and put back.
     pair : Tensor
-        Images ``(N, C, H, W)`` for one pass, in double precision.
+        Images ``(N, C, H, W)`` for two passes, in double precision.
 
     Raises
     ------
     UnsupportedActivationError
         If a layer is not affine in a parameter under fixed gates; the message names both.
     """
-    waiting = {
-        module: name or type(network).__name__
-        for name, module in network.named_modules()
-        if any(parameter.requires_grad for parameter in module.parameters(recurse=False))
-    }
+    called: set[nn.Module] = set()
+    with _before_each(network.modules(), lambda module, *_: called.add(module)):
+        network(pair.clone())
+    waiting = _learning_by_layer(network, called)
+    names = {module: name or type(network).__name__ for name, module in network.named_modules()}
     busy = False
 
     def probe(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
@@ -44,32 +48,62 @@ def check_parameters(network: nn.Module, pair: Tensor) -> None:
         if not busy and module in waiting and torch._C._functorch.maybe_current_level() is None:
             busy = True  # the layers within this one are tested later, in the pass itself
             with torch.no_grad():  # whatever the network has switched on
-                _check_layer(module, waiting.pop(module), args, kwargs)
+                _check_layer(module, names[module], waiting.pop(module), args, kwargs)
             busy = False
 
-    handles = [module.register_forward_pre_hook(probe, prepend=True, with_kwargs=True) for module in waiting]
-    try:
+    with _before_each(list(waiting), probe):
         network(pair.clone())
+
+
+@contextmanager
+def _before_each(modules: Iterable[nn.Module], hook: Callable[..., object]) -> Iterator[None]:
+    """Call ``hook`` with each of ``modules`` and what it is given, before it runs."""
+
+    def before(*given: object) -> None:
+        hook(*given)
+
+    handles = [module.register_forward_pre_hook(before, prepend=True, with_kwargs=True) for module in modules]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _check_layer(module: nn.Module, layer: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+def _learning_by_layer(network: nn.Module, called: Container[nn.Module]) -> dict[nn.Module, dict[str, nn.Parameter]]:
+    """Return the parameters that learn, by name within the innermost layer around them that is called."""
+    found: dict[nn.Module, dict[str, nn.Parameter]] = {}
+    modules = dict(network.named_modules(remove_duplicate=False))
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            path, own = name.rpartition(".")[::2]
+            while path and modules[path] not in called:
+                path, _, last = path.rpartition(".")
+                own = f"{last}.{own}"
+            found.setdefault(modules[path], {})[own] = parameter
+    return found
+
+
+def _check_layer(
+    module: nn.Module,
+    layer: str,
+    learning: Mapping[str, nn.Parameter],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> None:
     def call() -> list[Sketch]:
         own_args, own_kwargs = copy.deepcopy((args, kwargs))  # the layer may write to them
         return [Sketch.of(tensor) for tensor in tensors_of(module(*own_args, **own_kwargs))]
 
     with Recording(module, pool_gates=True, copy_masks=True) as recording:
         start = call()
-    for name, parameter in module.named_parameters(recurse=False):
-        if parameter.requires_grad:
-            moved = []
-            for _ in _moves(parameter):
-                with Replaying(recording.gates, pool_gates=True):
-                    moved.append(call())
-            if not all_between(start, *moved):
-                raise refusal(layer, f"is not affine in its parameter '{name}' once its gates are fixed")
+    for name, parameter in learning.items():
+        moved = []
+        for _ in _moves(parameter):
+            with Replaying(recording.gates, pool_gates=True):
+                moved.append(call())
+        if not all_between(start, *moved):
+            raise refusal(layer, f"is not affine in its parameter '{name}' once its gates are fixed")
 
 
 def _moves(parameter: Tensor) -> Iterator[None]:

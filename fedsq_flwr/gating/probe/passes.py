@@ -39,7 +39,7 @@ class Passes:
     def run(self, images: Tensor | None = None) -> list[Event]:
         """Run the network and return what its layers take and give."""
         torch.default_generator.manual_seed(self.seed)  # no other device's: nothing would restore those
-        with watched(self.network) as events, Replaying(self.gates, pool_gates=True):
+        with watched(self.network) as events, Replaying(self.gates, pool_gates=True, network=self.network):
             self.network((self.pair if images is None else images).clone())
         return events
 
