@@ -12,7 +12,7 @@ import pytest
 from fedsq_flwr.settings.composition import compose_settings
 from scripts.experiments import __main__ as command
 from scripts.experiments import plans, runner
-from scripts.experiments.plans import PLANS, Run, best_of
+from scripts.experiments.plans import PLANS, Run, best_of, reported
 from scripts.experiments.results import RESULTS, read_results, table
 from scripts.experiments.runner import StoppedError, next_run, run_plans, words_of
 
@@ -98,6 +98,14 @@ def test_the_best_candidate_is_that_of_the_best_accuracy_then_of_the_mean_and_no
     assert best_of(candidates, [0], found(lower, higher, {"error": "diverged"})) == candidates[1]
     assert best_of(candidates, [0], found(lower, higher, {"best": 0.6, "mean": 0.1})) == candidates[2]
     assert best_of(candidates, [0, 1], found(lower, higher, lower)) == candidates[0]  # seed 1 is missing
+
+
+def test_a_seed_without_a_partition_is_replaced_by_the_next() -> None:
+    arms = plans.at_rates({"experiment": "digits"}, (0.1, 0.2))
+    assert reported(arms, {}) == list(range(10, 20))
+    failed = {Run({**arms[1], "seed": seed}).name: {"error": "no draw gave every silo enough"} for seed in (12, 20)}
+    diverged = {Run({**arms[0], "seed": 13}).name: {"error": "diverged"}}
+    assert reported(arms, failed | diverged) == [10, 11, *range(13, 20), 21]
 
 
 @pytest.mark.parametrize("name", PLANS)
