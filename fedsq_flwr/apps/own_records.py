@@ -119,7 +119,7 @@ class OwnRecords:
     def _at_its_own_cost(self, lost: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, FedSQError, ValueError) as error:
+        except (OSError, FedSQError, ValueError, RuntimeError) as error:  # torch's errors are of the last kind
             log.warning("site report: %s: %s", lost, error)
 
 

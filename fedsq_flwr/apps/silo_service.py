@@ -256,9 +256,12 @@ def own_records(context: Context, settings: RunSettings, data: SiloData) -> OwnR
 
 def privacy_of(site: Site) -> PrivacyGuard | None:
     """Return what a silo enforces; None if its operator has no privacy settings."""
+    ledger = Ledger(privacy_folder(site))
     if site.privacy is None:
+        if site.is_real:
+            ledger.require_unused()
         return None
-    return PrivacyGuard(PrivacyTerms(**site.privacy.plain()), Ledger(privacy_folder(site)))
+    return PrivacyGuard(PrivacyTerms(**site.privacy.plain()), ledger)
 
 
 def _most_bytes(settings: RunSettings) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedsq_flwr.errors import DataError
-from fedsq_flwr.privacy.audit import ledger_beside, verify
+from fedsq_flwr.privacy.audit import verify, verify_beside_ledger
 from fedsq_flwr.privacy.ledger import AuditHead
 from fedsq_flwr.records.summary import SUMMARY, read_summary
 
@@ -18,8 +18,7 @@ def audit(path: Path, run: Path | None = None) -> list[str]:
     FedSQError
         If a line was changed, moved, inserted or removed, or the log is shorter than the ledger says.
     """
-    ledger = ledger_beside(path)
-    found = verify(path, ledger)
+    found, ledger = verify_beside_ledger(path)
     lines = [
         f"{path}: {found.head.lines} lines hold together, {found.first or '-'} to {found.last or '-'}",
         f"last hash: {found.head.last}",
@@ -27,8 +26,7 @@ def audit(path: Path, run: Path | None = None) -> list[str]:
     if ledger is None:
         lines.append("ledger: none beside the log, so a cut tail would not show")
     else:
-        beyond = found.head.lines - ledger.lines
-        lines.append(f"ledger: agrees{f'; {beyond} lines were written after it' if beyond else ''}")
+        lines.append(f"ledger: agrees{'' if ledger.pending is None else '; a line was being written'}")
     if run is not None:
         lines.append(f"run {run}: {_agreement(path, found.silo, run)}")
     if found.torn:
@@ -41,7 +39,7 @@ def audit(path: Path, run: Path | None = None) -> list[str]:
 
 
 def _agreement(path: Path, silo: int | None, run: Path) -> str:
-    """Say that the log holds what its silo told the server of a run, or that the silo told nothing."""
+    """Say that the log holds what its silo told the server of a run."""
     if silo is None:
         raise DataError(f"{path}: has no line of a silo that started, so it cannot be compared with {run}")
     if not (run / SUMMARY).exists():
@@ -52,7 +50,7 @@ def _agreement(path: Path, silo: int | None, run: Path) -> str:
     if told is None:
         raise DataError(f"{run / SUMMARY}: says of no audit log of silo {silo}, whose log {path} is")
     if told.lines is None or told.last is None:
-        return f"silo {silo} told nothing of its log: {told.reason}"
+        raise DataError(f"{path}: cannot be compared with {run}: silo {silo} told nothing of its log: {told.reason}")
     verify(path, AuditHead(lines=told.lines, last=told.last), f"what silo {silo} told the run in {run}")
     return f"agrees with the {told.lines} lines that silo {silo} told the server of"
 

@@ -34,7 +34,9 @@ def silo(words: Sequence[str]) -> None:
     """
     log_format()  # refuses another one before anything is done
     own = read_silo_settings(words)
-    if own.privacy is not None:
+    if own.privacy is None:
+        Ledger(privacy_folder(own.site())).require_unused()
+    else:
         check_accountant()
     keys = None if own.private_key is None else read_node_key(Path(own.private_key))
     from fedsq_flwr.silos.health import health_file

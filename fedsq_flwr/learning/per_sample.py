@@ -2,7 +2,8 @@
 
 The structural pass runs on the whole batch, outside of the transform: gates within ``torch.func.vmap`` are refused.
 Within the transform, each sample's network takes its own part of every gate. The gradient of a sample therefore
-cannot depend on another sample of its batch, whatever the network does.
+cannot depend on another sample of its batch, whatever the network does. It depends on the number of samples: kernels
+round differently in another one. Where that matters, callers take the same number every time.
 """
 
 from collections.abc import Callable, Sequence

@@ -112,12 +112,16 @@ def train_privately(
             batch = (noise.randomness.uniform(len(labels)) < probability).nonzero().flatten()
             sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in named.items()}
             for samples in torch.split(batch, at_once) if len(batch) else ():
-                views = augmentation.draw(len(samples), shape, views_drawn)
-                inputs = augmentation.apply(images[samples], views)
-                known = None if gates is None else gates.of(samples, inputs, views)
-                gradients, losses = per_sample_gradients(model, inputs, labels[samples], known)
-                add_clipped(sums, gradients, noise.clip)
-                total, seen = total + losses.detach().double().sum(), seen + len(samples)
+                # Always as many: in another number a kernel may round a sample's gradient otherwise, and a server can
+                # choose weights that make much of it. Then one sample more would move the gradients of others.
+                filled = samples[torch.arange(at_once, device=samples.device) % len(samples)]
+                views = augmentation.draw(at_once, shape, views_drawn)
+                inputs = augmentation.apply(images[filled], views)
+                known = None if gates is None else gates.of(filled, inputs, views)
+                gradients, losses = per_sample_gradients(model, inputs, labels[filled], known)
+                own = {name: gradient[: len(samples)] for name, gradient in gradients.items()}
+                add_clipped(sums, own, noise.clip)
+                total, seen = total + losses[: len(samples)].detach().double().sum(), seen + len(samples)
             for name, parameter in named.items():
                 step = (sums[name] + noise.like(sums[name])) / settings.batch_size
                 if mu:

@@ -1,7 +1,8 @@
 """The audit log of a silo: a line of JSON for each event, each line holding the hash of the line before.
 
-The ledger beside the log holds its length and last hash. A changed, reordered, inserted or removed line breaks the
-chain of hashes, and a cut tail disagrees with the ledger. Who can write to both files can write both anew: see the
+The ledger beside the log holds its length and last hash, and, before a line is written, those that it will have. A
+changed, reordered, inserted or removed line breaks the chain of hashes. A cut tail, added lines, and an older ledger
+that was put back disagree with the ledger. Who can write to both files can write both anew: see the
 threat model in docs/explanation/security.md.
 """
 
@@ -9,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from fedsq_flwr.errors import DataError
 from fedsq_flwr.files import FileModel, opened, parse_as, writing
-from fedsq_flwr.privacy.ledger import AUDIT_NAME, NAME, NO_HASH, AuditHead, Ledger, sync_folder
+from fedsq_flwr.privacy.ledger import AUDIT_NAME, NAME, NO_HASH, AuditHead, Ledger, LedgerContent, sync_folder
 
 #: The most bytes of a line and of a log that are read.
 _LONGEST, _LARGEST = 2**16, 2**34
@@ -60,7 +61,7 @@ class AuditLog:
         self._ledger = ledger
         self.path = ledger.folder / AUDIT_NAME
         with ledger.extending_audit() as note:
-            self._recover(note, ledger.read().audit)
+            self._recover(note, ledger.read())
 
     def append(self, event: str, facts: Mapping[str, Any]) -> AuditHead:
         """Write the line of an event, with what the ledger says is spent; return when it is on the disk.
@@ -88,6 +89,10 @@ class AuditLog:
                 "previous": head.last,
             }
             line = (json.dumps(told, allow_nan=False) + "\n").encode()
+            if len(line) > _LONGEST:  # no reader would take it
+                raise ValueError(f"a line of {len(line):,} bytes")
+            longer = AuditHead(lines=head.lines + 1, bytes=size + len(line), last=_hash(line))
+            note(head, longer)
             with writing(self.path):
                 with self.path.open("ab") as file:
                     file.write(line)
@@ -95,20 +100,20 @@ class AuditLog:
                     os.fsync(file.fileno())
                 if size == 0:
                     sync_folder(self.path.parent)
-            head = AuditHead(lines=head.lines + 1, bytes=size + len(line), last=_hash(line))
-            note(head)
-        return head
+            note(longer, None)
+        return longer
 
-    def _recover(self, note: Any, head: AuditHead) -> None:
-        """Take up lines that were written before the process was killed, and drop half a line."""
-        if not self.path.exists() and head.lines == 0:
-            note(head)  # a log without a ledger would count as one whose ledger is gone
+    def _recover(self, note: Callable[[AuditHead, AuditHead | None], None], content: LedgerContent) -> None:
+        """Take up the line that a killed process has written, and drop half a line."""
+        if not self.path.exists() and content.audit.lines == 0:
+            note(content.audit, None)  # a log without a ledger would count as one whose ledger is gone
             return
-        found = verify(self.path, head)
-        if found.head != head or found.torn:
-            with writing(self.path):
-                os.truncate(self.path, found.head.bytes)
-            note(found.head)
+        found = verify(self.path, content.audit, exact=content.heads)
+        if content.pending is None:
+            return
+        with writing(self.path):
+            os.truncate(self.path, found.head.bytes)
+        note(found.head, None)
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,13 @@ class Verified:
     last: str
 
 
-def verify(path: Path, expected: AuditHead | None = None, by: str = "the ledger") -> Verified:
+def verify(
+    path: Path,
+    expected: AuditHead | None = None,
+    by: str = "the ledger",
+    *,
+    exact: Sequence[AuditHead] = (),
+) -> Verified:
     """Check the chain of hashes of a log.
 
     Parameters
@@ -163,6 +174,8 @@ def verify(path: Path, expected: AuditHead | None = None, by: str = "the ledger"
         What the ledger, or anybody who was told, says of the log: it may be longer, and not shorter.
     by : str
         Who says so.
+    exact : sequence of AuditHead
+        What the whole log must be, one of them; with more than one, a line may be half written. By default anything.
 
     Raises
     ------
@@ -206,12 +219,32 @@ def verify(path: Path, expected: AuditHead | None = None, by: str = "the ledger"
     if not known and expected is not None:
         raise DataError(f"{path}: ends after line {number}, and {by} says {expected.lines} lines: it was cut")
     head = AuditHead(lines=number, bytes=size, last=previous)
+    if exact and (head not in exact or (torn and len(exact) == 1)):
+        raise DataError(
+            f"{path}: has {number} lines{' and a half' if torn else ''}, and {by} says {exact[0].lines}: lines were "
+            "added, or an older ledger was put back"
+        )
     return Verified(head, torn, events, len(runs), bytes_out, refusals, by_run, spent, silo, first, last)
 
 
-def ledger_beside(path: Path) -> AuditHead | None:
-    """Return what the ledger in the folder of a log says of it; None if there is no ledger."""
-    return Ledger(path.parent).read().audit if (path.parent / NAME).exists() else None
+def verify_beside_ledger(path: Path) -> tuple[Verified, LedgerContent | None]:
+    """Check a log against the ledger in its folder, if there is one, also while a silo writes to both.
+
+    Raises
+    ------
+    DataError
+        As `verify`; or the ledger is damaged.
+    """
+    ledger = Ledger(path.parent)
+    if not (path.parent / NAME).exists():
+        return verify(path), None
+    while True:
+        content = ledger.read()
+        try:
+            return verify(path, content.audit, exact=content.heads), content
+        except DataError:
+            if ledger.read().heads == content.heads:
+                raise
 
 
 def _hash(line: bytes) -> str:

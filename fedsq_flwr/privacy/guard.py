@@ -73,6 +73,8 @@ class PrivacyGuard:
             raise PrivacyError(f"silo_measures={measures}: must be basic {here}")
         if examples is not None and examples < max(1, self.terms.min_samples):
             raise PrivacyError(f"privacy.min_samples={self.terms.min_samples}: this silo has fewer")
+        if examples is not None and self.terms.delta * examples >= 1:
+            raise PrivacyError(f"privacy.delta={self.terms.delta:g}: must be below one over the number of images")
 
     def train(
         self,

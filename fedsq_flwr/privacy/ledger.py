@@ -63,7 +63,7 @@ class Epsilon(FileModel):
 
 
 class LedgerContent(FileModel):
-    """What the file holds. Every field is written: a file that lacks one is no ledger."""
+    """What the file holds. A file that lacks a field is no ledger, but for ``pending``, which is a later one."""
 
     version: Literal[1]
     unit: Unit | None
@@ -71,6 +71,12 @@ class LedgerContent(FileModel):
     noised: Several[NoisedNumber]
     spent: Epsilon | None
     audit: AuditHead
+    pending: AuditHead | None = None
+
+    @property
+    def heads(self) -> tuple[AuditHead, ...]:
+        """What the audit log may be: as noted or, after a crash, with the line that was about to be written."""
+        return (self.audit,) if self.pending is None else (self.audit, self.pending)
 
 
 class Ledger:
@@ -105,6 +111,20 @@ class Ledger:
         if (self.folder / AUDIT_NAME).exists():
             raise PrivacyError(f"{path}: is gone, and {AUDIT_NAME} beside it is not: put the ledger back")
         return self._content
+
+    def require_unused(self) -> None:
+        """Check that nothing was counted: a silo without privacy settings would send what is not.
+
+        Raises
+        ------
+        PrivacyError
+            If something was.
+        """
+        if self.folder is not None and (self.folder / NAME).exists() and self.read().charges:
+            raise PrivacyError(
+                "privacy: must be set, because the ledger of this silo has counted what it spent; a silo without "
+                "privacy needs a state_dir of its own"
+            )
 
     def charge(
         self,
@@ -153,11 +173,14 @@ class Ledger:
         return _after(self.read(), unit, mechanism, count, delta)[1]
 
     def noised(self, what: str, exact: int, draw: Callable[[], int]) -> int:
-        """Return what is told of a number: the number that ``draw`` returns, drawn once and kept."""
+        """Return what is told of a number: the number that ``draw`` returns, drawn once and kept.
+
+        The first number stays, whatever ``exact`` becomes: another draw would tell that it has changed.
+        """
         with self._changing():
             before = self.read()
             for each in before.noised:
-                if (each.what, each.exact) == (what, exact):
+                if each.what == what:
                     return each.told
         told = draw()  # it may charge this ledger
         with self._changing():
@@ -167,10 +190,14 @@ class Ledger:
         return told
 
     @contextmanager
-    def extending_audit(self) -> Iterator[Callable[[AuditHead], None]]:
-        """Hold the ledger while its audit log grows; the function that is lent notes the new head."""
+    def extending_audit(self) -> Iterator[Callable[[AuditHead, AuditHead | None], None]]:
+        """Hold the ledger while its audit log grows; the function that is lent notes head and pending head."""
         with self._changing():
-            yield lambda head: self._write(self.read().model_copy(update={"audit": head}))
+
+            def note(head: AuditHead, pending: AuditHead | None) -> None:
+                self._write(self.read().model_copy(update={"audit": head, "pending": pending}))
+
+            yield note
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

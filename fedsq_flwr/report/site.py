@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedsq_flwr.errors import DataError
-from fedsq_flwr.privacy.audit import Verified, ledger_beside, verify
+from fedsq_flwr.privacy.audit import Verified, verify_beside_ledger
 from fedsq_flwr.privacy.ledger import AUDIT_NAME
 from fedsq_flwr.records.checkpoints import Checkpoints
 from fedsq_flwr.records.deliveries import checkpoint_of
@@ -144,7 +144,7 @@ def read_site_run(run: OwnRun, state: Path) -> SiteRun:
     log, audit, broken = state / "privacy" / AUDIT_NAME, None, None
     if log.exists():
         try:
-            audit = verify(log, ledger_beside(log))
+            audit = verify_beside_ledger(log)[0]
         except DataError as error:
             broken = str(error)
     return SiteRun(run.folder, about, rounds, _given(state / "models" / about.run), audit, broken)

@@ -48,9 +48,9 @@ class PrivacySettings(Settings):
 
     unit: Literal["record", "silo"]
     """What is protected: each image (DP-SGD), or all images of the silo together (one noised update a round)."""
-    clip: Annotated[float, Field(gt=0)]
+    clip: Annotated[float, Field(ge=1e-6, le=1e6)]
     """Largest norm of an image's gradient, or of the silo's update."""
-    noise_multiplier: Annotated[float, Field(ge=0.1)]
+    noise_multiplier: Annotated[float, Field(ge=0.1, le=1e6)]
     """Standard deviation of the noise, as a multiple of ``privacy.clip``."""
     delta: Annotated[float, Field(gt=0, lt=1)]
     """The delta that epsilon is counted at; well below one over the number of images."""
@@ -60,7 +60,7 @@ class PrivacySettings(Settings):
     """Fewest images to train with; also the number that is told where ``privacy.measures`` is none."""
     measures: Literal["none", "rounded", "noised"] = "none"
     """How numbers of images, losses and accuracies leave: not at all, rounded (beyond epsilon), or noised."""
-    measures_noise: Annotated[float, Field(ge=0.1)] = 10.0
+    measures_noise: Annotated[float, Field(ge=0.1, le=1e6)] = 10.0
     """Standard deviation of the noise on noised numbers, in images."""
 
     @model_validator(mode="after")
@@ -169,6 +169,8 @@ class SiloSettings(Settings):
         for name in ("private_key", "root_certificates"):
             plain = self.insecure and getattr(self, name) is not None
             self.require(not plain, name, "must be null with insecure=true, which is for trials on one machine")
+        kept = self.privacy is None or "state_dir" in self.model_fields_set
+        self.require(kept, "state_dir", "must be given with privacy, whose ledger lies there and must be kept")
         _check_reports(self)
         return self
 
@@ -275,7 +277,7 @@ def at_site(settings: RunSettings, site: Site) -> RunSettings:
     if isinstance(settings.data, ImageFolderData):
         changes["data"] = {"path": site.data_path}
         if site.privacy is not None:  # a split that is drawn would move other images when one is added
-            changes["data"]["held_out_fraction"] = 0.0
+            changes["data"] |= {"held_out_fraction": 0.0, "unreadable": "skip"}  # whether one is there is not told
     elif hasattr(settings.data, "path"):
         changes["data"] = {"path": None}
     if isinstance(settings.partition, SavedPartition):

@@ -35,6 +35,8 @@ def read_silo_settings(words: Sequence[str], *, files: bool = True) -> SiloSetti
     missing = [name for name, field in SiloSettings.model_fields.items() if field.is_required() and name not in given]
     if missing:
         raise ConfigurationError(f"{missing[0]}: must be given, in a file or as {missing[0]}=VALUE")
+    if "privacy" in given and given["privacy"] is None:
+        raise ConfigurationError("privacy: holds no settings; give them, or leave privacy out for none")
     settings = SiloSettings.parse(given)
     settings = settings.changed(state_dir=str(Path(settings.state_dir).expanduser()))
     if files:

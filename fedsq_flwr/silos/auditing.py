@@ -20,12 +20,12 @@ from fedsq_flwr.federation.protocol import (
     count_bytes,
 )
 
-_LONGEST = 1_000  # characters of a reason
+_LONGEST, _LONGEST_KIND = 1_000, 64  # characters of a reason, and of a kind of message
 
 
 def asked(message: Message) -> dict[str, Any]:
     """Return run, kind, round, and the hashes of settings, model and structure of a message of the server's."""
-    found = {"run": message.metadata.run_id, "kind": message.metadata.message_type}
+    found = {"run": message.metadata.run_id, "kind": message.metadata.message_type[:_LONGEST_KIND]}
     try:
         return found | _content_of(message)
     except Exception as error:  # noqa: BLE001 - whatever a message holds, it has its line, and ends no silo
@@ -54,7 +54,7 @@ def _content_of(message: Message) -> dict[str, Any]:
 
 def replied(reply: Message, kind: str) -> tuple[str, dict[str, Any]]:
     """Return the event, ``answered`` or ``refused``, and the bytes and the hash of what is about to leave."""
-    told: dict[str, Any] = {"run": reply.metadata.run_id, "kind": kind}
+    told: dict[str, Any] = {"run": reply.metadata.run_id, "kind": kind[:_LONGEST_KIND]}
     if reply.has_error():
         reason = str(reply.error.reason).encode("utf-8", "backslashreplace")
         told |= {"reason": reason.decode()[:_LONGEST], "bytes_out": len(reason)}

@@ -112,7 +112,7 @@ class Node:
     def _send(self, reply: Message, kind: str, seconds: float) -> None:
         if self._audit is not None:
             self._audit.append(*replied(reply, kind))
-        if not self._link.send(reply, seconds):
+        if not self._link.send(reply, 0.0 if "privacy" in self._node_config else seconds):
             log.warning("run %s: the server no longer waits for this answer to %s", reply.metadata.run_id, kind)
         elif kind == MessageType.TRAIN and self._trained is not None:
             self._trained()

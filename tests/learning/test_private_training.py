@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedsq_flwr.gating import DualCopy, GateCache, QuantitativeCopy, bind
-from fedsq_flwr.learning import TrainingSettings
+from fedsq_flwr.learning import TrainingSettings, private_training
 from fedsq_flwr.learning.per_sample import per_sample_gradients
 from fedsq_flwr.learning.private_training import (
     Noise,
@@ -173,6 +173,28 @@ def test_draws_are_uniform_and_normal(randomness: SystemRandomness | SeededRando
     assert float(bell.std()) == pytest.approx(1, abs=0.02)
     assert float((bell.abs() > 1.959964).double().mean()) == pytest.approx(0.05, abs=0.005)
     assert len(normal(randomness, 0)) == 0
+
+
+@pytest.mark.parametrize("kind", ["plain", "fresh", "cached"])
+def test_one_sample_more_leaves_the_gradients_of_others_as_they_are_to_the_bit(
+    kind: str, network: nn.Module, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels round otherwise in another number of samples, of which a server's weights may make much."""
+    model = model_of(kind, network)
+    cache = GateCache() if kind == "cached" else None
+    found: dict[int, Tensor] = {}
+    told: list[dict[str, Tensor]] = []
+    monkeypatch.setattr(private_training, "add_clipped", lambda _, gradients, clip: told.append(dict(gradients)))
+    settings = replace(STEP, batch_size=1_000, learning_rate=0.0)  # each step takes all
+    for count in (1, 2, 3, 5, 15, 16, 17, 21):
+        told.clear()
+        gates = None if cache is None else bind(cache, model, images[:count])
+        train_privately(
+            model, images[:count], labels[:count], replace(settings, learning_rate=0.0), noise(), gates=gates
+        )
+        assert sum(len(next(iter(gradients.values()))) for gradients in told) == count
+        found[count] = torch.cat([gradient[:1].flatten() for gradient in told[0].values()])
+    assert all(torch.equal(found[1], other) for other in found.values())
 
 
 def test_no_seed_of_the_run_fixes_the_systems_noise(network: nn.Module, images: Tensor, labels: Tensor) -> None:

@@ -1,5 +1,6 @@
 """The audit log: whatever is changed in it is found, and a killed process breaks nothing."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -126,7 +127,49 @@ def test_a_silo_that_told_nothing_is_told_as_such(log: AuditLog, tmp_path: Path)
     with pytest.raises(DataError, match=r"summary\.json: there is no such file; a run writes it at its end"):
         audit(log.path, tmp_path)
     log.append("started", {"silo": 0})
-    assert f"run {run}: silo 0 told nothing of its log: was away" in audit(log.path, run)
+    with pytest.raises(DataError, match=r"cannot be compared with .* silo 0 told nothing of its log: was away"):
+        audit(log.path, run)
+
+
+def test_an_older_ledger_that_is_put_back_is_found(log: AuditLog, ledger: Ledger) -> None:
+    """Its count would be too low."""
+    ledger_file = log.path.parent / NAME
+    older = ledger_file.read_bytes()
+    ledger.charge("record", Mechanism(3.0, 0.1), 50, delta=1e-5, limit=99.0)
+    log.append("answered", {"run": 9, "bytes_out": 1_000})
+    ledger_file.write_bytes(older)
+    told = "has 9 lines, and the ledger says 8: lines were added, or an older ledger was put back"
+    with pytest.raises(DataError, match=told):
+        audit(log.path)
+    with pytest.raises(DataError, match=told):
+        AuditLog(Ledger(log.path.parent))
+
+
+@pytest.mark.parametrize("count", [1, 40])
+@pytest.mark.parametrize("torn", [False, True])
+def test_lines_that_somebody_else_adds_are_found(log: AuditLog, ledger: Ledger, count: int, torn: bool) -> None:
+    content = log.path.read_bytes()
+    for number in range(count):
+        previous = hashlib.sha256(content.splitlines(keepends=True)[-1]).hexdigest()
+        facts = {
+            "line": 9 + number,
+            "time": "now",
+            "event": "answered",
+            "epsilon": 0.01,
+            "unit": "record",
+            "delta": 0.1,
+        }
+        content += (json.dumps({**facts, "previous": previous}) + "\n").encode()
+    log.path.write_bytes(content[:-5] if torn else content)
+    for look in (lambda: audit(log.path), lambda: AuditLog(Ledger(ledger.folder))):
+        with pytest.raises(DataError, match="lines were added"):
+            look()
+
+
+def test_a_line_that_no_reader_would_take_is_not_written(log: AuditLog) -> None:
+    with pytest.raises(ValueError, match="a line of 70,"):
+        log.append("asked", {"kind": "a" * 70_000})
+    assert "ledger: agrees" in audit(log.path)
 
 
 def test_without_a_ledger_a_cut_tail_does_not_show_and_that_is_said(log: AuditLog) -> None:
@@ -137,9 +180,10 @@ def test_without_a_ledger_a_cut_tail_does_not_show_and_that_is_said(log: AuditLo
 @pytest.mark.parametrize("torn", [False, True])
 def test_a_process_killed_between_log_and_ledger_breaks_nothing(log: AuditLog, torn: bool) -> None:
     ledger_file = log.path.parent / NAME
-    before = ledger_file.read_bytes()
+    before = json.loads(ledger_file.read_bytes())
     log.append("asked", {"run": 9})
-    ledger_file.write_bytes(before)  # as it was when the process was killed
+    killed = before | {"pending": json.loads(ledger_file.read_bytes())["audit"]}
+    ledger_file.write_text(json.dumps(killed))
     if torn:
         log.path.write_bytes(log.path.read_bytes()[:-3])
     again = AuditLog(Ledger(log.path.parent))

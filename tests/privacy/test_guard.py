@@ -172,3 +172,12 @@ def test_a_hostile_proximal_term_changes_nothing_about_the_noise() -> None:
     one = silo(kind=QuantitativeCopy)
     plain, hostile = train(one), train(silo(kind=QuantitativeCopy), proximal_mu=1e30)
     assert not any(torch.equal(tensor, hostile.state[name]) for name, tensor in plain.state.items())
+
+
+def test_a_delta_that_would_let_single_images_leave_is_refused(tmp_path: Path) -> None:
+    """With delta = 1/n, a mechanism that publishes one image of n has epsilon 0."""
+    terms = PrivacyTerms(unit="record", clip=1.0, noise_multiplier=1.0, delta=0.01, max_epsilon=8.0)
+    guard = PrivacyGuard(terms, Ledger(tmp_path))
+    guard.check("frozen", "float32", examples=99)
+    with pytest.raises(PrivacyError, match=r"^privacy\.delta=0\.01: must be below one over the number of images"):
+        guard.check("frozen", "float32", examples=100)
