@@ -84,7 +84,7 @@ NO_DRAW = "no draw gave every silo"
 TUNING = {"digits": (0, 1, 2), "cifar10_halves": (0, 1)}
 REPORTED = tuple(range(10, 20))
 #: Seeds of the pretraining; all other plans have the first.
-STARTS = tuple(range(5))
+STARTS = tuple(range(3))
 LOWER_RATES = (0.05, 0.1)
 _FEW, _MANY = ({**DIGITS, "partition.alpha": alpha} for alpha in (0.1, 0.5))
 #: The points of `axes` and their length in runs of the digits. The first two are those of `main_tables`.
