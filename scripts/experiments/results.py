@@ -32,7 +32,10 @@ def keep_result(file: Path, line: Mapping[str, Any]) -> None:
 
 
 def publish(found: Results, folder: Path) -> None:
-    """Write the lines into ``folder`` for readers: figures of five digits, flips by quarter, no hashes."""
+    """Write the lines into ``folder`` for readers: curves of five digits, flips by quarter, no hashes.
+
+    Single figures stay whole: plans choose rates by them, and rounding would break ties.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for line in found.values():
@@ -60,8 +63,8 @@ def task_of(settings: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> Any:
     if isinstance(value, list):
-        return [_short(each) for each in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+        return [float(f"{each:.5g}") if isinstance(each, float) else each for each in value]
+    return value
 
 
 def figures_of(directory: Path) -> dict[str, Any]:

@@ -73,12 +73,14 @@ def test_the_command_draws_a_figure_of_the_runs_of_a_plan(tmp_path: Path, capsys
 def test_what_is_published_gives_the_same_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, found in FOUND.items():
         keep_result(tmp_path / RESULTS, {"name": name, **found, "gap": [1 / 3], "versions": {"python": "3"}})
+    keep_result(tmp_path / RESULTS, {"name": "third", **line("fedsq", 1.0, 1 / 3, seed=7)})
     words = ["experiments", "publish", "--output", str(tmp_path), "--into", str(tmp_path / "docs")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", words)
         assert command.main() == 0
     published = read_results(tmp_path / "docs" / RESULTS)
     assert published["avg"]["gap"] == [0.33333]
+    assert published["third"]["mean"] == 1 / 3
     assert not {"versions", "flips_by_layer"} & published["avg"].keys()
     assert flips_table(published) == flips_table(read_results(tmp_path / RESULTS))
     assert table(pairs_of(published)) == table(pairs_of(read_results(tmp_path / RESULTS)))
