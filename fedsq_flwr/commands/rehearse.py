@@ -125,7 +125,8 @@ def _write_silo(settings: RunSettings, workshop: Path, folder: Path, public_key:
         }
     )
     path = place / "silo.yaml"
-    path.write_text(yaml.safe_dump(silo.plain(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    told = {name: value for name, value in silo.plain().items() if value is not None}
+    path.write_text(yaml.safe_dump(told, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
 
 

@@ -85,25 +85,6 @@ def test_a_slope_of_one_is_kept_in_place_too(packed: bool) -> None:
     assert same_bits(dual(images, dual.gates(images) if packed else None), network(images))
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize(
-    "turned", [lambda z: z.transpose(1, 2), lambda z: z.permute(0, 2, 1).contiguous().mT, lambda z: z[:, :, ::2]]
-)
-def test_an_activation_keeps_the_order_of_its_input_in_memory(
-    turned: Callable[[Tensor], Tensor], packed: bool
-) -> None:
-    """Sums over it round differently in another order."""
-    strides = []
-
-    def activation(z: Tensor) -> Tensor:
-        strides.append(F.relu(turned(z.view(-1, 2, 3))).stride())
-        return z
-
-    dual, images = DualCopy(Calling(activation)), torch.randn(8, 6)
-    dual(images, dual.gates(images) if packed else None)
-    assert len(set(strides)) == 1
-
-
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("in_place", [False, True])

@@ -43,8 +43,7 @@ def gate_by_bits(
     The backward pass keeps the bits only; ``value`` too if there is a ``slope`` that learns.
     """
     regimes = layout.regimes
-    fits = layout.fits(value)
-    if value.device.type == "cpu" and slope is None and regimes.divisor == 1 and native.is_loaded() and fits:
+    if value.device.type == "cpu" and slope is None and regimes.divisor == 1 and native.is_loaded():
         gate = torch.ops.fedsq_flwr.gate_ if in_place else torch.ops.fedsq_flwr.gate
         return gate(value, words, regimes.slopes, regimes.offsets, layout.channels_last)  # type: ignore[no-any-return]
     return _Regimes.apply(value, slope, words, _How(regimes, layout, in_place))  # type: ignore[no-any-return]
@@ -121,9 +120,7 @@ def _mapped(value: Tensor, slope: Tensor | None, marks: Tensor, how: _How) -> Te
         for regime, term in regimes.values(fitting, slope)
     ]
     gate_bits(first, words, out=layout.flat(output), others=others)
-    if fitting is value:
-        return output
-    return (value if in_place else torch.empty_like(value)).copy_(output)  # such as a slice of a larger tensor
+    return value.copy_(output) if in_place and output is not value else output  # such as a slice of a larger tensor
 
 
 def _write_by_signs(terms: Iterable[tuple[int, Tensor | float]], source: Tensor, output: Tensor) -> Tensor:
