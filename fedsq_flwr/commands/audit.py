@@ -16,7 +16,8 @@ def audit(path: Path, run: Path | None = None) -> list[str]:
     Raises
     ------
     FedSQError
-        If a line was changed, moved, inserted or removed, or the log is shorter than the ledger says.
+        If a line was changed, moved, inserted or removed, the log is not what the ledger beside it says, or the silo
+        told the server of the run nothing.
     """
     found, ledger = verify_beside_ledger(path)
     lines = [

@@ -80,6 +80,7 @@ FROZEN_RATES = {"digits": (0.05, 0.1), "cifar10_halves": (0.02, 0.05)}
 MUS = (0.01, 0.1, 1.0)
 #: In the error of a run whose partition cannot be drawn.
 NO_DRAW = "no draw gave every silo"
+TASKS = tuple(product((DIGITS, HALVES), (0.1, 0.5)))
 #: Seeds that tune, and others that are reported.
 TUNING = {"digits": (0, 1, 2), "cifar10_halves": (0, 1)}
 REPORTED = tuple(range(10, 20))
@@ -121,6 +122,15 @@ def reported(arms: Sequence[Settings], found: Results) -> Sequence[int]:
     return list(islice(filter(is_drawn, count(REPORTED[0])), len(REPORTED)))
 
 
+def tuning_then_reported(task: Settings, candidates: Sequence[Sequence[Settings]], found: Results) -> list[Run]:
+    """Return the runs that tune each arm's candidates, and those of the reported seeds at the ones that won."""
+    seeds = TUNING[task["experiment"]]
+    planned = [Run(PRETRAINING)] if task is HALVES else []
+    planned += [Run({**each, "seed": seed}) for arm in candidates for each in arm for seed in seeds]
+    chosen = [best_of(arm, seeds, found) for arm in candidates]
+    return planned + [Run({**arm, "seed": seed}) for seed in reported(chosen, found) for arm in chosen]
+
+
 def at_rates(arm: Settings, rates: Sequence[float]) -> list[Settings]:
     """Return ``arm`` at each of ``rates``."""
     return [{**arm, "learning_rate": rate} for rate in rates]
@@ -149,18 +159,14 @@ def imagenet_gates(found: Results) -> list[Run]:
 def main_tables(found: Results) -> list[Run]:
     """Both tasks: rates, and the mu of FedProx at FedAvg's rate, are tuned; then ten other seeds at the best."""
     planned = []
-    for task, alpha in product((DIGITS, HALVES), (0.1, 0.5)):
+    for task, alpha in TASKS:
         name, base = task["experiment"], {**task, "partition.alpha": alpha}
-        if task is HALVES and Run(PRETRAINING) not in planned:
-            planned.append(Run(PRETRAINING))
         candidates = [at_rates({**base, **arm}, RATES[name]) for arm in METHODS]
         candidates.append(at_rates({**base, **FROZEN}, FROZEN_RATES[name]))
         fedavg = best_of(candidates[1], TUNING[name], found)
         candidates.append([{**fedavg, "method": "fedprox", "method.mu": mu} for mu in MUS])
-        planned += [Run({**each, "seed": seed}) for arm in candidates for each in arm for seed in TUNING[name]]
-        chosen = [best_of(arm, TUNING[name], found) for arm in candidates]
-        planned += [Run({**arm, "seed": seed}) for seed in reported(chosen, found) for arm in chosen]
-    return planned
+        planned += tuning_then_reported(task, candidates, found)
+    return list({run.name: run for run in planned}.values())  # the pretraining once
 
 
 def axes(_: Results) -> list[Run]:
@@ -175,15 +181,11 @@ def axes(_: Results) -> list[Run]:
 def decaying_rates(found: Results) -> list[Run]:
     """Both tasks with a rate that decays by a cosine: tuned as in `main_tables`, then the same ten other seeds."""
     planned = []
-    for task, alpha in product((DIGITS, HALVES), (0.1, 0.5)):
-        name, base = task["experiment"], {**task, "partition.alpha": alpha, "learning_rate_schedule": "cosine"}
-        if task is HALVES and Run(PRETRAINING) not in planned:
-            planned.append(Run(PRETRAINING))
-        candidates = [at_rates({**base, **arm}, RATES[name]) for arm in METHODS]
-        planned += [Run({**each, "seed": seed}) for arm in candidates for each in arm for seed in TUNING[name]]
-        chosen = [best_of(arm, TUNING[name], found) for arm in candidates]
-        planned += [Run({**arm, "seed": seed}) for seed in reported(chosen, found) for arm in chosen]
-    return planned
+    for task, alpha in TASKS:
+        base = {**task, "partition.alpha": alpha, "learning_rate_schedule": "cosine"}
+        candidates = [at_rates({**base, **arm}, RATES[task["experiment"]]) for arm in METHODS]
+        planned += tuning_then_reported(task, candidates, found)
+    return list({run.name: run for run in planned}.values())  # the pretraining once
 
 
 def tuned(arm: Settings, alpha: float, found: Results) -> Settings:

@@ -16,6 +16,7 @@ from fedsq_flwr import DualCopy, QuantitativeCopy
 from fedsq_flwr.apps.own_records import OwnRecords
 from fedsq_flwr.cli import main
 from fedsq_flwr.errors import DataError
+from fedsq_flwr.federation.local_model import LocalModel
 from fedsq_flwr.federation.memory import SiloMemory
 from fedsq_flwr.federation.silo import RoundOrders, Silo
 from fedsq_flwr.learning import TrainingResult, derive_seed, evaluate, train_locally
@@ -142,6 +143,17 @@ def test_a_full_disk_costs_the_silo_its_page_and_the_run_nothing(tmp_path, caplo
     replies, _ = federated_rounds(silo_of(QuantitativeCopy(network()), records(tmp_path, local=True)))
     assert len(replies) == 4
     assert "site report: the training was not recorded" in caplog.text
+
+
+def test_an_error_of_torchs_costs_the_silo_its_page_and_the_run_nothing(tmp_path, caplog, monkeypatch):
+    def out_of_memory(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    own = records(tmp_path, local=True)
+    monkeypatch.setattr(LocalModel, "train", out_of_memory)
+    replies, _ = federated_rounds(silo_of(QuantitativeCopy(network()), own))
+    assert len(replies) == 4
+    assert "site report: the local model was not trained: CUDA out of memory" in caplog.text
 
 
 def test_the_operator_is_told_that_training_diverged(tmp_path, caplog):

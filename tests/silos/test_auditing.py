@@ -98,3 +98,12 @@ def test_a_node_logs_what_it_is_asked_and_what_it_replies_before_it_leaves(tmp_p
     lines = [json.loads(line) for line in log.path.read_text().splitlines()]
     assert [line["event"] for line in lines] == ["asked", "refused" if fails else "answered"]
     assert not fails or lines[1]["reason"] == "no such thing"
+
+
+def test_no_kind_of_message_makes_a_line_that_cannot_be_read(tmp_path: Path) -> None:
+    long = "query." + "a" * 70_000
+    log = AuditLog(Ledger(tmp_path))
+    log.append("asked", asked(message(long)))
+    log.append(*replied(Message(Error(0, "no"), reply_to=message(long)), long))
+    assert verify(log.path).head.lines == 2
+    assert AuditLog(Ledger(tmp_path)).path == log.path  # and the silo starts again

@@ -27,6 +27,7 @@ class FakeLink:
         self.waiting = [self.message(run_id) for run_id in run_ids]
         self.app_id = app_id
         self.replies: list[Message] = []
+        self.seconds: list[float] = []
         self.runs_asked: list[int] = []
 
     def message(self, run_id: int) -> Message:
@@ -44,6 +45,7 @@ class FakeLink:
 
     def send(self, reply: Message, seconds: float) -> bool:
         self.replies.append(reply)
+        self.seconds.append(seconds)
         return self.takes
 
 
@@ -54,6 +56,14 @@ def test_a_training_is_forgotten_once_its_reply_was_taken(app, takes: bool, capl
     Node(link, app(lambda _: None), {}, trained=lambda: forgotten.append(len(link.replies))).answer_next()
     assert forgotten == ([1] if takes else [])
     assert ("the server no longer waits for this answer to train" in caplog.text) == (not takes)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_the_duration_of_a_private_silos_answer_does_not_leave(app, private: bool) -> None:
+    link = FakeLink(1)
+    Node(link, app(lambda _: None), {"privacy": "{}"} if private else {}).answer_next()
+    (seconds,) = link.seconds
+    assert (seconds == 0) is private
 
 
 @pytest.fixture

@@ -56,13 +56,9 @@ def check_parameters(network: nn.Module, pair: Tensor) -> None:
 
 
 @contextmanager
-def _before_each(modules: Iterable[nn.Module], hook: Callable[..., object]) -> Iterator[None]:
+def _before_each(modules: Iterable[nn.Module], hook: Callable[..., None]) -> Iterator[None]:
     """Call ``hook`` with each of ``modules`` and what it is given, before it runs."""
-
-    def before(*given: object) -> None:
-        hook(*given)
-
-    handles = [module.register_forward_pre_hook(before, prepend=True, with_kwargs=True) for module in modules]
+    handles = [module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True) for module in modules]
     try:
         yield
     finally:
